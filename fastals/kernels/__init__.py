@@ -1,0 +1,1 @@
+"""Compiled kernels: bare arrays and scalars in, bare arrays out."""
