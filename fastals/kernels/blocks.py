@@ -1,0 +1,37 @@
+"""Chooses the implementation of the dense building blocks, in one place, for every kernel that uses them.
+
+``linear_algebra`` needs a compiler; with ``NUMBA_DISABLE_JIT`` the same functions run as the plain loops of ``plain``.
+"""
+
+from numba import config
+
+if config.DISABLE_JIT:
+    from fastals.kernels.plain import (
+        add_gramian,
+        add_products,
+        add_rows,
+        back_substitute,
+        factorise,
+        multiply_block,
+        row_gramian,
+    )
+else:
+    from fastals.kernels.linear_algebra import (
+        add_gramian,
+        add_products,
+        add_rows,
+        back_substitute,
+        factorise,
+        multiply_block,
+        row_gramian,
+    )
+
+__all__ = [
+    "add_gramian",
+    "add_products",
+    "add_rows",
+    "back_substitute",
+    "factorise",
+    "multiply_block",
+    "row_gramian",
+]

@@ -1,0 +1,87 @@
+"""Whole factor matrices: Gramian, rotation, and the sums that the full form of the loss needs."""
+
+import numpy as np
+from numba import prange
+
+from fastals.kernels.blocks import add_gramian, multiply_block
+from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.vector import TILE_ROWS
+
+BLOCK = 64  # rows converted to float64 at a time: 64 x 128 of them stay in a second-level cache
+
+
+@compiled
+def _gramian_of_rows(X, first, last, block, G):
+    """Add X[first:last]' X[first:last] to the upper tiles of G in place; ``block`` (BLOCK, width) is scratch."""
+    factors = X.shape[1]
+    block[:] = 0
+    for start in range(first, last, BLOCK):
+        count = min(BLOCK, last - start)
+        for t in range(count):
+            for j in range(factors):
+                block[t, j] = X[start + t, j]
+        add_gramian(block, block, count, G.shape[0], G)
+
+
+@compiled_parallel
+def gramian_parts(X, bounds, weights, parts, squares):
+    """Gramians of ranges of rows, in float64, and their weighted squared norms.
+
+    Writes X_c' X_c (upper triangle) to parts[c] and sum_u weights_u |x_u|^2 to squares[c] in place, over the rows u
+    from bounds[c] to bounds[c + 1]. ``parts`` is (ranges, width, width), ``weights`` (n,) float64.
+    """
+    for c in prange(bounds.shape[0] - 1):
+        parts[c] = 0
+        block = np.empty((BLOCK, parts.shape[1]))
+        _gramian_of_rows(X, bounds[c], bounds[c + 1], block, parts[c])
+        total = 0.0
+        for u in range(bounds[c], bounds[c + 1]):
+            squared = 0.0
+            for j in range(X.shape[1]):
+                squared += np.float64(X[u, j]) * X[u, j]
+            total += weights[u] * squared
+        squares[c] = total
+
+
+@compiled
+def _rotate_rows(X, first, last, B, out):
+    """Write X[first:last] B to out[first:last] in place."""
+    factors = X.shape[1]
+    tail = np.zeros((TILE_ROWS, factors), X.dtype)
+    for start in range(first, last, TILE_ROWS):
+        if start + TILE_ROWS <= last:
+            multiply_block(X, start, factors, B, out[start : start + TILE_ROWS])
+        else:
+            tail[: last - start] = X[start:last]
+            block = np.empty((TILE_ROWS, out.shape[1]), out.dtype)
+            multiply_block(tail, 0, factors, B, block)
+            out[start:last] = block[: last - start]
+
+
+@compiled_parallel
+def rotate(X, bounds, B, out):
+    """Write X B to ``out`` (n, width) in place, over ranges of rows; B is (factors, width) of X's type."""
+    for c in prange(bounds.shape[0] - 1):
+        _rotate_rows(X, bounds[c], bounds[c + 1], B, out)
+
+
+@compiled_parallel
+def stored_loss_parts(bounds, rows, offset, X, Y, parts):
+    """Write sum_t [target_t phi_t - 2 target_t s_t + extra_t s_t^2], s_t = x_u . y_t, to parts[c] in place.
+
+    Together with c0 tr(X'X Y'Y) that is the loss without regularisation: over the stored pairs
+    c (phi - s)^2 - c0 s^2 = c phi^2 - 2 c phi s + (c - c0) s^2. ``rows`` is as for ``half_sweep``.
+    """
+    indptr, indices, extra, preference = rows
+    for c in prange(bounds.shape[0] - 1):
+        total = 0.0
+        for u in range(bounds[c], bounds[c + 1]):
+            for t in range(indptr[u], indptr[u + 1]):
+                score = 0.0
+                for j in range(X.shape[1]):
+                    score += np.float64(X[u, j]) * Y[indices[t], j]
+                weight = np.float64(extra[0 if extra.shape[0] == 1 else t])
+                phi = np.float64(preference[0 if preference.shape[0] == 1 else t])
+                target = (weight + offset) * phi
+                total += target * phi - 2 * target * score + weight * score * score
+        parts[c] = total

@@ -1,0 +1,92 @@
+"""The functions of ``linear_algebra`` as plain loops: their definition, and what runs without compilation."""
+
+import numpy as np
+
+from fastals.kernels.jit import compiled
+
+
+@compiled
+def add_products(Y, indices, weights, p, q):
+    """Add sum_t weights_t (y_t . p) y_t to q in place, over the rows y_t = Y[indices[t]]."""
+    for t in range(indices.shape[0]):
+        y = Y[indices[t]]
+        dot = y[0] * p[0]
+        for j in range(1, q.shape[0]):
+            dot += y[j] * p[j]
+        dot *= weights[t]
+        for j in range(q.shape[0]):
+            q[j] += dot * y[j]
+
+
+@compiled
+def add_rows(Y, indices, weights, q):
+    """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]]."""
+    for t in range(indices.shape[0]):
+        y, weight = Y[indices[t]], weights[t]
+        for j in range(q.shape[0]):
+            q[j] += weight * y[j]
+
+
+@compiled
+def multiply_block(X, first, steps, B, out):
+    """Write X[first : first + 8, :steps] B[:steps] to the eight rows of ``out`` in place."""
+    out[:] = 0
+    for m in range(out.shape[0]):
+        for t in range(steps):
+            value = X[first + m, t]
+            for j in range(out.shape[1]):
+                out[m, j] += value * B[t, j]
+
+
+@compiled
+def add_gramian(W, Z, steps, size, A):
+    """Add the upper triangle of W'Z, summed over the first ``steps`` rows, to A[:size, :size] in place."""
+    for t in range(steps):
+        for i in range(size):
+            value = W[t, i]
+            for j in range(i, size):
+                A[i, j] += value * Z[t, j]
+
+
+@compiled
+def row_gramian(Z, count, length, K):
+    """Write the upper triangle of Z Z', over the first ``length`` columns, to K[:count, :count] in place."""
+    for i in range(count):
+        for j in range(i, count):
+            dot = Z[i, 0] * Z[j, 0]
+            for t in range(1, length):
+                dot += Z[i, t] * Z[j, t]
+            K[i, j] = dot
+
+
+@compiled
+def factorise(A, size, width, floor, diagonal):
+    """Cholesky A = U'U of the upper triangle in place, and U'^-1 applied to the columns past ``size``.
+
+    ``diagonal`` (size / 8, 8, 8) receives the diagonal blocks of U, with inverse pivots. Returns whether every pivot
+    exceeded ``floor``.
+    """
+    for b in range(size):
+        for j in range(b, width):
+            for t in range(b):
+                A[b, j] -= A[t, b] * A[t, j]
+        if not A[b, b] > floor:
+            return False
+        inverse = 1 / np.sqrt(A[b, b])
+        for j in range(b, width):
+            A[b, j] *= inverse
+        block = diagonal[b // 8]
+        block[b % 8, b % 8] = inverse
+        for j in range(b + 1, (b // 8 + 1) * 8):
+            block[b % 8, j % 8] = A[b, j]
+    return True
+
+
+@compiled
+def back_substitute(A, size, column, diagonal, x):
+    """Solve U x = A[:size, column] for x[:size] in place, after ``factorise``."""
+    for b in range(size - 1, -1, -1):
+        total = A[b, column]
+        for s in range(b + 1, size):
+            total -= A[b, s] * x[s]
+        x[b] = total * diagonal[b // 8, b % 8, b % 8]

@@ -1,0 +1,27 @@
+"""Sparse structure: the transpose of CSR rows."""
+
+import numpy as np
+
+from fastals.kernels.jit import compiled
+
+
+@compiled
+def transpose(indptr, indices, position, out_indptr, out_indices):
+    """Transpose a CSR pattern in linear time.
+
+    Writes ``out_indptr`` (n_columns + 1,) int64 and ``out_indices`` (nnz,), which come out sorted, and to
+    ``position`` (nnz or 0,) where each entry went, so that its values can follow; all in place.
+    """
+    out_indptr[:] = 0
+    for t in range(indices.shape[0]):
+        out_indptr[indices[t] + 1] += 1
+    for i in range(1, out_indptr.shape[0]):
+        out_indptr[i] += out_indptr[i - 1]
+    ends = out_indptr[:-1].copy()
+    for u in range(indptr.shape[0] - 1):
+        for t in range(indptr[u], indptr[u + 1]):
+            place = ends[indices[t]]
+            ends[indices[t]] = place + 1
+            out_indices[place] = np.int32(u)
+            if position.shape[0] > 0:
+                position[t] = place

@@ -1,0 +1,345 @@
+"""Register tiles emitted as LLVM vector code: the six inner loops that plain loops do not bring to the machine's peak.
+
+Everything here is one of two shapes over C-contiguous arrays whose row length is a multiple of ``PAD`` elements:
+
+* *groups of gathered rows* (conjugate gradients): eight rows y_r are read side by side, so that p and q are loaded
+  once for all of them:  q += sum_r w_r (y_r . p) y_r  and  q += sum_r w_r y_r;
+* *tiles* (products, Cholesky): an 8 x 32 or 8 x 16 block C stays in registers while t runs,
+  C[m, :] (+|-)= sum_t x[t, m] y[t, :], which is two vector loads and eight broadcasts for sixteen fused
+  multiply-adds with 512-bit registers.
+
+The vector length follows the target Numba compiles for (512, 256 or 128 bits), and a tile is emitted in as many
+strips as its registers allow. Offsets and leading dimensions are in elements. Outputs are written in place.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+PAD = 16  # row lengths are multiples of this: one AVX-512 vector of float32, two of float64
+TILE_ROWS = 8
+
+_INT64 = ir.IntType(64)
+_INT32 = ir.IntType(32)
+
+
+def vector_bits(features):
+    """Width in bits of the widest vector registers that a feature string of the target promises."""
+    if "+avx512f" in features:
+        return 512
+    return 256 if "+avx2" in features and "+fma" in features else 128
+
+
+class Emitter:
+    """Vector types and operations for one scalar type on the target of one function under compilation."""
+
+    def __init__(self, context, builder, scalar):
+        triple, _, features = context.codegen().magic_tuple()[:3]
+        bits = vector_bits(features)
+        arm = triple.startswith(("aarch64", "arm64"))
+        self.context, self.builder = context, builder
+        self.scalar = context.get_value_type(scalar)
+        self.itemsize = scalar.bitwidth // 8
+        self.lanes = bits // scalar.bitwidth
+        self.registers = 32 if bits == 512 or arm else 16
+        self.fused = "+fma" in features or bits == 512 or arm
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
+
+    @staticmethod
+    def integer(value):
+        """Int64 constant."""
+        return ir.Constant(_INT64, value)
+
+    def address(self, pointer, *offsets):
+        """Pointer to the element that lies the sum of ``offsets`` elements after ``pointer``."""
+        for offset in offsets:
+            pointer = self.builder.gep(pointer, [offset if isinstance(offset, ir.Value) else self.integer(offset)])
+        return pointer
+
+    def load(self, pointer, lanes=None):
+        """Unaligned load of a vector."""
+        vector = self.vector if lanes is None else ir.VectorType(self.scalar, lanes)
+        value = self.builder.load(self.builder.bitcast(pointer, vector.as_pointer()))
+        value.align = self.itemsize
+        return value
+
+    def store(self, value, pointer):
+        """Unaligned store of a vector."""
+        done = self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer()))
+        done.align = self.itemsize
+
+    def multiply_add(self, x, y, z):
+        """X * y + z, in one rounding where the target has the instruction."""
+        if not self.fused:
+            return self.builder.fadd(self.builder.fmul(x, y), z)
+        name = f"llvm.fma.v{self.lanes}f{8 * self.itemsize}"
+        function = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(self.vector, [self.vector] * 3), name
+        )
+        return self.builder.call(function, [x, y, z])
+
+    def shuffle(self, x, y, lanes):
+        """Vector whose lane l is lane ``lanes[l]`` of x followed by y."""
+        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
+
+    def broadcast(self, value):
+        """Vector with a scalar in every lane."""
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
+        return self.shuffle(first, undefined, [0] * self.lanes)
+
+    def broadcast_lane(self, vector, lane):
+        """Vector with one lane of another in every lane."""
+        return self.shuffle(vector, ir.Constant(vector.type, ir.Undefined), [lane] * self.lanes)
+
+    def lane_sums(self, vectors):
+        """Sum over the lanes of each of up to ``lanes`` vectors (a power of two of them), all in one vector.
+
+        Returns the vector and the list of lanes at which the sums stand. A tree: each level adds the lower halves of
+        two vectors' segments to their upper halves, so n vectors cost n - 1 additions plus log2(lanes / n) folds.
+        """
+        labels = [[i] * self.lanes for i in range(len(vectors))]
+        segment = self.lanes // 2
+        while segment:
+            lower = [b + i for b in range(0, self.lanes, 2 * segment) for i in range(segment)]
+            upper = [i + segment for i in lower]
+            half = max(len(vectors) // 2, 1)
+            folded, names = [], []
+            for i in range(half):
+                x, y = vectors[i], vectors[(i + half) % len(vectors)]
+                first = self.shuffle(x, y, lower + [self.lanes + i for i in lower])
+                second = self.shuffle(x, y, upper + [self.lanes + i for i in upper])
+                folded.append(self.builder.fadd(first, second))
+                names.append([labels[i][l] for l in lower] + [labels[(i + half) % len(vectors)][l] for l in lower])
+            vectors, labels, segment = folded, names, segment // 2
+        return vectors[0], [labels[0].index(i) for i in range(max(labels[0]) + 1)]
+
+    def loop(self, stop, step, carried):
+        """Open ``for j in range(0, stop, step)`` with loop-carried values; returns j, their phis and a closer.
+
+        The closer takes the values after one iteration and returns the phis, which hold the results after the loop.
+        """
+        builder, before = self.builder, self.builder.block
+        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(_INT64)
+        index.add_incoming(self.integer(0), before)
+        phis = []
+        for value in carried:
+            phi = builder.phi(value.type)
+            phi.add_incoming(value, before)
+            phis.append(phi)
+        builder.cbranch(builder.icmp_signed("<", index, stop), body, after)
+        builder.position_at_end(body)
+
+        def close(values):
+            index.add_incoming(builder.add(index, self.integer(step)), builder.block)
+            for phi, value in zip(phis, values, strict=True):
+                phi.add_incoming(value, builder.block)
+            builder.branch(head)
+            builder.position_at_end(after)
+            return phis
+
+        return index, phis, close
+
+
+def _data(context, builder, array_type, value):
+    """Data pointer of an array argument."""
+    return context.make_array(array_type)(context, builder, value).data
+
+
+def _row_length(context, builder, array_type, value):
+    """Number of columns of a two-dimensional array argument."""
+    return cgutils.unpack_tuple(builder, context.make_array(array_type)(context, builder, value).shape)[1]
+
+
+def _gathered_rows(emit, base, length, indices, first, count):
+    """Pointers to the rows ``indices[first : first + count]`` of a matrix with rows of ``length`` elements."""
+    builder, rows = emit.builder, []
+    for r in range(count):
+        index = builder.load(emit.address(indices, first, r))
+        wide = builder.sext(index, _INT64) if index.type.width < 64 else index
+        rows.append(emit.address(base, builder.mul(wide, length)))
+    return rows
+
+
+def _add_multiples(emit, rows, coefficients, q, length):
+    """Emit q += sum_r coefficient_r row_r in two chains, so that the additions do not wait for one another."""
+    j, _, close = emit.loop(length, emit.lanes, [])
+    chains = [emit.load(emit.address(q, j)), emit.zero]
+    for r, (row, coefficient) in enumerate(zip(rows, coefficients, strict=True)):
+        chains[r % 2] = emit.multiply_add(emit.load(emit.address(row, j)), coefficient, chains[r % 2])
+    total = emit.builder.fadd(*chains) if len(rows) > 1 else chains[0]
+    emit.store(total, emit.address(q, j))
+    close([])
+
+
+def _spread(emit, pointer, count, lanes):
+    """Load ``count`` scalars and place scalar r at lane ``lanes[r]`` of a vector."""
+    few = emit.load(pointer, count)
+    places = [lanes.index(lane) if lane in lanes else 0 for lane in range(emit.lanes)]
+    return emit.shuffle(few, ir.Constant(few.type, ir.Undefined), places)
+
+
+def make_product_group(count):
+    """Intrinsic ``group(Y, indices, first, weights, p, q)``: q += sum_r w_r (y_r . p) y_r over ``count`` rows.
+
+    The rows are ``Y[indices[first + r]]`` and their weights ``weights[first + r]``, r < count (a power of two).
+    """
+
+    @intrinsic
+    def product_group(typingctx, Y, indices, first, weights, p, q):
+        def codegen(context, builder, signature, arguments):
+            emit = Emitter(context, builder, Y.dtype)
+            arrays = [
+                _data(context, builder, t, v) for t, v in zip(signature.args, arguments, strict=True) if t != types.intp
+            ]
+            y, index, weight, p_data, q_data = arrays
+            length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
+            rows = _gathered_rows(emit, y, length, index, start, count)
+            step = min(count, emit.lanes)
+            j, sums, close = emit.loop(length, emit.lanes, [emit.zero] * count)
+            p_j = emit.load(emit.address(p_data, j))
+            sums = close(
+                [emit.multiply_add(emit.load(emit.address(row, j)), p_j, s) for row, s in zip(rows, sums, strict=True)]
+            )
+            coefficients = []
+            for r in range(0, count, step):
+                dots, lanes = emit.lane_sums(list(sums[r : r + step]))
+                scaled = builder.fmul(dots, _spread(emit, emit.address(weight, start, r), step, lanes))
+                coefficients += [emit.broadcast_lane(scaled, lane) for lane in lanes]
+            _add_multiples(emit, rows, coefficients, q_data, length)
+            return context.get_dummy_value()
+
+        return types.void(Y, indices, types.intp, weights, p, q), codegen
+
+    return product_group
+
+
+def make_sum_group(count):
+    """Intrinsic ``group(Y, indices, first, weights, q)``: q += sum_r w_r y_r over ``count`` gathered rows."""
+
+    @intrinsic
+    def sum_group(typingctx, Y, indices, first, weights, q):
+        def codegen(context, builder, signature, arguments):
+            emit = Emitter(context, builder, Y.dtype)
+            y, index, weight, q_data = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3, 4))
+            length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
+            rows = _gathered_rows(emit, y, length, index, start, count)
+            weights_r = [builder.load(emit.address(weight, start, r)) for r in range(count)]
+            _add_multiples(emit, rows, [emit.broadcast(w) for w in weights_r], q_data, length)
+            return context.get_dummy_value()
+
+        return types.void(Y, indices, types.intp, weights, q), codegen
+
+    return sum_group
+
+
+def _solve_triangle(emit, tile, diagonal, columns):
+    """Emit the forward substitution of a finished 8 x 8 diagonal block on a tile (see ``cholesky_factorise``)."""
+    builder = emit.builder
+    for r in range(TILE_ROWS):
+        inverse = emit.broadcast(builder.load(emit.address(diagonal, r * TILE_ROWS + r)))
+        for v in range(columns):
+            tile[r][v] = builder.fmul(tile[r][v], inverse)
+        for s in range(r + 1, TILE_ROWS):
+            below = emit.broadcast(builder.fneg(builder.load(emit.address(diagonal, r * TILE_ROWS + s))))
+            for v in range(columns):
+                tile[s][v] = emit.multiply_add(below, tile[r][v], tile[s][v])
+
+
+def make_tile(width, kind, transposed=True):
+    """Intrinsic for an 8 x ``width`` tile, by ``kind``.
+
+    ``set``: C = X'Y;  ``add``: C += X'Y;  ``subtract``: C -= X'Y;  ``solve``: C = L^-1 (C - X'Y).
+
+    Call as ``tile(X, x0, ldx, Y, y0, ldy, T, C, c0, ldc, D, d0)``; the operands start ``x0``, ``y0``, ``c0`` elements
+    into their arrays. With ``transposed`` the sum is over rows, sum_t X[t, m] Y[t, :]; without it X is read along
+    its rows, sum_t X[m, t] Y[t, :]. D holds the 8 x 8 diagonal block that ``solve`` needs (else it is not read).
+    """
+
+    negative = kind in ("subtract", "solve")
+
+    @intrinsic
+    def tile_kernel(typingctx, X, x0, ldx, Y, y0, ldy, T, C, c0, ldc, D, d0):
+        def codegen(context, builder, signature, arguments):
+            emit = Emitter(context, builder, C.dtype)
+            x, y, c, d = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 7, 10))
+            x_start, x_step, y_start, y_step, steps, c_start, c_step, d_start = (
+                arguments[i] for i in (1, 2, 4, 5, 6, 8, 9, 11)
+            )
+            vectors = max(1, min(width // emit.lanes, (emit.registers - 8) // TILE_ROWS - (emit.registers == 32)))
+            for strip in range(0, width, vectors * emit.lanes):
+                places = [
+                    [
+                        emit.address(c, c_start, builder.mul(c_step, emit.integer(m)), strip + v * emit.lanes)
+                        for v in range(vectors)
+                    ]
+                    for m in range(TILE_ROWS)
+                ]
+                start = [[emit.zero if kind == "set" else emit.load(p) for p in row] for row in places]
+                t, sums, close = emit.loop(steps, 1, [s for row in start for s in row])
+                y_row = emit.address(y, y_start, builder.mul(t, y_step), strip)
+                y_t = [emit.load(emit.address(y_row, v * emit.lanes)) for v in range(vectors)]
+                after = []
+                for m in range(TILE_ROWS):
+                    if transposed:
+                        place = emit.address(x, x_start, builder.mul(t, x_step), m)
+                    else:
+                        place = emit.address(x, x_start, builder.mul(x_step, emit.integer(m)), t)
+                    value = builder.load(place)
+                    factor = emit.broadcast(builder.fneg(value) if negative else value)
+                    after += [emit.multiply_add(factor, y_t[v], sums[m * vectors + v]) for v in range(vectors)]
+                sums = close(after)
+                tile = [list(sums[m * vectors : (m + 1) * vectors]) for m in range(TILE_ROWS)]
+                if kind == "solve":
+                    _solve_triangle(emit, tile, emit.address(d, d_start), vectors)
+                for m in range(TILE_ROWS):
+                    for v in range(vectors):
+                        emit.store(tile[m][v], places[m][v])
+            return context.get_dummy_value()
+
+        i = types.intp
+        return types.void(X, i, i, Y, i, i, i, C, i, i, D, i), codegen
+
+    return tile_kernel
+
+
+@intrinsic
+def dot_tile(typingctx, Z, i, j, length, K):
+    """K[i + a, j + b] = z_{i+a} . z_{j+b} for a, b < 4, over the first ``length`` elements of the rows of Z."""
+
+    def codegen(context, builder, signature, arguments):
+        emit = Emitter(context, builder, Z.dtype)
+        z, k = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 4))
+        z_step = _row_length(context, builder, Z, arguments[0])
+        k_step = _row_length(context, builder, K, arguments[4])
+        first, second, stop = arguments[1], arguments[2], arguments[3]
+
+        def row(start, r):
+            return emit.address(z, builder.mul(builder.add(start, emit.integer(r)), z_step))
+
+        height = 4 if emit.registers == 32 else 2
+        right = [row(second, b) for b in range(4)]
+        for top in range(0, 4, height):
+            left = [row(first, top + a) for a in range(height)]
+            t, sums, close = emit.loop(stop, emit.lanes, [emit.zero] * (4 * height))
+            right_t = [emit.load(emit.address(pointer, t)) for pointer in right]
+            left_t = [emit.load(emit.address(pointer, t)) for pointer in left]
+            sums = close(
+                [emit.multiply_add(left_t[a], right_t[b], sums[4 * a + b]) for a in range(height) for b in range(4)]
+            )
+            step = min(emit.lanes, 4 * height)
+            for n in range(0, 4 * height, step):
+                total, lanes = emit.lane_sums(list(sums[n : n + step]))
+                for a in range(step // 4):
+                    four = emit.shuffle(total, ir.Constant(total.type, ir.Undefined), lanes[4 * a : 4 * a + 4])
+                    line = builder.add(first, emit.integer(top + n // 4 + a))
+                    emit.store(four, emit.address(k, builder.mul(line, k_step), second))
+        return context.get_dummy_value()
+
+    i64 = types.intp
+    return types.void(Z, i64, i64, i64, K), codegen

@@ -1,0 +1,379 @@
+"""The model: a thin class over objective, solver, training and ranking."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastals.objective import Objective
+from fastals.parameters import NotFittedError, Parameters
+from fastals.persistence import Persistence
+from fastals.progress import progress_bar
+from fastals.serving import Serving
+from fastals.solver import SOLVERS, Settings, build_sides, full_loss
+from fastals.training import Training
+from fastals.validation import (
+    Rows,
+    check_choice,
+    check_dtype,
+    check_factors,
+    check_ids,
+    check_integer,
+    check_real,
+    check_rows,
+    describe,
+)
+
+Callback = Callable[["ImplicitALS", int, float], Any]
+
+
+def check_random_state(random_state: Any) -> np.random.Generator:
+    """Generator of a seed, a Generator or a RandomState (whose stream is advanced), or of fresh entropy for None."""
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
+    if random_state is not None and not isinstance(random_state, np.random.Generator):
+        check_integer("random_state", random_state, 0)
+    return np.random.default_rng(random_state)
+
+
+class ImplicitALS(Parameters, Serving, Persistence):
+    """Implicit-feedback matrix factorisation by exact alternating least squares.
+
+    Minimises, over ALL pairs of users and items,
+
+        sum c_ui (phi_ui - p_u.q_i)^2 + sum_u lambda_u |p_u|^2 + sum_i lambda_i |q_i|^2
+
+    where a pair that is not stored has confidence c = ``unobserved_weight`` and preference phi = 0, and a stored pair
+    has phi = 1 if its value is positive and 0 if it is negative (a dislike), with a confidence that grows with the
+    size of the value [1]_.
+
+    Parameters
+    ----------
+    factors : int
+        Number of latent factors.
+    regularization : float or (float, float)
+        Strength of the penalty, or one for users and one for items.
+    alpha : float
+        Scale of the confidence of stored values.
+    iterations : int
+        Number of sweeps (at the most, if a callback stops earlier).
+    unobserved_weight : float
+        c0, the confidence of pairs that are not stored; may be 0.
+    regularization_exponent : float
+        lambda_u = regularization * (stored in row u + c0 * n_items)^exponent, likewise for items: 0 is a plain
+        penalty, 1 scales it with the frequency [3]_.
+    confidence : {"linear", "log", "raw"}
+        Of a stored value r: c = c0 + alpha |r|, c = c0 + alpha log(1 + |r| / epsilon), or c = alpha |r| (as the
+        library implicit has it).
+    epsilon : float
+        Scale of the logarithm.
+    objective : {"hu", "rendle"}
+        "hu" is the above. "rendle" is sum over stored w (1 - p.q)^2 + c0 * sum over ALL (p.q)^2, with w = alpha |r| or
+        its log form [3]_.
+    solver : {"cg", "cholesky"}
+        Conjugate gradients in the Gramian's eigenbasis, up to ``tol`` [2]_, or direct solution.
+    tol : float
+        Relative residual, in the preconditioner's norm, at which conjugate gradients stop.
+    max_cg_steps : int
+        Rows that have not reached ``tol`` by then are solved directly in float64.
+    dtype : {"float32", "float64"}
+        Of the factors. Gramians, eigenproblems and the loss are float64 always.
+    num_threads : int, optional
+        Threads to use; all that Numba has by default. Results do not depend on it.
+    random_state : int, Generator or RandomState, optional
+        For the first users' factors.
+    warm_start : bool
+        Whether ``fit`` goes on from the factors of an earlier one.
+
+    Attributes
+    ----------
+    user_factors : (n_users, factors) array, read-only
+    item_factors : (n_items, factors) array, read-only
+    loss_history : list of float
+        The loss after each sweep.
+    user_items_ : csr_array (n_users, n_items)
+        What the model was fitted to, in canonical form.
+    solver_report_ : dict
+        Of the last fit: ``cg_steps`` (mean a row, last sweep), ``fallback_rows`` and ``singular_rows`` (solved in
+        float64, or only with a ridge of 1e-12 of the trace; summed over the half-sweeps).
+
+    References
+    ----------
+    .. [1] Y. Hu, Y. Koren, C. Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008.
+    .. [2] G. Takacs, I. Pilaszy, D. Tikk, "Applications of the Conjugate Gradient Method for Implicit Feedback
+       Collaborative Filtering", RecSys 2011.
+    .. [3] S. Rendle, W. Krichene, L. Zhang, Y. Koren, "Revisiting the Performance of iALS on Item Recommendation
+       Benchmarks", RecSys 2022.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> from fastals import ImplicitALS
+    >>> plays = sp.csr_array([[5, 3, 0, 0], [4, 0, 1, 0], [0, 0, 4, 5], [0, 1, 5, 4]])
+    >>> model = ImplicitALS(factors=2, random_state=0).fit(plays)
+    >>> items, scores = model.recommend(1, N=1)
+    >>> items.tolist()
+    [1]
+    """
+
+    def __init__(
+        self,
+        factors: int = 64,
+        *,
+        regularization: float | tuple[float, float] = 10.0,
+        alpha: float = 10.0,
+        iterations: int = 15,
+        unobserved_weight: float = 1.0,
+        regularization_exponent: float = 0.0,
+        confidence: str = "linear",
+        epsilon: float = 1.0,
+        objective: str = "hu",
+        solver: str = "cg",
+        tol: float = 1e-3,
+        max_cg_steps: int = 50,
+        dtype: Any = "float32",
+        num_threads: int | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+    ) -> None:
+        self.factors = factors
+        self.regularization = regularization
+        self.alpha = alpha
+        self.iterations = iterations
+        self.unobserved_weight = unobserved_weight
+        self.regularization_exponent = regularization_exponent
+        self.confidence = confidence
+        self.epsilon = epsilon
+        self.objective = objective
+        self.solver = solver
+        self.tol = tol
+        self.max_cg_steps = max_cg_steps
+        self.dtype = dtype
+        self.num_threads = num_threads
+        self.random_state = random_state
+        self.warm_start = warm_start
+
+    def fit(
+        self,
+        user_items: Any,
+        *,
+        preference: Any = None,
+        user_factors: Any = None,
+        item_factors: Any = None,
+        callback: Callback | None = None,
+        show_progress: bool = False,
+    ) -> ImplicitALS:
+        """Fit the factors.
+
+        Parameters
+        ----------
+        user_items : sparse matrix or array (n_users, n_items)
+            Rows are users. Left unchanged. Duplicates are summed; stored zeros are no observations and are dropped.
+        preference : sparse matrix or array, optional
+            phi of every stored pair, on the same pattern.
+        user_factors, item_factors : arrays (n_users, factors), (n_items, factors), optional
+            The start. A sweep solves the items first, from the users' factors; given only ``item_factors``, the users
+            are solved from them before.
+        callback : callable, optional
+            ``callback(model, sweep, loss)`` after each sweep, counted from 0; fitting stops if it returns True.
+            ``model.user_factors`` and ``model.item_factors`` are the current ones; copy what is to be kept.
+        show_progress : bool
+            Whether to show a progress bar (with tqdm, if it is installed).
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments or parameters that do not fit. As after any other error, an earlier fit stays as it was.
+        FloatingPointError
+            Where rows have no finite solution.
+
+        Notes
+        -----
+        On KeyboardInterrupt the model is left as the last finished half-sweep made it.
+        """
+        objective, settings = self._checked_objective(), self._checked_settings()
+        iterations = check_integer("iterations", self.iterations, 0)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable; got {describe(callback)}")
+        rows, phi = check_rows(user_items, "user_items", preference=preference, allow_empty=False)
+        dtype = check_dtype(self.dtype)
+        start = self._first_factors(rows.shape, dtype, user_factors, item_factors)
+        users, items = build_sides(objective, rows, phi, dtype)
+        training = Training(objective, settings, users, items, *start)
+        before = self.__dict__.copy()
+        try:
+            if user_factors is None and item_factors is not None:
+                training.solve_users()
+            self._adopt(training, rows)
+            with progress_bar(iterations, show_progress) as advance:
+                for sweep in range(iterations):
+                    loss = training.sweep()
+                    self._adopt(training, rows)
+                    advance(loss)
+                    if callback is not None and callback(self, sweep, loss) is True:
+                        break
+        except KeyboardInterrupt:
+            self._adopt(training, rows)
+            raise
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        singular = self.solver_report_["singular_rows"]
+        if singular:
+            warnings.warn(
+                f"{singular} row solutions were not determined by the data (regularization too small for them); "
+                "they were solved with a ridge of 1e-12 of the trace",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def loss(self, user_items: Any, *, preference: Any = None) -> float:
+        """Value of the objective for the current factors on any interactions of the same shape.
+
+        Parameters
+        ----------
+        user_items, preference
+            As for ``fit``.
+
+        Returns
+        -------
+        float
+            In float64: the sum over ALL pairs, and the regularisation.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a matrix that does not fit.
+        NotFittedError
+            Before ``fit``.
+        """
+        objective, settings = self._checked_objective(), self._checked_settings()
+        shape = self.user_factors.shape[0], self.item_factors.shape[0]
+        rows, phi = check_rows(user_items, "user_items", shape=shape, preference=preference)
+        users, items = build_sides(objective, rows, phi, np.dtype(np.float64))
+        return full_loss(
+            users, self.user_factors, self.item_factors, items.regularization, objective, settings.num_threads
+        )
+
+    def predict(self, user: Any, item: Any) -> Any:
+        """Score p_u.q_i of users and items.
+
+        Parameters
+        ----------
+        user, item : int or (n,) array of int
+            Broadcast against each other.
+
+        Returns
+        -------
+        float or (n,) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            For ids that are not integers or out of range.
+        NotFittedError
+            Before ``fit``.
+        """
+        users = check_ids(user, "user", self.user_factors.shape[0])
+        items = check_ids(item, "item", self.item_factors.shape[0])
+        scores = np.einsum("...k,...k->...", self.user_factors[users], self.item_factors[items])
+        return scores[()]
+
+    @property
+    def user_factors(self) -> np.ndarray:
+        """Users' factors, (n_users, factors), read-only; assigning copies."""
+        return self._fitted("_user_factors")
+
+    @user_factors.setter
+    def user_factors(self, value: Any) -> None:
+        self._user_factors = self._given_factors("user_factors", value)
+
+    @property
+    def item_factors(self) -> np.ndarray:
+        """Items' factors, (n_items, factors), read-only; assigning copies."""
+        return self._fitted("_item_factors")
+
+    @item_factors.setter
+    def item_factors(self, value: Any) -> None:
+        self._item_factors = self._given_factors("item_factors", value)
+
+    @property
+    def user_items_(self) -> sp.csr_array:
+        """What the model was fitted to: canonical csr_array (n_users, n_items)."""
+        rows = self._fitted("_rows")
+        data = np.broadcast_to(rows.data, rows.indices.shape).astype(check_dtype(self.dtype))
+        return sp.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+
+    def _fitted(self, name: str) -> Any:
+        try:
+            return self.__dict__[name]
+        except KeyError:
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first") from None
+
+    def _given_factors(self, name: str, value: Any) -> np.ndarray:
+        array = np.asarray(value)
+        if array.ndim != 2:
+            raise ValueError(f"{name} must have two dimensions; got shape {array.shape}")
+        return read_only(check_factors(value, name, array.shape, check_dtype(self.dtype)))
+
+    def _checked_objective(self) -> Objective:
+        return Objective.checked(
+            objective=self.objective,
+            confidence=self.confidence,
+            alpha=self.alpha,
+            epsilon=self.epsilon,
+            unobserved_weight=self.unobserved_weight,
+            regularization=self.regularization,
+            regularization_exponent=self.regularization_exponent,
+        )
+
+    def _checked_settings(self) -> Settings:
+        return Settings(
+            check_choice("solver", self.solver, SOLVERS),
+            check_real("tol", self.tol),
+            check_integer("max_cg_steps", self.max_cg_steps, 1),
+            None if self.num_threads is None else check_integer("num_threads", self.num_threads, 1),
+        )
+
+    def _first_factors(
+        self, shape: tuple[int, int], dtype: np.dtype, user_factors: Any, item_factors: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Factors to start from: the given ones, those of an earlier fit with ``warm_start``, or random ones."""
+        factors = check_integer("factors", self.factors, 1)
+        user_shape, item_shape = (shape[0], factors), (shape[1], factors)
+        if self.warm_start and "_user_factors" in self.__dict__ and user_factors is None and item_factors is None:
+            user_factors, item_factors = self._user_factors, self._item_factors
+        P = None if user_factors is None else check_factors(user_factors, "user_factors", user_shape, dtype)
+        Q = None if item_factors is None else check_factors(item_factors, "item_factors", item_shape, dtype)
+        random = check_random_state(self.random_state)
+        if P is None:
+            P = np.zeros(user_shape, dtype)
+            if Q is None:
+                random.standard_normal(dtype=dtype, out=P)
+                P *= dtype.type(0.1 / np.sqrt(factors))
+        return P, np.zeros(item_shape, dtype) if Q is None else Q
+
+    def _adopt(self, training: Training, rows: Rows) -> None:
+        """Take over the factors and reports of a training under way."""
+        self._user_factors, self._item_factors = read_only(training.user_factors), read_only(training.item_factors)
+        self._rows = rows
+        self.loss_history = list(training.loss_history)
+        self.solver_report_ = training.summary()
+        self.__dict__.pop("interactions", None)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """View of an array through which it cannot be changed."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,101 @@
+"""What is minimised: data to weights and targets, regularisation, and the loss in its full form.
+
+    L(P, Q) = sum over ALL u, i of c_ui (phi_ui - p_u.q_i)^2 + sum_u lambda_u |p_u|^2 + sum_i lambda_i |q_i|^2
+
+A row's normal equations need, of each stored pair, only  extra = c - c0  and  target = c phi:
+
+    (c0 Y'Y + lambda_u I + sum_t extra_t y_t y_t') x_u = sum_t target_t y_t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastals.validation import Rows, check_choice, check_real, describe
+
+OBJECTIVES = ("hu", "rendle")
+CONFIDENCES = ("linear", "log", "raw")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective's parameters, checked; see ``ImplicitALS`` for their meaning."""
+
+    name: str
+    confidence: str
+    alpha: float
+    epsilon: float
+    unobserved_weight: float
+    user_regularization: float
+    item_regularization: float
+    regularization_exponent: float
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        objective: Any,
+        confidence: Any,
+        alpha: Any,
+        epsilon: Any,
+        unobserved_weight: Any,
+        regularization: Any,
+        regularization_exponent: Any,
+    ) -> Objective:
+        """Objective of a model's raw parameters; TypeError or ValueError that names the one that is wrong."""
+        pair = regularization if isinstance(regularization, (tuple, list, np.ndarray)) else (regularization,) * 2
+        if len(pair) != 2:
+            raise ValueError(f"regularization must be one number or (users, items); got {describe(regularization)}")
+        return cls(
+            check_choice("objective", objective, OBJECTIVES),
+            check_choice("confidence", confidence, CONFIDENCES),
+            check_real("alpha", alpha),
+            check_real("epsilon", epsilon, positive=True),
+            check_real("unobserved_weight", unobserved_weight),
+            check_real("regularization", pair[0]),
+            check_real("regularization", pair[1]),
+            check_real("regularization_exponent", regularization_exponent),
+        )
+
+    @property
+    def offset(self) -> float:
+        """c - extra as it enters the target: c0 for Hu, 0 for Rendle, where target = w."""
+        return self.unobserved_weight if self.name == "hu" else 0.0
+
+    def extra(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """c - c0 of stored values, in ``dtype``.
+
+        Hu: alpha |r| (linear), alpha log(1 + |r| / epsilon) (log), alpha |r| - c0 (raw). Rendle: the weight w itself,
+        which is alpha |r| or its log form.
+
+        Raises
+        ------
+        ValueError
+            Where a weight overflows ``dtype``.
+        """
+        size = np.abs(values)
+        with np.errstate(over="ignore"):
+            weight = self.alpha * (np.log1p(size / self.epsilon) if self.confidence == "log" else size)
+        if self.confidence == "raw" and self.name == "hu":
+            weight -= self.unobserved_weight
+        # Squares of a weight times a factor must stay finite.
+        largest, limit = np.abs(weight).max(initial=0), np.sqrt(np.finfo(dtype).max)
+        if not largest < limit:
+            raise ValueError(
+                f"alpha times the values of user_items must stay below {limit:.3g} in {np.dtype(dtype)}; got {largest:.3g}"
+            )
+        return weight.astype(dtype)
+
+    def preference(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""
+        if values.size == 0 or values.min() > 0:
+            return np.ones(1, dtype)
+        return (values > 0).astype(dtype)
+
+    def row_regularization(self, rows: Rows, regularization: float) -> np.ndarray:
+        """lambda of each row, (n_rows,) float64: regularization (stored + c0 n_columns)^exponent (Rendle 2022)."""
+        frequency = rows.counts + self.unobserved_weight * rows.shape[1]
+        return regularization * frequency**self.regularization_exponent

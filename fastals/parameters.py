@@ -1,0 +1,63 @@
+"""scikit-learn's manners without scikit-learn: parameters are what ``__init__`` takes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+class NotFittedError(ValueError, AttributeError):
+    """A model is used before it has been fitted (the bases are those of scikit-learn's error of this name)."""
+
+
+class Parameters:
+    """``get_params``, ``set_params`` and ``repr`` from the signature of ``__init__``."""
+
+    @classmethod
+    def _parameter_defaults(cls) -> dict[str, Any]:
+        signature = inspect.signature(cls.__init__)
+        return {name: p.default for name, p in signature.parameters.items() if name != "self"}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name.
+
+        Parameters
+        ----------
+        deep : bool
+            For compatibility; there are no nested models.
+
+        Returns
+        -------
+        dict
+        """
+        return {name: getattr(self, name) for name in self._parameter_defaults()}
+
+    def set_params(self, **params: Any) -> Parameters:
+        """Set parameters by name; they take effect at the next ``fit``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a name that is no parameter; nothing is set then.
+        """
+        known = self._parameter_defaults()
+        for name in params:
+            if name not in known:
+                raise ValueError(f"{name!r} is no parameter of {type(self).__name__}; there are {', '.join(known)}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{name}={value!r}"
+            for (name, default), value in zip(
+                self._parameter_defaults().items(), self.get_params().values(), strict=True
+            )
+            if repr(value) != repr(default)
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"

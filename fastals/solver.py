@@ -1,0 +1,208 @@
+"""Half-sweeps: from the fixed factors of one side to the solved factors of the other.
+
+The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V); then every row is solved in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastals.kernels.factors import gramian_parts, rotate, stored_loss_parts
+from fastals.kernels.half_sweep import FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS, half_sweep
+from fastals.kernels.sparse import transpose
+from fastals.kernels.vector import PAD
+from fastals.objective import Objective
+from fastals.threads import parallel
+from fastals.validation import Rows
+
+SOLVERS = ("cg", "cholesky")
+RANGES = 256  # of rows, by cost: many more than threads, which get equal numbers of them
+ROW_COST = 16  # what a row costs besides its entries, in entries
+LAUNCH_FLOPS = 2e10  # upper bound on the work between two chances to react to an interrupt, a fraction of a second
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How rows are solved: method, relative residual to reach, steps at the most, threads."""
+
+    solver: str
+    tolerance: float
+    max_steps: int
+    num_threads: int | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side's rows, ready to be solved: structure, weights c - c0, preferences, regularisation, work ranges."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    extra: np.ndarray
+    preference: np.ndarray
+    regularization: np.ndarray
+    bounds: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows, extra: np.ndarray, preference: np.ndarray, regularization: np.ndarray) -> Side:
+        """Side with its rows divided into ranges of about equal cost."""
+        return cls(rows.indptr, rows.indices, extra, preference, regularization, balanced_bounds(rows.indptr))
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What the kernels take as ``rows``."""
+        return self.indptr, self.indices, self.extra, self.preference
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Fixed factors in the eigenbasis of their Gramian.
+
+    ``rotated`` (n, width) is Y V, zeros past ``factors``; ``spectrum`` (width,) float64 is c0 s, ones past
+    ``factors``; ``rotation`` (width, width) is V'; ``penalty`` is sum_i lambda_i |y_i|^2.
+    """
+
+    rotated: np.ndarray
+    spectrum: np.ndarray
+    rotation: np.ndarray
+    penalty: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a half-sweep saw: the loss after it, CG steps and rows, rows solved in float64, rows that were singular."""
+
+    loss: float
+    steps: int
+    iterated: int
+    fallbacks: int
+    singular: int
+
+
+def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
+    """Row numbers that divide CSR rows into at most RANGES ranges of about equal cost, int64."""
+    cost = indptr + ROW_COST * np.arange(indptr.size, dtype=np.int64)
+    goals = np.linspace(0, cost[-1], min(RANGES, indptr.size - 1) + 1)
+    bounds = np.searchsorted(cost, goals).astype(np.int64)
+    bounds[0], bounds[-1] = 0, indptr.size - 1
+    return np.unique(bounds)
+
+
+def even_bounds(count: int, ranges: int = 64) -> np.ndarray:
+    """Row numbers that divide ``count`` rows into at most ``ranges`` equal ranges, int64."""
+    return np.unique(np.linspace(0, count, min(ranges, max(count, 1)) + 1).astype(np.int64))
+
+
+def transposed(rows: Rows, values: tuple[np.ndarray, ...]) -> tuple[Rows, tuple[np.ndarray, ...]]:
+    """Rows of the transposed matrix and, moved along, further values of the entries (one element: unchanged)."""
+    n_rows, n_columns = rows.shape
+    full = any(value.size == rows.indices.size for value in values) and rows.indices.size > 1
+    position = np.empty(rows.indices.size if full else 0, np.int64)
+    indptr, indices = np.empty(n_columns + 1, np.int64), np.empty(rows.indices.size, np.int32)
+    transpose(rows.indptr, rows.indices, position, indptr, indices)
+
+    def moved(value: np.ndarray) -> np.ndarray:
+        if value.size != rows.indices.size or not full:
+            return value
+        out = np.empty_like(value)
+        out[position] = value
+        return out
+
+    return Rows(indptr, indices, rows.data[:1], (n_columns, n_rows)), tuple(moved(value) for value in values)
+
+
+def build_sides(
+    objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype
+) -> tuple[Side, Side]:
+    """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
+    extra = objective.extra(rows.data, dtype)
+    preference = objective.preference(rows.data, dtype) if phi is None else phi.astype(dtype)
+    columns, (column_extra, column_preference) = transposed(rows, (extra, preference))
+    users = Side.of(rows, extra, preference, objective.row_regularization(rows, objective.user_regularization))
+    items = Side.of(
+        columns, column_extra, column_preference,
+        objective.row_regularization(columns, objective.item_regularization),
+    )  # fmt: skip
+    return users, items
+
+
+def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tuple[np.ndarray, float]:
+    """X'X as (factors, factors) float64, and sum_u weights_u |x_u|^2; the same for any number of threads."""
+    factors, bounds = X.shape[1], even_bounds(X.shape[0], 16)
+    width = -(-factors // PAD) * PAD
+    parts, squares = np.empty((bounds.size - 1, width, width)), np.empty(bounds.size - 1)
+    with parallel(num_threads):
+        gramian_parts(X, bounds, weights, parts, squares)
+    upper = np.triu(parts.sum(axis=0)[:factors, :factors])
+    return upper + np.triu(upper, 1).T, float(squares.sum())
+
+
+def eigenbasis(
+    Y: np.ndarray, regularization: np.ndarray, unobserved_weight: float, num_threads: int | None
+) -> Basis:
+    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian."""
+    factors = Y.shape[1]
+    width = -(-factors // PAD) * PAD
+    G, penalty = gramian(Y, regularization, num_threads)
+    if not np.isfinite(G).all():
+        raise FloatingPointError("the factors have overflowed; scale the data down or raise regularization")
+    eigenvalues, V = np.linalg.eigh(G)
+    spectrum = np.ones(width)
+    spectrum[:factors] = unobserved_weight * np.maximum(eigenvalues, 0)
+    forward, rotation = np.zeros((factors, width), Y.dtype), np.zeros((width, width), Y.dtype)
+    forward[:, :factors], rotation[:factors, :factors] = V, V.T
+    rotated = np.empty((Y.shape[0], width), Y.dtype)
+    with parallel(num_threads):
+        rotate(Y, even_bounds(Y.shape[0]), forward, rotated)
+    return Basis(rotated, spectrum, rotation, penalty)
+
+
+def _launches(side: Side, factors: int) -> Iterator[slice]:
+    """Slices of the side's ranges, each a bounded amount of work, so that an interrupt is seen in time."""
+    work = 2.0 * factors * (factors + 20) * (side.indptr[-1] + side.bounds[-1])
+    count = int(min(max(work / LAUNCH_FLOPS, 1), side.bounds.size - 1)) or 1
+    edges = np.linspace(0, side.bounds.size - 1, count + 1).astype(int)
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        yield slice(first, last)
+
+
+def solve_side(side: Side, basis: Basis, X: np.ndarray, offset: float, settings: Settings) -> Report:
+    """Solve all rows of one side into X (n_rows, factors) in place.
+
+    Raises
+    ------
+    FloatingPointError
+        Where a row has no finite solution.
+    """
+    reports = np.zeros((side.bounds.size - 1, REPORTS))
+    how = (X.dtype.type(offset), settings.solver == "cg", X.dtype.type(settings.tolerance), settings.max_steps)
+    for part in _launches(side, X.shape[1]):
+        bounds = side.bounds[part.start : part.stop + 1]
+        with parallel(settings.num_threads):
+            half_sweep(
+                bounds, side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X, how,
+                reports[part],
+            )  # fmt: skip
+    totals = reports.sum(axis=0)
+    if totals[FAILED]:
+        raise FloatingPointError(
+            f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "
+            "scale the data down, raise regularization or use dtype='float64'"
+        )
+    counts = (int(totals[column]) for column in (STEPS, ITERATED, FALLBACKS, SINGULAR))
+    return Report(float(totals[LOSS]) + basis.penalty, *counts)
+
+
+def full_loss(
+    users: Side, X: np.ndarray, Y: np.ndarray, item_regularization: np.ndarray, objective: Objective,
+    num_threads: int | None,
+) -> float:  # fmt: skip
+    """Loss of any factors, in float64: the stored pairs' sum + c0 tr(X'X Y'Y) + regularisation."""
+    parts = np.empty(users.bounds.size - 1)
+    with parallel(num_threads):
+        stored_loss_parts(users.bounds, users.arrays, objective.offset, X, Y, parts)
+    GX, user_penalty = gramian(X, users.regularization, num_threads)
+    GY, item_penalty = gramian(Y, item_regularization, num_threads)
+    return float(parts.sum() + objective.unobserved_weight * np.vdot(GX, GY) + user_penalty + item_penalty)

@@ -1,0 +1,225 @@
+"""The door: every argument is checked once here and brought into one canonical form."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+LARGEST_INT32 = np.iinfo(np.int32).max
+
+
+class Rows(NamedTuple):
+    """Canonical sparse rows: sorted, no duplicates, no zeros; ``indptr`` int64 (n + 1,), ``indices`` int32 (nnz,).
+
+    ``data`` is (nnz,), or (1,) where all stored values are equal; ``shape`` is that of the matrix.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    shape: tuple[int, int]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of stored entries of each row, int64."""
+        return np.diff(self.indptr)
+
+
+def describe(value: Any) -> str:
+    """Short description of a value for an error message: type, and shape and dtype where it has them."""
+    text = type(value).__name__
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{text} of shape {value.shape} and dtype {value.dtype}"
+    shown = repr(value)
+    return f"{text} {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return a string that is one of ``choices``, or raise ValueError."""
+    if not isinstance(value, str) or value not in choices:
+        wanted = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {wanted}; got {describe(value)}")
+    return value
+
+
+def check_integer(name: str, value: Any, minimum: int) -> int:
+    """Return an int of at least ``minimum``; TypeError for other types, bool among them, ValueError below."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer >= {minimum}; got {describe(value)}")
+    if value < minimum:
+        raise ValueError(f"{name} must be >= {minimum}; got {value}")
+    return int(value)
+
+
+def check_real(name: str, value: Any, *, positive: bool = False) -> float:
+    """Return a finite non-negative (or positive) float; TypeError for other types, ValueError out of range."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number; got {describe(value)}")
+    number = float(value)
+    if not np.isfinite(number) or number < 0 or (positive and number == 0):
+        raise ValueError(f"{name} must be finite and {'> 0' if positive else '>= 0'}; got {value}")
+    return number
+
+
+def check_dtype(value: Any) -> np.dtype:
+    """Return float32 or float64 as a dtype, or raise ValueError."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        raise ValueError(f"dtype must be float32 or float64; got {describe(value)}") from None
+    if value is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be float32 or float64; got {describe(value)}")
+    return dtype
+
+
+def _check_sparse(matrix: Any, name: str, shape: tuple[int | None, int | None]) -> None:
+    """Raise unless ``matrix`` is a two-dimensional real sparse matrix of the wanted shape (None: any)."""
+    if not sp.issparse(matrix):
+        hint = "; wrap it in scipy.sparse.csr_array" if isinstance(matrix, np.ndarray) else ""
+        raise TypeError(f"{name} must be a SciPy sparse matrix or array; got {describe(matrix)}{hint}")
+    if matrix.ndim != 2:
+        raise ValueError(f"{name} must have two dimensions, users and items; got shape {matrix.shape}")
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got dtype {matrix.dtype}")
+    for axis, wanted in enumerate(shape):
+        if wanted is not None and matrix.shape[axis] != wanted:
+            expected = tuple("any" if size is None else size for size in shape)
+            turned = wanted == matrix.shape[1 - axis] and shape[1 - axis] in (None, matrix.shape[axis])
+            hint = "; it looks transposed" if turned else ""
+            raise ValueError(f"{name} must have shape {expected}; got {matrix.shape}{hint}".replace("'", ""))
+
+
+def _canonical_csr(matrix: Any, name: str) -> sp.csr_array:
+    """Sorted CSR without duplicates, explicit zeros kept, values float64 or float32; shares what it need not copy."""
+    csr = sp.csr_array(matrix)
+    if not csr.has_canonical_format:
+        # Duplicates are summed in float64, so that the order and the type they came in make no difference.
+        csr = csr.astype(np.float64) if csr.dtype != np.float64 else csr.copy()
+        csr.sum_duplicates()
+    if csr.dtype not in (np.float32, np.float64):
+        csr = csr.astype(np.float64)
+    if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= csr.shape[1]):
+        raise ValueError(f"{name} has column indices outside of 0 .. {csr.shape[1] - 1}")
+    if not np.isfinite(csr.data).all():
+        bad = int(np.count_nonzero(~np.isfinite(csr.data)))
+        raise ValueError(f"{name} must be finite; got {bad} values that are NaN or infinite")
+    return csr
+
+
+def _as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """Values in the model's type; ValueError where they overflow it."""
+    if data.size and np.abs(data).max() > np.finfo(dtype).max:
+        raise ValueError(f"{name} has values beyond the range of {dtype}: {np.abs(data).max():.3g}; use dtype='float64'")
+    return np.ascontiguousarray(data, dtype=dtype)
+
+
+def _keep(csr: sp.csr_array, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """indptr and indices of the entries that a mask keeps."""
+    before = np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))
+    return before[csr.indptr.astype(np.int64)], csr.indices[kept]
+
+
+def check_rows(
+    matrix: Any,
+    name: str,
+    *,
+    shape: tuple[int | None, int | None] = (None, None),
+    preference: Any = None,
+    allow_empty: bool = True,
+) -> tuple[Rows, np.ndarray | None]:
+    """Bring interactions, and preferences on the same pattern, into canonical form.
+
+    Parameters
+    ----------
+    matrix : sparse matrix or array
+        Left unchanged. Stored zeros are no observations and are dropped.
+    name : str
+        For error messages.
+    shape : pair of int or None
+        Wanted shape.
+    preference : sparse matrix or array, optional
+        Same shape and stored pattern as ``matrix``; its zeros are kept.
+    allow_empty : bool
+        Whether a matrix without rows, columns or stored values is accepted.
+
+    Returns
+    -------
+    rows : Rows
+        With float64 values.
+    phi : (nnz,) float64 array or None
+        Preferences of the same entries.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    _check_sparse(matrix, name, shape)
+    if not allow_empty and 0 in matrix.shape:
+        raise ValueError(f"{name} must have at least one row and one column; got shape {matrix.shape}")
+    csr = _canonical_csr(matrix, name)
+    if csr.shape[0] > LARGEST_INT32 or csr.shape[1] > LARGEST_INT32:
+        raise ValueError(f"{name} must have fewer than 2^31 rows and columns; got shape {csr.shape}")
+    phi = None
+    if preference is not None:
+        _check_sparse(preference, "preference", csr.shape)
+        other = _canonical_csr(preference, "preference")
+        if not (np.array_equal(csr.indptr, other.indptr) and np.array_equal(csr.indices, other.indices)):
+            raise ValueError(f"preference must have the stored pattern of {name}: {other.nnz} against {csr.nnz} entries")
+        phi = other.data.astype(np.float64)
+    indptr, indices, data = csr.indptr, csr.indices, csr.data
+    kept = data != 0
+    if not kept.all():
+        indptr, indices = _keep(csr, kept)
+        data, phi = data[kept], phi if phi is None else phi[kept]
+    if not allow_empty and not data.size:
+        raise ValueError(f"{name} must have at least one stored value that is not zero; got none")
+    if data.size and data.min() == data.max():
+        data = data[:1]
+    rows = Rows(indptr.astype(np.int64), indices.astype(np.int32), data.astype(np.float64), csr.shape)
+    return rows, phi
+
+
+def check_interactions(matrix: Any, name: str = "user_items", dtype: Any = np.float32) -> sp.csr_array:
+    """Canonical copy of a sparse matrix: CSR, sorted, duplicates summed, zeros dropped, values of ``dtype``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_rows``.
+    """
+    rows, _ = check_rows(matrix, name)
+    data = _as_type(rows.data, np.dtype(dtype), name)
+    if data.size != rows.indices.size:
+        data = np.full(rows.indices.size, data[0])
+    return sp.csr_array((data, rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
+
+
+def check_factors(value: Any, name: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Contiguous copy of given factors in the model's type; TypeError or ValueError where they do not fit."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got {describe(value)}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    factors = np.array(array, dtype=dtype, order="C")
+    if not np.isfinite(factors).all():
+        raise ValueError(f"{name} must be finite in {dtype}; got values that are not")
+    return factors
+
+
+def check_ids(value: Any, name: str, size: int) -> np.ndarray:
+    """Integer ids of shape () or (n,) in 0 .. size - 1, as int64; TypeError or ValueError with the first offender."""
+    ids = np.asarray(value)
+    if ids.size == 0 and ids.ndim == 1:
+        return np.empty(0, np.int64)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an integer or an array of integers; got {describe(value)}")
+    if ids.ndim > 1:
+        raise ValueError(f"{name} must be a scalar or one-dimensional; got shape {ids.shape}")
+    outside = (ids < 0) | (ids >= size)
+    if outside.any():
+        raise ValueError(f"{name} must lie in 0 .. {size - 1}; got {np.atleast_1d(ids)[np.atleast_1d(outside)][0]}")
+    return ids.astype(np.int64)
