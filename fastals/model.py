@@ -26,6 +26,7 @@ from fastals.validation import (
     check_real,
     check_rows,
     describe,
+    read_only,
 )
 
 Callback = Callable[["ImplicitALS", int, float], Any]
@@ -370,10 +371,3 @@ class ImplicitALS(Parameters, Serving, Persistence):
         self.loss_history = list(training.loss_history)
         self.solver_report_ = training.summary()
         self.__dict__.pop("interactions", None)
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """View of an array through which it cannot be changed."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

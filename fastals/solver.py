@@ -95,22 +95,26 @@ def even_bounds(count: int, ranges: int = 64) -> np.ndarray:
     return np.unique(np.linspace(0, count, min(ranges, max(count, 1)) + 1).astype(np.int64))
 
 
-def transposed(rows: Rows, values: tuple[np.ndarray, ...]) -> tuple[Rows, tuple[np.ndarray, ...]]:
-    """Rows of the transposed matrix and, moved along, further values of the entries (one element: unchanged)."""
-    n_rows, n_columns = rows.shape
-    full = any(value.size == rows.indices.size for value in values) and rows.indices.size > 1
+def _transposed_with(rows: Rows, values: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """indptr and indices of the transpose and, moved along, values of the entries (of one element: unchanged)."""
+    full = any(value.size == rows.indices.size > 1 for value in values)
     position = np.empty(rows.indices.size if full else 0, np.int64)
-    indptr, indices = np.empty(n_columns + 1, np.int64), np.empty(rows.indices.size, np.int32)
+    indptr, indices = np.empty(rows.shape[1] + 1, np.int64), np.empty(rows.indices.size, np.int32)
     transpose(rows.indptr, rows.indices, position, indptr, indices)
+    moved = []
+    for value in values:
+        out = value
+        if value.size == position.size:
+            out = np.empty_like(value)
+            out[position] = value
+        moved.append(out)
+    return indptr, indices, moved
 
-    def moved(value: np.ndarray) -> np.ndarray:
-        if value.size != rows.indices.size or not full:
-            return value
-        out = np.empty_like(value)
-        out[position] = value
-        return out
 
-    return Rows(indptr, indices, rows.data[:1], (n_columns, n_rows)), tuple(moved(value) for value in values)
+def transposed(rows: Rows) -> Rows:
+    """Canonical rows of the transposed matrix."""
+    indptr, indices, (data,) = _transposed_with(rows, (rows.data,))
+    return Rows(indptr, indices, data, rows.shape[::-1])
 
 
 def build_sides(
@@ -119,7 +123,8 @@ def build_sides(
     """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
     extra = objective.extra(rows.data, dtype)
     preference = objective.preference(rows.data, dtype) if phi is None else phi.astype(dtype)
-    columns, (column_extra, column_preference) = transposed(rows, (extra, preference))
+    indptr, indices, (column_extra, column_preference) = _transposed_with(rows, (extra, preference))
+    columns = Rows(indptr, indices, rows.data[:1], rows.shape[::-1])
     users = Side.of(rows, extra, preference, objective.row_regularization(rows, objective.user_regularization))
     items = Side.of(
         columns, column_extra, column_preference,

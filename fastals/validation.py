@@ -27,6 +27,33 @@ class Rows(NamedTuple):
         """Number of stored entries of each row, int64."""
         return np.diff(self.indptr)
 
+    def taken(self, ids: np.ndarray) -> Rows:
+        """The rows ``ids``, in their order."""
+        starts, counts = self.indptr[ids], self.indptr[ids + 1] - self.indptr[ids]
+        indptr = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+        if ids.size == 1:
+            entries: Any = slice(starts[0], starts[0] + counts[0])
+        else:
+            entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
+        data = self.data if self.data.size != self.indices.size else self.data[entries]
+        return Rows(indptr, self.indices[entries], data, (ids.size, self.shape[1]))
+
+    def replaced(self, ids: np.ndarray, rows: Rows, n_rows: int) -> Rows:
+        """These rows, ``n_rows`` of them in the end, with those at ``ids`` (distinct) replaced by ``rows``."""
+        source = np.full(n_rows, self.shape[0], np.int64)  # an empty row stands behind the old ones
+        source[: self.shape[0]] = np.arange(self.shape[0])
+        source[ids] = self.shape[0] + 1 + np.arange(ids.size)
+        old, new = (np.broadcast_to(part.data, part.indices.shape) for part in (self, rows))
+        both = Rows(
+            np.concatenate((self.indptr, self.indptr[-1:], self.indptr[-1] + rows.indptr[1:])),
+            np.concatenate((self.indices, rows.indices)),
+            np.concatenate((old, new)),
+            (self.shape[0] + 1 + ids.size, self.shape[1]),
+        )
+        taken = both.taken(source)
+        equal = taken.data.size and taken.data.min() == taken.data.max()
+        return taken._replace(data=taken.data[:1]) if equal else taken
+
 
 def describe(value: Any) -> str:
     """Short description of a value for an error message: type, and shape and dtype where it has them."""
@@ -223,3 +250,10 @@ def check_ids(value: Any, name: str, size: int) -> np.ndarray:
     if outside.any():
         raise ValueError(f"{name} must lie in 0 .. {size - 1}; got {np.atleast_1d(ids)[np.atleast_1d(outside)][0]}")
     return ids.astype(np.int64)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """View of an array through which it cannot be changed."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,146 @@
+"""Saving and loading models, and pickling them without what can be made anew."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastals.interactions import Interactions
+from fastals.io import read_model_file, write_model_file
+from fastals.validation import Rows, check_rows, describe
+
+Self = TypeVar("Self", bound="Persistence")
+PLAIN = (type(None), bool, int, float, str)
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON can hold it; random generators become None."""
+    if isinstance(value, (tuple, list, np.ndarray)):
+        return [_plain(element) for element in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, PLAIN):
+        return value
+    return np.dtype(value).name if isinstance(value, (type, np.dtype)) else None
+
+
+class Persistence:
+    """``save``, ``load`` and pickling of a fitted model."""
+
+    def save(self, path: str | os.PathLike[str], *, interactions: Interactions | None = None) -> None:
+        """Write the model to one file, without pickle.
+
+        Parameters
+        ----------
+        path : str or path
+            Replaced as a whole once everything is written, or left as it was.
+        interactions : Interactions, optional
+            Ids of users and items to travel with the model; of the shape it was fitted to.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            For interactions that are none, or of another shape.
+        """
+        model: Any = self
+        rows: Rows = model._fitted("_rows")
+        interactions = getattr(self, "interactions", None) if interactions is None else interactions
+        arrays = {
+            "user_factors": model.user_factors,
+            "item_factors": model.item_factors,
+            "indptr": rows.indptr,
+            "indices": rows.indices,
+            "data": rows.data,
+            "loss_history": np.array(model.loss_history, np.float64),
+        }
+        if interactions is not None:
+            if not isinstance(interactions, Interactions):
+                raise TypeError(f"interactions must be an Interactions; got {describe(interactions)}")
+            if interactions.user_items.shape != rows.shape:
+                raise ValueError(
+                    f"interactions must have the model's shape {rows.shape}; got {interactions.user_items.shape}"
+                )
+            arrays |= {"user_ids": interactions.user_ids, "item_ids": interactions.item_ids}
+        header = {
+            "model": type(self).__name__,
+            "parameters": {name: _plain(value) for name, value in model.get_params().items()},
+            "shape": list(rows.shape),
+            "report": model.solver_report_,
+        }
+        write_model_file(path, header, arrays)
+
+    @classmethod
+    def load(cls: type[Self], path: str | os.PathLike[str], *, mmap: bool = False) -> Self:
+        """Read a model that ``save`` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+        mmap : bool
+            Whether to map the factors into memory instead of reading them.
+
+        Returns
+        -------
+        ImplicitALS
+
+        Raises
+        ------
+        ValueError
+            For a file that is no model, damaged, or of a later format. Nothing in it is ever executed.
+        OSError
+            Where the file cannot be opened.
+        """
+        header, arrays = read_model_file(path, mmap=mmap)
+        try:
+            model: Any = cls(**header["parameters"])
+            factors = model.factors
+            if isinstance(model.regularization, list):
+                model.regularization = tuple(model.regularization)
+            model._checked_objective(), model._checked_settings()
+            shape = tuple(header["shape"])
+            rows = _checked_structure(arrays, shape)
+            for name, count in (("user_factors", shape[0]), ("item_factors", shape[1])):
+                _check_loaded_factors(arrays[name], name, (count, factors), np.dtype(model.dtype))
+                model.__dict__[f"_{name}"] = arrays[name]
+                arrays[name].flags.writeable = False
+            model._rows = rows
+            model.loss_history = arrays["loss_history"].astype(float).tolist()
+            model.solver_report_ = dict(header["report"])
+            if "user_ids" in arrays:
+                matrix = model.user_items_
+                table = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data.astype(np.float32)}
+                ids = {"user_ids": arrays["user_ids"], "item_ids": arrays["item_ids"]}
+                model.interactions = Interactions.from_saved(table | ids)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {error}") from error
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
+
+
+def _check_loaded_factors(array: np.ndarray, name: str, shape: tuple[int, int], dtype: np.dtype) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name} must be {dtype} of shape {shape}; got {describe(array)}")
+
+
+def _checked_structure(arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> Rows:
+    """Rows of a file, held to their canonical form."""
+    import scipy.sparse as sp
+
+    indptr, indices, data = arrays["indptr"], arrays["indices"], arrays["data"]
+    if indptr.dtype != np.int64 or indices.dtype != np.int32 or data.dtype != np.float64:
+        raise ValueError("indptr, indices and data must be int64, int32 and float64")
+    if indptr.shape != (shape[0] + 1,) or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():
+        raise ValueError("indptr does not rise from 0 to the number of indices")
+    if data.shape not in ((1,), indices.shape):
+        raise ValueError("data has neither one value nor one for each index")
+    values = np.broadcast_to(data, indices.shape)
+    rows, _ = check_rows(sp.csr_array((values, indices, indptr), shape=shape), "user_items")
+    if not np.array_equal(rows.indices, indices) or not np.array_equal(rows.indptr, indptr):
+        raise ValueError("user_items is not sorted, or has duplicates or zeros")
+    return rows
