@@ -1,0 +1,201 @@
+"""Thread counts are checked and restored; the lock keeps launches apart; a fork is safe or refused."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numba
+import numpy as np
+import pytest
+
+from fastals.threads import parallel
+
+# A parallel sum launched only through `parallel`.
+SUM = """
+import os, sys, threading
+import numba, numpy as np
+from fastals.threads import parallel
+
+@numba.njit(parallel=True)
+def total(values):
+    result = 0.0
+    for t in numba.prange(values.size):
+        result += values[t]
+    return result
+
+def run(values=np.ones(1000)):
+    with parallel(2):
+        return total(values)
+"""
+LAYERS = ["workqueue", "omp", "tbb"]
+
+
+def run_script(script: str, layer: str) -> list[str]:
+    settings = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run(
+        [sys.executable, "-c", SUM + script],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if "No threading layer could be loaded" in found.stderr:
+        pytest.skip(f"Numba's threading layer {layer} is not installed")
+    assert found.returncode == 0, found.stderr
+    return found.stdout.splitlines()
+
+
+@pytest.fixture
+def two_threads():
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("needs two threads")
+    before = numba.get_num_threads()
+    numba.set_num_threads(2)
+    yield
+    numba.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_count_is_set_and_restored():
+    with parallel(1) as outer:
+        inside = numba.get_num_threads()
+        with parallel(np.int64(2)) as inner, parallel(None) as innermost:
+            nested = numba.get_num_threads()
+        after_nested = numba.get_num_threads()
+
+    assert (outer, inside, inner, innermost, nested, after_nested) == (1, 1, 2, 2, 2, 1)
+    assert numba.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_count_is_restored_after_an_error_and_the_lock_is_free():
+    with pytest.raises(ZeroDivisionError), parallel(1):
+        raise ZeroDivisionError
+
+    assert numba.get_num_threads() == 2
+    entered = []
+
+    def enter():
+        with parallel(1) as count:
+            entered.append(count)
+
+    other = threading.Thread(target=enter)
+    other.start()
+    other.join(timeout=60)
+    assert entered == [1]
+
+
+def test_more_than_available_is_lowered():
+    with parallel(10**6) as got:
+        assert got == numba.config.NUMBA_NUM_THREADS == numba.get_num_threads()
+
+
+@pytest.mark.parametrize("value", [0, -1, np.int32(0)])
+def test_count_below_one_is_refused(value):
+    with pytest.raises(ValueError, match="num_threads must be at least 1"), parallel(value):
+        pass
+
+
+@pytest.mark.parametrize("value", [1.0, "2", True, [1]])
+def test_count_that_is_no_integer_is_refused(value):
+    with pytest.raises(TypeError, match="num_threads must be an integer or None"), parallel(value):
+        pass
+
+
+def test_one_thread_at_a_time():
+    inside, most = 0, 0
+
+    def enter():
+        nonlocal inside, most
+        for _ in range(50):
+            with parallel(1):
+                inside += 1
+                most = max(most, inside)
+                threading.Event().wait(0.0002)
+                inside -= 1
+
+    workers = [threading.Thread(target=enter) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+
+    assert (inside, most) == (0, 1)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_many_python_threads_under_each_layer(layer):
+    script = """
+sums = []
+workers = [threading.Thread(target=lambda: sums.extend(run() for _ in range(200))) for _ in range(8)]
+for worker in workers: worker.start()
+for worker in workers: worker.join()
+print(numba.threading_layer(), len(sums), set(sums))
+"""
+    assert run_script(script, layer) == [f"{layer} 1600 {{1000.0}}"]
+
+
+FORK = """
+run()
+entered, leave = threading.Event(), threading.Event()
+def hold():
+    with parallel(1):
+        entered.set()
+        leave.wait()
+holder = threading.Thread(target=hold)
+holder.start()
+entered.wait()  # another thread holds the lock while this one forks
+child = os.fork()
+if child == 0:
+    try:
+        print("child", run(), flush=True)
+    except RuntimeError as error:
+        print("refused", error, flush=True)
+    os._exit(0)
+leave.set()
+holder.join()
+print("status", os.waitpid(child, 0)[1], run())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.parametrize("layer", ["workqueue", "tbb"])
+def test_fork_after_use(layer):
+    assert run_script(FORK, layer) == ["child 1000.0", "status 0 1000.0"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Numba uses GNU OpenMP on Linux only")
+def test_fork_after_use_of_gnu_openmp_is_refused():
+    refused, status = run_script(FORK, "omp")
+
+    assert refused.startswith("refused fastals cannot run in this process: it was forked")
+    assert "'spawn'" in refused
+    assert status == "status 0 1000.0"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_fork_before_use(layer):
+    script = """
+child = os.fork()
+if child == 0:
+    print("child", run(), flush=True)
+    os._exit(0)
+print("status", os.waitpid(child, 0)[1], run())
+"""
+    assert run_script(script, layer) == ["child 1000.0", "status 0 1000.0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_fork_inside_leaves_both_sides_balanced():
+    script = """
+with parallel(1):
+    child = os.fork()
+    got = total(np.ones(10))
+if child == 0:
+    print("child", got, run(), flush=True)
+    os._exit(0)
+print("status", os.waitpid(child, 0)[1], got, run())
+"""
+    assert run_script(script, "workqueue") == ["child 10.0 1000.0", "status 0 10.0 1000.0"]
