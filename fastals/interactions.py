@@ -44,7 +44,8 @@ class Interactions:
     """
 
     def __init__(self, user_items: Any, user_ids: Any = None, item_ids: Any = None) -> None:
-        self._set(check_interactions(user_items, dtype=np.float32), user_ids, item_ids)
+        checked = check_interactions(user_items, dtype=np.float32)
+        self._set(_csr(checked.data, checked.indices, checked.indptr, checked.shape), user_ids, item_ids)
 
     def _set(self, user_items: sparse.csr_array, user_ids: Any, item_ids: Any) -> None:
         n_users, n_items = user_items.shape
@@ -143,7 +144,7 @@ class Interactions:
         except ModuleNotFoundError:
             raise ImportError("dataframes need narwhals: pip install 'fastals[tables]'") from None
         table = nw.from_native(frame, eager_only=True)
-        columns = []
+        columns: list[np.ndarray | None] = []
         for argument, name in (("user", user), ("item", item), ("value", value)):
             if argument == "value" and name is None:
                 columns.append(None)
@@ -268,8 +269,13 @@ def _to_csr(
         pair, data = pair[data != 0], data[data != 0]
     indptr = np.zeros(n_users + 1, dtype=np.int64)
     np.cumsum(np.bincount(pair // n_items, minlength=n_users), out=indptr[1:])
-    indptr = indptr.astype(np.int32 if data.size < 2**31 else np.int64)  # SciPy gives indices the same type
-    matrix = sparse.csr_array((data, (pair % n_items).astype(np.int32), indptr), shape=shape)
+    return _csr(data, pair % n_items, indptr, shape)
+
+
+def _csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    """CSR of canonical arrays, with int32 indices where they suffice (SciPy holds both in one type)."""
+    kind = np.int32 if max(data.size, *shape) < 2**31 else np.int64
+    matrix = sparse.csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=shape)
     matrix.has_canonical_format = True
     return matrix
 
@@ -316,6 +322,4 @@ def _checked_csr(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> sp
         good = bool(rising.all()) and indices.min() >= 0 and indices.max() < shape[1] and bool(np.isfinite(data).all())
     if not good:
         raise ValueError(f"saved interactions are damaged: their arrays are no canonical matrix of shape {shape}")
-    matrix = sparse.csr_array((data, indices, indptr), shape=shape)
-    matrix.has_canonical_format = True
-    return matrix
+    return _csr(data, indices, indptr, shape)

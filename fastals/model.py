@@ -78,7 +78,7 @@ class ImplicitALS(Parameters, Serving, Persistence):
     solver : {"cg", "cholesky"}
         Conjugate gradients in the Gramian's eigenbasis, up to ``tol`` [2]_, or direct solution.
     tol : float
-        Relative residual, in the preconditioner's norm, at which conjugate gradients stop.
+        Error of a row relative to its size, both in the norm that the loss induces, at which conjugate gradients stop.
     max_cg_steps : int
         Rows that have not reached ``tol`` by then are solved directly in float64.
     dtype : {"float32", "float64"}
@@ -232,7 +232,7 @@ class ImplicitALS(Parameters, Serving, Persistence):
         if singular:
             warnings.warn(
                 f"{singular} row solutions were not determined by the data (regularization too small for them); "
-                "they were solved with a ridge of 1e-12 of the trace",
+                "of all solutions they were given the one of least norm, up to rounding errors",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -287,6 +287,8 @@ class ImplicitALS(Parameters, Serving, Persistence):
         """
         users = check_ids(user, "user", self.user_factors.shape[0])
         items = check_ids(item, "item", self.item_factors.shape[0])
+        if users.ndim == items.ndim == 1 and 1 != users.size != items.size != 1:
+            raise ValueError(f"user and item must have equal lengths; got {users.size} and {items.size}")
         scores = np.einsum("...k,...k->...", self.user_factors[users], self.item_factors[items])
         return scores[()]
 
@@ -352,8 +354,8 @@ class ImplicitALS(Parameters, Serving, Persistence):
         """Factors to start from: the given ones, those of an earlier fit with ``warm_start``, or random ones."""
         factors = check_integer("factors", self.factors, 1)
         user_shape, item_shape = (shape[0], factors), (shape[1], factors)
-        if self.warm_start and "_user_factors" in self.__dict__ and user_factors is None and item_factors is None:
-            user_factors, item_factors = self._user_factors, self._item_factors
+        if self.warm_start and user_factors is None and item_factors is None:
+            user_factors, item_factors = (self.__dict__.get(name) for name in ("_user_factors", "_item_factors"))
         P = None if user_factors is None else check_factors(user_factors, "user_factors", user_shape, dtype)
         Q = None if item_factors is None else check_factors(item_factors, "item_factors", item_shape, dtype)
         random = check_random_state(self.random_state)

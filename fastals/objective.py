@@ -46,7 +46,8 @@ class Objective:
         regularization_exponent: Any,
     ) -> Objective:
         """Objective of a model's raw parameters; TypeError or ValueError that names the one that is wrong."""
-        pair = regularization if isinstance(regularization, (tuple, list, np.ndarray)) else (regularization,) * 2
+        single = not isinstance(regularization, (tuple, list, np.ndarray)) or np.ndim(regularization) == 0
+        pair = (regularization,) * 2 if single else regularization
         if len(pair) != 2:
             raise ValueError(f"regularization must be one number or (users, items); got {describe(regularization)}")
         return cls(
@@ -96,6 +97,19 @@ class Objective:
         return (values > 0).astype(dtype)
 
     def row_regularization(self, rows: Rows, regularization: float) -> np.ndarray:
-        """lambda of each row, (n_rows,) float64: regularization (stored + c0 n_columns)^exponent (Rendle 2022)."""
+        """lambda of each row, (n_rows,) float64: regularization (stored + c0 n_columns)^exponent (Rendle 2022).
+
+        Raises
+        ------
+        ValueError
+            Where it overflows.
+        """
         frequency = rows.counts + self.unobserved_weight * rows.shape[1]
-        return regularization * frequency**self.regularization_exponent
+        with np.errstate(over="ignore"):
+            strength = regularization * frequency**self.regularization_exponent
+        if not np.isfinite(strength).all():
+            raise ValueError(
+                f"regularization_exponent must leave regularization * {frequency.max():.3g}^regularization_exponent "
+                f"finite; got {self.regularization_exponent}"
+            )
+        return strength

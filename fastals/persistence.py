@@ -122,6 +122,12 @@ class Persistence:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_cache"}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for name in ("_user_factors", "_item_factors"):  # arrays come out of a pickle writeable
+            if name in state:
+                state[name].flags.writeable = False
+
 
 def _check_loaded_factors(array: np.ndarray, name: str, shape: tuple[int, int], dtype: np.dtype) -> None:
     if array.shape != shape or array.dtype != dtype:

@@ -8,11 +8,14 @@ import numpy as np
 
 from fastals import threads
 from fastals.kernels import ranking as kernels
+from fastals.validation import check_ids, check_integer, read_only
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # A block of queries and its lists stay in a core's cache while the items pass by.
 _BLOCK_BYTES = 256 * 1024
+# Blocks of each thread in one launch: between launches Ctrl-C is heard and other callers get their turn.
+_BLOCKS_PER_LAUNCH = 16
 # Below this many multiply-adds one thread is done before others have woken up.
 _SERIAL_WORK = 2**25
 # Fewer candidates than this share of the items are worth packing on their own.
@@ -58,7 +61,7 @@ class ItemIndex(NamedTuple):
         TypeError, ValueError
             If ``items`` is not such an array.
         """
-        items = _check_factors("items", items)
+        items = _for_kernel(_check_factors("items", items))
         norms = np.empty(items.shape[0])
         kernels.row_norms(items, norms)
         order = np.argsort(-norms, kind="stable").astype(np.int32)
@@ -97,11 +100,12 @@ def top_items(
     queries : ndarray of shape (n_queries, factors)
         Query vectors, finite; converted to the type of ``items``.
     items : ndarray of shape (n_items, factors), float32 or float64
-        Item factors, finite.
+        Item factors, finite; only their shape and type count where ``index`` is given.
     n : int
         Length of the lists, at least 1.
     seen : tuple of (indptr, indices), optional
-        Ids that each query may not return, as the rows of a CSR matrix: ``indices[indptr[q]:indptr[q + 1]]``.
+        Ids that each query may not return, as the rows of a CSR matrix: ``indices[indptr[q]:indptr[q + 1]]``, in any
+        order.
     excluded : array_like of int, optional
         Ids that no query may return, in any order, repeated or not.
     candidates : array_like of int, optional
@@ -137,28 +141,24 @@ def top_items(
     """
     if index is None:
         index = ItemIndex.build(items)
-    elif (items.shape, items.dtype) != ((index.n_items, index.panels.shape[1]), index.panels.dtype):
-        raise ValueError(
-            f"index was built from items of shape {(index.n_items, index.panels.shape[1])} and type "
-            f"{index.panels.dtype}, items has shape {items.shape} and type {items.dtype}"
-        )
+    _check_items(items, index)
     queries = _check_queries(queries, index)
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise TypeError(f"n must be an integer, got {type(n).__name__}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    n = check_integer("n", n, 1)
     indptr, indices = _check_seen(seen, queries.shape[0], index.n_items)
     allowed = _allowed_items(excluded, candidates, index.n_items)
     available = np.count_nonzero(allowed) if allowed.size else index.n_items
     if available < _PACKED_SHARE * index.n_items:
         index = index.restricted(allowed)
 
-    ids = np.full((queries.shape[0], n), -1, dtype=np.int32)
-    scores = np.full((queries.shape[0], n), np.nan, dtype=queries.dtype)
     length = min(n, available)
-    if length and queries.shape[0]:
-        _rank(queries, index, allowed, indptr, indices, scores[:, :length], ids[:, :length], num_threads)
-    return ids, scores
+    ids = np.empty((queries.shape[0], length), dtype=np.int32)
+    scores = np.empty((queries.shape[0], length), dtype=queries.dtype)
+    if ids.size:
+        _rank(queries, index, allowed, indptr, indices, scores, ids, num_threads)
+    if length == n:
+        return ids, scores
+    tail = ((0, 0), (0, n - length))
+    return np.pad(ids, tail, constant_values=-1), np.pad(scores, tail, constant_values=np.nan)
 
 
 def _rank(
@@ -177,14 +177,20 @@ def _rank(
     if n_queries == 1:
         kernels.rank_one(queries[0], *packed, indices, scores[0], ids[0])
         return
-    arguments = (queries, *packed, indptr, indices, scores, ids)
     if n_queries * index.order.size * factors <= _SERIAL_WORK:
-        kernels.rank_block(0, 1, *arguments)
+        kernels.rank_block(0, 1, queries, *packed, indptr, indices, scores, ids)
         return
-    block_size = max(8, _BLOCK_BYTES // ((factors + 2 * scores.shape[1]) * queries.itemsize))
-    with threads.parallel(num_threads) as n_threads:
-        rounds = -(-n_queries // (block_size * n_threads))
-        kernels.rank_blocks(rounds * n_threads, *arguments)
+    size = max(kernels.TILE_QUERIES, _BLOCK_BYTES // ((factors + 2 * scores.shape[1]) * queries.itemsize))
+    start = 0
+    while start < n_queries:
+        with threads.parallel(num_threads) as n_threads:
+            stop = min(start + size * n_threads * _BLOCKS_PER_LAUNCH, n_queries)
+            blocks = n_threads * -(-(stop - start) // (size * n_threads))
+            part = slice(start, stop)
+            kernels.rank_blocks(
+                blocks, queries[part], *packed, indptr[start : stop + 1], indices, scores[part], ids[part]
+            )
+        start = stop
 
 
 def _panel_shape(n_items: int, factors: int) -> tuple[int, int, int]:
@@ -194,34 +200,36 @@ def _panel_shape(n_items: int, factors: int) -> tuple[int, int, int]:
 def _check_factors(name: str, factors: Array) -> Array:
     """Two-dimensional C-contiguous float array, or an error."""
     if not isinstance(factors, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, got {type(factors).__name__}")
+        raise TypeError(f"{name} must be a NumPy array; got {type(factors).__name__}")
     if factors.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} must have type float32 or float64, got {factors.dtype}")
+        raise TypeError(f"{name} must have dtype float32 or float64; got {factors.dtype}")
     if factors.ndim != 2 or factors.shape[1] < 1:
-        raise ValueError(f"{name} must have shape (rows, factors), got shape {factors.shape}")
-    return np.ascontiguousarray(factors)
+        raise ValueError(f"{name} must have shape (rows, factors); got shape {factors.shape}")
+    return factors
+
+
+def _for_kernel(array: Array, dtype: Any = None) -> Array:
+    """Contiguous, aligned and read-only, whatever came: of each of these Numba would compile a variant of its own."""
+    return read_only(np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"]))
+
+
+def _check_items(items: Array, index: ItemIndex) -> None:
+    """Raise unless the index can be that of the items."""
+    _check_factors("items", items)
+    shape, dtype = (index.n_items, index.panels.shape[1]), index.panels.dtype
+    if items.shape != shape or items.dtype != dtype:
+        raise ValueError(
+            f"index must have been built from items of shape {items.shape} and dtype {items.dtype}; "
+            f"got one for shape {shape} and dtype {dtype}"
+        )
 
 
 def _check_queries(queries: Array, index: ItemIndex) -> Array:
     """Queries in the type of the items."""
-    queries = _check_factors("queries", queries)
+    _check_factors("queries", queries)
     if queries.shape[1] != index.panels.shape[1]:
-        raise ValueError(f"queries have {queries.shape[1]} factors, items have {index.panels.shape[1]}")
-    return queries.astype(index.panels.dtype, copy=False)
-
-
-def _check_ids(name: str, ids: Any, n_items: int) -> Array:
-    """One-dimensional integer ids within range."""
-    ids = np.asarray(ids)
-    if ids.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {ids.shape}")
-    if ids.size == 0:
-        return ids.astype(np.int64)
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integer item ids, got type {ids.dtype}")
-    if ids.min() < 0 or ids.max() >= n_items:
-        raise ValueError(f"{name} must lie between 0 and {n_items - 1}, got {ids.min()} to {ids.max()}")
-    return ids
+        raise ValueError(f"queries must have {index.panels.shape[1]} factors, as the items; got {queries.shape[1]}")
+    return _for_kernel(queries, index.panels.dtype)
 
 
 def _allowed_items(excluded: Any, candidates: Any, n_items: int) -> Array:
@@ -230,24 +238,28 @@ def _allowed_items(excluded: Any, candidates: Any, n_items: int) -> Array:
         return _EMPTY_MASK
     allowed = np.full(n_items, candidates is None)
     if candidates is not None:
-        allowed[_check_ids("candidates", candidates, n_items)] = True
+        allowed[check_ids(candidates, "candidates", n_items)] = True
     if excluded is not None:
-        allowed[_check_ids("excluded", excluded, n_items)] = False
+        allowed[check_ids(excluded, "excluded", n_items)] = False
     return allowed
 
 
 def _check_seen(seen: tuple[Array, Array] | None, n_queries: int, n_items: int) -> tuple[Array, Array]:
     """Row pointers and sorted ids of the seen items."""
     if seen is None:
-        return np.zeros(n_queries + 1, dtype=np.int64), np.zeros(0, dtype=np.int32)
+        return _for_kernel(np.zeros(n_queries + 1), np.int64), _for_kernel(np.zeros(0), np.int32)
     indptr, indices = np.asarray(seen[0]), np.asarray(seen[1])
-    if indptr.shape != (n_queries + 1,):
-        raise ValueError(f"seen must have {n_queries + 1} row pointers, one more than queries, got {indptr.shape}")
-    indices = _check_ids("seen", indices, n_items).astype(np.int32, copy=False)
-    indptr = indptr.astype(np.int64, copy=False)
+    if indptr.shape != (n_queries + 1,) or indptr.dtype.kind not in "iu":
+        raise ValueError(
+            f"seen must have {n_queries + 1} integer row pointers, one more than queries; "
+            f"got shape {indptr.shape} and dtype {indptr.dtype}"
+        )
     if indptr[0] != 0 or indptr[-1] != indices.size or np.any(indptr[1:] < indptr[:-1]):
-        raise ValueError(f"seen must have row pointers that rise from 0 to {indices.size}, the number of indices")
+        raise ValueError(f"seen must have row pointers that rise from 0 to {indices.size}, the number of its ids")
+    if indices.size and (indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= n_items):
+        raise ValueError(f"seen must hold integer ids in 0 .. {n_items - 1}; got {indices.min()} .. {indices.max()}")
+    indptr, indices = _for_kernel(indptr, np.int64), _for_kernel(indices, np.int32)
     if not kernels.rows_sorted(indptr, indices):
         rows = np.repeat(np.arange(n_queries), np.diff(indptr))
-        indices = indices[np.lexsort((indices, rows))]
-    return indptr, np.ascontiguousarray(indices)
+        indices = _for_kernel(indices[np.lexsort((indices, rows))])
+    return indptr, indices

@@ -6,17 +6,18 @@ The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V);
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastals.blas import single_threaded_blas
 from fastals.kernels.factors import gramian_parts, rotate, stored_loss_parts
 from fastals.kernels.half_sweep import FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS, half_sweep
 from fastals.kernels.sparse import transpose
 from fastals.kernels.vector import PAD
 from fastals.objective import Objective
 from fastals.threads import parallel
-from fastals.validation import Rows
+from fastals.validation import Rows, as_type
 
 SOLVERS = ("cg", "cholesky")
 RANGES = 256  # of rows, by cost: many more than threads, which get equal numbers of them
@@ -122,7 +123,7 @@ def build_sides(
 ) -> tuple[Side, Side]:
     """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
     extra = objective.extra(rows.data, dtype)
-    preference = objective.preference(rows.data, dtype) if phi is None else phi.astype(dtype)
+    preference = objective.preference(rows.data, dtype) if phi is None else as_type(phi, dtype, "preference")
     indptr, indices, (column_extra, column_preference) = _transposed_with(rows, (extra, preference))
     columns = Rows(indptr, indices, rows.data[:1], rows.shape[::-1])
     users = Side.of(rows, extra, preference, objective.row_regularization(rows, objective.user_regularization))
@@ -153,7 +154,8 @@ def eigenbasis(
     G, penalty = gramian(Y, regularization, num_threads)
     if not np.isfinite(G).all():
         raise FloatingPointError("the factors have overflowed; scale the data down or raise regularization")
-    eigenvalues, V = np.linalg.eigh(G)
+    with single_threaded_blas():
+        eigenvalues, V = np.linalg.eigh(G)
     spectrum = np.ones(width)
     spectrum[:factors] = unobserved_weight * np.maximum(eigenvalues, 0)
     forward, rotation = np.zeros((factors, width), Y.dtype), np.zeros((width, width), Y.dtype)
@@ -173,6 +175,24 @@ def _launches(side: Side, factors: int) -> Iterator[slice]:
         yield slice(first, last)
 
 
+def _determined(basis: Basis, factors: int, least: float) -> Basis:
+    """Basis without the directions that are rounding errors, where ``least`` regularization does not outweigh them.
+
+    Factors of a lower rank than their number have directions of which only errors are left, of the size of the type's
+    epsilon relative to the largest: solved for, these would be blown up. Without them the solution is the one of least
+    norm. Returns the basis itself where there are none.
+    """
+    spectrum, eps = basis.spectrum[:factors], np.finfo(basis.rotated.dtype).eps
+    relative = factors * max(factors * float(eps) ** 2, np.finfo(np.float64).eps)
+    errors = np.flatnonzero(spectrum + least < relative * spectrum.max())
+    if not errors.size:
+        return basis
+    basis = replace(basis, rotated=basis.rotated.copy(), spectrum=basis.spectrum.copy())
+    basis.rotated[:, errors] = 0
+    basis.spectrum[errors] = spectrum.max()
+    return basis
+
+
 def solve_side(side: Side, basis: Basis, X: np.ndarray, offset: float, settings: Settings) -> Report:
     """Solve all rows of one side into X (n_rows, factors) in place.
 
@@ -182,6 +202,7 @@ def solve_side(side: Side, basis: Basis, X: np.ndarray, offset: float, settings:
         Where a row has no finite solution.
     """
     reports = np.zeros((side.bounds.size - 1, REPORTS))
+    given, basis = basis, _determined(basis, X.shape[1], side.regularization.min())
     how = (X.dtype.type(offset), settings.solver == "cg", X.dtype.type(settings.tolerance), settings.max_steps)
     for part in _launches(side, X.shape[1]):
         bounds = side.bounds[part.start : part.stop + 1]
@@ -196,6 +217,8 @@ def solve_side(side: Side, basis: Basis, X: np.ndarray, offset: float, settings:
             f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "
             "scale the data down, raise regularization or use dtype='float64'"
         )
+    if basis is not given:
+        totals[SINGULAR] = np.count_nonzero(np.diff(side.indptr))
     counts = (int(totals[column]) for column in (STEPS, ITERATED, FALLBACKS, SINGULAR))
     return Report(float(totals[LOSS]) + basis.penalty, *counts)
 

@@ -85,7 +85,10 @@ def check_real(name: str, value: Any, *, positive: bool = False) -> float:
     """Return a finite non-negative (or positive) float; TypeError for other types, ValueError out of range."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number; got {describe(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
     if not np.isfinite(number) or number < 0 or (positive and number == 0):
         raise ValueError(f"{name} must be finite and {'> 0' if positive else '>= 0'}; got {value}")
     return number
@@ -121,7 +124,8 @@ def _check_sparse(matrix: Any, name: str, shape: tuple[int | None, int | None]) 
 
 def _canonical_csr(matrix: Any, name: str) -> sp.csr_array:
     """Sorted CSR without duplicates, explicit zeros kept, values float64 or float32; shares what it need not copy."""
-    csr = sp.csr_array(matrix)
+    # SciPy sums the duplicates of the coordinate form as it converts it, in the type they came in.
+    csr = sp.csr_array(matrix.astype(np.float64, copy=False) if matrix.format == "coo" else matrix)
     if not csr.has_canonical_format:
         # Duplicates are summed in float64, so that the order and the type they came in make no difference.
         csr = csr.astype(np.float64) if csr.dtype != np.float64 else csr.copy()
@@ -136,7 +140,7 @@ def _canonical_csr(matrix: Any, name: str) -> sp.csr_array:
     return csr
 
 
-def _as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+def as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     """Values in the model's type; ValueError where they overflow it."""
     if data.size and np.abs(data).max() > np.finfo(dtype).max:
         raise ValueError(f"{name} has values beyond the range of {dtype}: {np.abs(data).max():.3g}; use dtype='float64'")
@@ -218,7 +222,7 @@ def check_interactions(matrix: Any, name: str = "user_items", dtype: Any = np.fl
         As ``check_rows``.
     """
     rows, _ = check_rows(matrix, name)
-    data = _as_type(rows.data, np.dtype(dtype), name)
+    data = as_type(rows.data, np.dtype(dtype), name)
     if data.size != rows.indices.size:
         data = np.full(rows.indices.size, data[0])
     return sp.csr_array((data, rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
@@ -231,7 +235,8 @@ def check_factors(value: Any, name: str, shape: tuple[int, int], dtype: np.dtype
         raise TypeError(f"{name} must hold real numbers; got {describe(value)}")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
-    factors = np.array(array, dtype=dtype, order="C")
+    with np.errstate(over="ignore"):
+        factors = np.array(array, dtype=dtype, order="C")
     if not np.isfinite(factors).all():
         raise ValueError(f"{name} must be finite in {dtype}; got values that are not")
     return factors

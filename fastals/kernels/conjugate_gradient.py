@@ -9,6 +9,9 @@ below c_max / c0, whatever the factors. A step costs two multiply-adds per eleme
 from fastals.kernels.blocks import add_products
 from fastals.kernels.jit import compiled
 
+# A row whose right-hand side meets a larger eigenvalue than this goes to the direct solver at once: in float32 the
+# recurrence for the residual no longer follows b - A x, and in either type there would be many steps.
+LARGEST_CURVATURE = 1e4
 
 @compiled
 def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps):
@@ -25,13 +28,14 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
     scratch : (4, width) array
         Overwritten; row 0 holds the residual b - A x on return.
     tolerance : scalar
-        Stop once |b - A x| <= tolerance |b| in the norm of M^-1.
+        Stop once |b - A x| <= tolerance min(|b|, (b.x)^1/2) in the norm of M^-1. Where no weight is negative M <= A,
+        so the error is then below tolerance |x| in the norm of A, which is that of the loss.
     max_steps : int
 
     Returns
     -------
     int
-        Number of steps, or -1 where the tolerance was not reached or a curvature was not positive.
+        Number of steps, or -1 where the tolerance was not reached or a curvature was not positive or too large.
     """
     width = b.shape[0]
     r, p, q, inverse = scratch[0], scratch[1], scratch[2], scratch[3]
@@ -43,7 +47,7 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
         p[j] = inverse[j] * r[j]
         q[j] = r[j]  # M p
         squared += p[j] * r[j]
-    goal = tolerance * tolerance * squared
+    goal, energy = tolerance * tolerance * squared, b[0] * 0
     if squared == 0:
         return 0
     for step in range(1, max_steps + 1):
@@ -51,7 +55,7 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
         curvature = b[0] * 0
         for j in range(width):
             curvature += p[j] * q[j]
-        if not curvature > 0:
+        if not curvature > 0 or (step == 1 and curvature > LARGEST_CURVATURE * squared):
             return -1
         length = squared / curvature
         after = b[0] * 0
@@ -59,7 +63,8 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
             x[j] += length * p[j]
             r[j] -= length * q[j]
             after += r[j] * r[j] * inverse[j]
-        if after <= goal:
+        energy += length * squared  # b.x
+        if after <= min(goal, tolerance * tolerance * energy):
             return step
         ratio = after / squared
         squared = after

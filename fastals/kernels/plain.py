@@ -11,10 +11,10 @@ def add_products(Y, indices, weights, p, q):
     for t in range(indices.shape[0]):
         y = Y[indices[t]]
         dot = y[0] * p[0]
-        for j in range(1, q.shape[0]):
+        for j in range(1, Y.shape[1]):
             dot += y[j] * p[j]
         dot *= weights[t]
-        for j in range(q.shape[0]):
+        for j in range(Y.shape[1]):
             q[j] += dot * y[j]
 
 
@@ -23,7 +23,7 @@ def add_rows(Y, indices, weights, q):
     """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]]."""
     for t in range(indices.shape[0]):
         y, weight = Y[indices[t]], weights[t]
-        for j in range(q.shape[0]):
+        for j in range(Y.shape[1]):
             q[j] += weight * y[j]
 
 

@@ -6,8 +6,9 @@ score of a pair has one value, whichever tile, row, batch or thread computes it.
 its entries is not below the threshold of its row, which is rare once the thresholds have settled.
 """
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -16,72 +17,84 @@ from fastals.kernels.vector import Emitter
 TILE_ITEMS = 32
 TILE_QUERIES = 8
 
+_INT64 = ir.IntType(64)
+
 
 def _data(context, builder, array_type, value):
     """Data pointer of an array argument."""
     return context.make_array(array_type)(context, builder, value).data
 
 
-def _ordered_multiply_add(emit, x, y, z):
+def _multiply_add(emit, x, y, z):
     """X * y + z; where that is two operations, any flag keeps Numba from adding those that allow reordering."""
     if emit.fused:
         return emit.multiply_add(x, y, z)
     return emit.builder.fadd(emit.builder.fmul(x, y, flags=("arcp",)), z, flags=("arcp",))
 
 
+def _emit_sums(emit, x, y, steps, rows, vectors):
+    """Emit C[m, v] = sum_t x[t, m] y[t, v] for ``rows`` queries and ``vectors`` vectors of items, row by row."""
+    t, sums, close = emit.loop(steps, 1, [emit.zero] * (rows * vectors))
+    y_t = emit.address(y, emit.builder.mul(t, emit.integer(TILE_ITEMS)))
+    items = [emit.load(emit.address(y_t, v * emit.lanes)) for v in range(vectors)]
+    x_t = emit.address(x, emit.builder.mul(t, emit.integer(rows)))
+    after = []
+    for m in range(rows):
+        query = emit.broadcast(emit.builder.load(emit.address(x_t, m)))
+        after += [_multiply_add(emit, query, items[v], sums[m * vectors + v]) for v in range(vectors)]
+    return close(after)
+
+
+def _emit_found(emit, sums, reached, rows, strip, C, masks):
+    """Emit the stores of a strip of C and of the bits of the entries that reached the thresholds."""
+    builder, vectors = emit.builder, len(sums) // rows
+    for m in range(rows):
+        place = emit.address(masks, m)
+        mask = builder.load(place)
+        for v in range(vectors):
+            column = strip + v * emit.lanes
+            bits = builder.bitcast(reached[m * vectors + v], ir.IntType(emit.lanes))
+            mask = builder.or_(mask, builder.shl(builder.zext(bits, _INT64), emit.integer(column)))
+            emit.store(sums[m * vectors + v], emit.address(C, m * TILE_ITEMS + column))
+        builder.store(mask, place)
+
+
 def make_score_tile(rows):
     """Intrinsic ``tile(X, x0, Y, y0, k, thresholds, h0, C, masks)`` for ``rows`` queries and 32 items.
 
     X holds a panel of queries as (k, rows) from element ``x0`` on, Y a panel of items as (k, 32) from ``y0`` on, and
-    ``thresholds[h0 + m]`` belongs to query m. Returns a number other than 0 if any score is at least its threshold;
-    then bit j of ``masks[m]`` (int64, zero on entry) is set for each such score C[m, j], and row m of C is written
-    wherever it has one.
+    ``thresholds[h0 + m]`` belongs to query m. Returns whether any score is at least its threshold; if so, bit j of
+    ``masks[m]`` (int64, zero on entry) is set in place for each such score C[m, j], and those scores are written.
     """
 
     @intrinsic
     def score_tile(typingctx, X, x0, Y, y0, k, thresholds, h0, C, masks):
         def codegen(context, builder, signature, arguments):
             emit = Emitter(context, builder, Y.dtype)
-            x, y, h, c, m = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 5, 7, 8))
-            x_start, y_start, steps, h_start = (arguments[i] for i in (1, 3, 4, 6))
-            free = emit.registers - 8
-            vectors = max(1, min(TILE_ITEMS // emit.lanes, 8, free // rows - (emit.registers == 32 and rows > 4)))
-            bits = ir.IntType(emit.lanes)
-            wide = ir.IntType(64)
-            found = cgutils.alloca_once_value(builder, ir.Constant(wide, 0))
+            x, y, limits = (
+                emit.address(_data(context, builder, signature.args[i], arguments[i]), arguments[i + 1])
+                for i in (0, 2, 5)
+            )
+            c, bits = (_data(context, builder, signature.args[i], arguments[i]) for i in (7, 8))
+            # Beside the sums, registers hold the vectors of items and one query's number.
+            vectors = max(1, min((emit.registers - 6) // (rows + 1), TILE_ITEMS // emit.lanes, 4))
+            while TILE_ITEMS % (vectors * emit.lanes):
+                vectors -= 1
+            found = cgutils.alloca_once_value(builder, cgutils.false_bit)
             for strip in range(0, TILE_ITEMS, vectors * emit.lanes):
-                t, sums, close = emit.loop(steps, 1, [emit.zero] * (rows * vectors))
-                y_row = emit.address(y, y_start, builder.mul(t, emit.integer(TILE_ITEMS)), strip)
-                y_t = [emit.load(emit.address(y_row, v * emit.lanes)) for v in range(vectors)]
-                x_row = emit.address(x, x_start, builder.mul(t, emit.integer(rows)))
-                after = []
-                for r in range(rows):
-                    factor = emit.broadcast(builder.load(emit.address(x_row, r)))
-                    after += [
-                        _ordered_multiply_add(emit, factor, y_t[v], sums[r * vectors + v]) for v in range(vectors)
-                    ]
-                sums = close(after)
+                sums = _emit_sums(emit, x, emit.address(y, strip), arguments[4], rows, vectors)
                 reached = []
-                for r in range(rows):
-                    limit = emit.broadcast(builder.load(emit.address(h, h_start, r)))
-                    reached += [builder.fcmp_ordered(">=", sums[r * vectors + v], limit) for v in range(vectors)]
-                anything = reached[0]
-                for one in reached[1:]:
-                    anything = builder.or_(anything, one)
-                anything = builder.bitcast(anything, bits)
-                with builder.if_then(builder.icmp_unsigned("!=", anything, ir.Constant(bits, 0)), likely=False):
-                    builder.store(ir.Constant(wide, 1), found)
-                    for r in range(rows):
-                        place = emit.address(m, r)
-                        mask = builder.load(place)
-                        for v in range(vectors):
-                            one = builder.zext(builder.bitcast(reached[r * vectors + v], bits), wide)
-                            mask = builder.or_(mask, builder.shl(one, emit.integer(strip + v * emit.lanes)))
-                            emit.store(
-                                sums[r * vectors + v], emit.address(c, r * TILE_ITEMS + strip + v * emit.lanes)
-                            )
-                        builder.store(mask, place)
-            return builder.load(found)
+                for m in range(rows):
+                    limit = emit.broadcast(builder.load(emit.address(limits, m)))
+                    reached += [builder.fcmp_ordered(">=", sums[m * vectors + v], limit) for v in range(vectors)]
+                any_lane = reached[0]
+                for lanes in reached[1:]:
+                    any_lane = builder.or_(any_lane, lanes)
+                any_bits = builder.bitcast(any_lane, ir.IntType(emit.lanes))
+                with builder.if_then(builder.icmp_unsigned("!=", any_bits, any_bits.type(0)), likely=False):
+                    builder.store(cgutils.true_bit, found)
+                    _emit_found(emit, sums, reached, rows, strip, c, bits)
+            return builder.zext(builder.load(found), _INT64)
 
         i = types.intp
         return types.int64(X, i, Y, i, i, thresholds, i, C, masks), codegen
@@ -89,15 +102,39 @@ def make_score_tile(rows):
     return score_tile
 
 
+def make_plain_score_tile(rows):
+    """The same as `make_score_tile` without compilation, by NumPy and in the same order of terms."""
+
+    def score_tile(X, x0, Y, y0, k, thresholds, h0, C, masks):
+        x = X.reshape(-1)[x0 : x0 + k * rows].reshape(k, rows)
+        y = Y.reshape(-1)[y0 : y0 + k * TILE_ITEMS].reshape(k, TILE_ITEMS)
+        C[:] = 0
+        for t in range(k):
+            C += x[t][:, None] * y[t]
+        reached = np.greater_equal(C, thresholds[h0 : h0 + rows, None])
+        for m in range(rows):
+            masks[m] |= sum(1 << j for j in range(TILE_ITEMS) if reached[m, j])
+        return reached.any()
+
+    return score_tile
+
+
 @intrinsic
-def lowest_bit(typingctx, mask):
-    """Position of the lowest set bit of an int64 other than 0."""
+def _count_trailing_zeros(typingctx, mask):
+    """Number of zeros behind the lowest set bit of an int64 other than 0."""
 
     def codegen(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.cttz(arguments[0], cgutils.true_bit)
 
     return types.int64(types.int64), codegen
 
 
-score_tile = make_score_tile(TILE_QUERIES)
-score_row = make_score_tile(1)
+if config.DISABLE_JIT:
+    score_tile, score_row = make_plain_score_tile(TILE_QUERIES), make_plain_score_tile(1)
+
+    def lowest_bit(mask):
+        """Position of the lowest set bit of an integer other than 0."""
+        return (int(mask) & -int(mask)).bit_length() - 1
+else:
+    score_tile, score_row = make_score_tile(TILE_QUERIES), make_score_tile(1)
+    lowest_bit = _count_trailing_zeros

@@ -335,10 +335,11 @@ def dot_tile(typingctx, Z, i, j, length, K):
             step = min(emit.lanes, 4 * height)
             for n in range(0, 4 * height, step):
                 total, lanes = emit.lane_sums(list(sums[n : n + step]))
-                for a in range(step // 4):
-                    four = emit.shuffle(total, ir.Constant(total.type, ir.Undefined), lanes[4 * a : 4 * a + 4])
-                    line = builder.add(first, emit.integer(top + n // 4 + a))
-                    emit.store(four, emit.address(k, builder.mul(line, k_step), second))
+                for m in range(n, n + step, 4):
+                    few = lanes[m - n : m - n + 4]  # a line of the block, or half of one where vectors have two lanes
+                    values = emit.shuffle(total, ir.Constant(total.type, ir.Undefined), few)
+                    line = builder.add(first, emit.integer(top + m // 4))
+                    emit.store(values, emit.address(k, builder.mul(line, k_step), second, m % 4))
         return context.get_dummy_value()
 
     i64 = types.intp

@@ -1,0 +1,1 @@
+"""The asv suite: time, memory and quality of fastals over its history."""

@@ -1,0 +1,88 @@
+"""What a user waits for: fit, import, the first fit of a process; and the memory it takes."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from fastals import ImplicitALS
+
+from .frozen_data import interactions
+
+FIRST_FIT = """
+import scipy.sparse as sp
+from fastals import ImplicitALS
+ratings = sp.random(200, 100, 0.1, "csr", random_state=0)
+"""
+FIT = "ImplicitALS(64, iterations=1).fit(ratings)"
+
+
+class Fit:
+    """Five sweeps with all else as it comes."""
+
+    params = (["films", "places"], ["cg", "cholesky"], [64, 128], ["float32", "float64"])
+    param_names = ("shape", "solver", "factors", "dtype")
+
+    def setup(self, shape: str, solver: str, factors: int, dtype: str) -> None:
+        if dtype == "float64" and factors > 64:
+            raise NotImplementedError  # asv's way to leave a combination out
+        self.model = ImplicitALS(factors, solver=solver, dtype=dtype, iterations=5, random_state=0)
+        self.train = interactions(shape).train
+        self.model.fit(interactions("small").train)  # compiles, or loads what was compiled
+
+    def time_fit(self, shape: str, solver: str, factors: int, dtype: str) -> None:
+        self.model.fit(self.train)
+
+
+class StartUp:
+    """Fresh processes: imports, and the first fit with machine code from the cache."""
+
+    timeout = 600
+
+    def setup(self) -> None:
+        subprocess.run([sys.executable, "-c", FIRST_FIT + FIT], check=True)
+
+    def timeraw_import_numba(self) -> str:
+        return "import numba"
+
+    def timeraw_import(self) -> str:
+        return "import fastals"
+
+    def timeraw_first_fit_warm_cache(self) -> tuple[str, str]:
+        return FIT, FIRST_FIT
+
+
+def track_first_fit_cold_cache() -> float:
+    """Seconds of the first fit where nothing has been compiled yet: in a copy of the package without a cache."""
+    timed = FIRST_FIT + f"import time\nstart = time.perf_counter()\n{FIT}\nprint(time.perf_counter() - start)"
+    package = Path(importlib.util.find_spec("fastals").submodule_search_locations[0])
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(package, Path(folder, "fastals"), ignore=shutil.ignore_patterns("__pycache__"))
+        environment = {**os.environ, "PYTHONPATH": folder, "HOME": folder, "XDG_CACHE_HOME": folder}
+        done = subprocess.run(
+            [sys.executable, "-c", timed], env=environment, cwd=folder, check=True, capture_output=True, text=True
+        )
+    return float(done.stdout)
+
+
+track_first_fit_cold_cache.unit = "seconds"
+track_first_fit_cold_cache.timeout = 600
+
+
+class Memory:
+    """Peak memory of the process: with the data alone, and through one sweep. The data come from another process."""
+
+    params = ([64, 256],)
+    param_names = ("factors",)
+
+    def setup_cache(self):
+        return interactions("places").train
+
+    def peakmem_data_alone(self, train, factors: int) -> None:
+        pass
+
+    def peakmem_fit(self, train, factors: int) -> None:
+        ImplicitALS(factors, iterations=1, random_state=0).fit(train)

@@ -1,0 +1,162 @@
+"""Control of training by a validation metric: learning curves, early stopping, the best factors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastals.evaluation import ranking_metrics_at_k
+from fastals.validation import check_integer, check_real
+
+
+class ValidationCallback:
+    """Follow a validation metric during `fit`, and stop once it no longer gets better.
+
+    Passed to ``model.fit(train, callback=...)`` it is called after each sweep. Alternatively `fit` runs the training
+    and then restores the factors of the best sweep:
+
+    >>> monitor = ValidationCallback(train, validation, metric="ndcg", K=20, patience=3)  # doctest: +SKIP
+    >>> monitor.fit(ImplicitALS(factors=128, iterations=50)).recommend(0)                 # doctest: +SKIP
+    >>> monitor.plot()                                                                     # doctest: +SKIP
+
+    Parameters
+    ----------
+    train_user_items, validation_user_items : sparse matrix or array (n_users, n_items)
+        As in `fastals.evaluation.ranking_metrics_at_k`. Keep the test set out of both.
+    metric : str, default "ndcg"
+        A key of the evaluation's result; larger is better.
+    K : int, default 10
+        Length of the rankings.
+    every : int, default 1
+        Sweeps from one evaluation to the next.
+    patience : int, optional
+        Evaluations in a row without a new best value after which training stops; by default it never stops early.
+    min_delta : float, default 0
+        How much a value must exceed the best one to be a new best.
+    **options
+        Passed to `ranking_metrics_at_k`, such as `users` to evaluate a sample of the users.
+
+    Attributes
+    ----------
+    best_sweep : int or None
+        Number of the sweep with the best value so far.
+    best_value : float
+        Its value, -inf before the first evaluation.
+    stopped : bool
+        Whether training was stopped for want of patience.
+    """
+
+    def __init__(
+        self,
+        train_user_items: Any,
+        validation_user_items: Any,
+        metric: str = "ndcg",
+        K: int = 10,
+        every: int = 1,
+        *,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        **options: Any,
+    ):
+        self.train_user_items = train_user_items
+        self.validation_user_items = validation_user_items
+        self.metric = metric
+        self.K = K
+        self.every = check_integer("every", every, 1)
+        self.patience = None if patience is None else check_integer("patience", patience, 1)
+        self.min_delta = check_real("min_delta", min_delta)
+        self.options = {"auc": True, **options} if metric == "auc" else options
+        self._clear()
+
+    def _clear(self) -> None:
+        """Forget the curves and the best factors."""
+        self._curve: list[tuple[int, float, float, float]] = []
+        self._best_factors: tuple[np.ndarray, np.ndarray] | None = None
+        self._without_gain = 0
+        self.best_sweep: int | None = None
+        self.best_value = -np.inf
+        self.stopped = False
+
+    def __call__(self, model: Any, sweep: int, loss: float) -> bool:
+        """Record the sweep, evaluate if it is its turn, and return True to stop.
+
+        A sweep number that does not grow is taken for a new training run, which clears what was recorded.
+        """
+        if self._curve and sweep <= self._curve[-1][0]:
+            self._clear()
+        if (len(self._curve) + 1) % self.every:
+            self._curve.append((sweep, loss, np.nan, np.nan))
+            return False
+        metrics = ranking_metrics_at_k(model, self.train_user_items, self.validation_user_items, self.K, **self.options)
+        value = metrics[self.metric]
+        self._curve.append((sweep, loss, value, metrics.stderr.get(self.metric, np.nan)))
+        if value > self.best_value + self.min_delta:
+            self.best_sweep, self.best_value, self._without_gain = sweep, value, 0
+            self._best_factors = (np.array(model.user_factors), np.array(model.item_factors))
+        else:
+            self._without_gain += 1
+        self.stopped = self.patience is not None and self._without_gain >= self.patience
+        return self.stopped
+
+    def fit(self, model: Any, **fit_options: Any) -> Any:
+        """Fit `model` to the training matrix under this callback, restore the best factors and return the model.
+
+        `fit_options` are passed to ``model.fit``.
+        """
+        self._clear()
+        model.fit(self.train_user_items, callback=self, **fit_options)
+        return self.restore(model)
+
+    def restore(self, model: Any) -> Any:
+        """Give `model` the factors of the best sweep, and return it. Its `loss_history` keeps every sweep run."""
+        if self._best_factors is None:
+            raise ValueError("no sweep has been evaluated yet, so there are no best factors to restore")
+        user_factors, item_factors = self._best_factors
+        model.user_factors, model.item_factors = user_factors.copy(), item_factors.copy()
+        return model
+
+    @property
+    def learning_curve(self) -> dict[str, np.ndarray]:
+        """Arrays over the sweeps: "sweep" (int64), "loss", and under its name the metric and its "stderr" (float64).
+
+        Metric and standard error are NaN at sweeps that were not evaluated.
+        """
+        sweep, loss, value, stderr = np.array(self._curve, dtype=np.float64).reshape(-1, 4).T.copy()
+        return {"sweep": sweep.astype(np.int64), "loss": loss, self.metric: value, "stderr": stderr}
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the training loss and, on a second axis, the validation metric over the sweeps.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes of the loss; those of the metric share its sweeps.
+        """
+        if ax is None:
+            try:
+                import matplotlib.pyplot as plt
+            except ImportError as error:
+                raise ImportError("plot needs matplotlib: pip install matplotlib") from error
+            _, ax = plt.subplots(layout="constrained")
+        curve = self.learning_curve
+        evaluated = ~np.isnan(curve[self.metric])
+        sweep, value = curve["sweep"][evaluated], curve[self.metric][evaluated]
+        (loss_line,) = ax.plot(curve["sweep"], curve["loss"], color="tab:gray", label="training loss")
+        ax.set(xlabel="sweep", ylabel="training loss")
+        right = ax.twinx()
+        label = f"validation {self.metric}@{self.K}"
+        (metric_line,) = right.plot(sweep, value, color="tab:blue", marker="o", markersize=3, label=label)
+        spread = curve["stderr"][evaluated]
+        right.fill_between(sweep, value - spread, value + spread, color="tab:blue", alpha=0.15, linewidth=0)
+        right.set_ylabel(f"{label} (band: one standard error)")
+        lines = [loss_line, metric_line]
+        if self.best_sweep is not None:
+            lines.append(right.axvline(self.best_sweep, color="tab:orange", linestyle=":", label="best sweep"))
+        ax.legend(handles=lines, loc="center right")
+        return ax

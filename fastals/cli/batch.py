@@ -1,0 +1,103 @@
+"""Recommendations for many users into a csv or parquet file, a block of users at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastals.cli import show
+
+if TYPE_CHECKING:
+    from fastals.interactions import Interactions
+    from fastals.model import ImplicitALS
+
+__all__ = ["check_format", "write_recommendations"]
+
+_USERS_AT_A_TIME = 4096
+_COLUMNS = ("user", "rank", "item", "score")
+
+
+def check_format(path: Path) -> None:
+    """Raise unless the suffix is one that can be written."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--output {path}: the name must end in .csv or .parquet")
+    if path.suffix == ".parquet":
+        _pyarrow()
+
+
+def write_recommendations(
+    model: ImplicitALS, interactions: Interactions, rows: np.ndarray, number: int, seen: bool, path: Path
+) -> int:
+    """Write user, rank, item, score for users in the given rows, and return how many.
+
+    The file appears when it is complete; a failure leaves an earlier one as it was.
+    """
+    writer = _write_parquet if path.suffix == ".parquet" else _write_csv
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        written = writer(partial, _blocks(model, interactions, rows, number, seen))
+        os.replace(partial, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+    return written
+
+
+def _blocks(
+    model: ImplicitALS, interactions: Interactions, rows: np.ndarray, number: int, seen: bool
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """The four columns for one block of users after another, under a progress display."""
+    with show.progress() as display:
+        task = display.add_task("recommending to users", total=rows.size, note="")
+        for start in range(0, rows.size, _USERS_AT_A_TIME):
+            block = rows[start : start + _USERS_AT_A_TIME]
+            ids, scores = model.recommend(block, N=number, filter_already_liked_items=not seen)
+            there = ids >= 0
+            users = np.broadcast_to(interactions.user_ids[block][:, None], ids.shape)[there]
+            ranks = np.broadcast_to(np.arange(1, ids.shape[1] + 1), ids.shape)[there]
+            yield users, ranks, interactions.item_ids[ids[there]], scores[there]
+            display.update(task, advance=block.size)
+
+
+def _write_csv(path: Path, blocks: Iterator[tuple[np.ndarray, ...]]) -> int:
+    written = 0
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for columns in blocks:
+            *ids, scores = columns
+            shortest = scores.astype(str)  # float32 in its own digits, not in those of the double nearest to it
+            writer.writerows(zip(*(column.tolist() for column in (*ids, shortest)), strict=True))
+            written += columns[0].size
+    return written
+
+
+def _write_parquet(path: Path, blocks: Iterator[tuple[np.ndarray, ...]]) -> int:
+    pyarrow, parquet = _pyarrow()
+    written, writer = 0, None
+    try:
+        for columns in blocks:
+            table = pyarrow.table(dict(zip(_COLUMNS, columns, strict=True)))
+            writer = writer or parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+            written += columns[0].size
+    finally:
+        if writer is not None:
+            writer.close()
+    return written
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        raise ImportError("writing .parquet needs pyarrow; install it with: pip install pyarrow") from None
+    return pyarrow, pyarrow.parquet

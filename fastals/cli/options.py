@@ -1,0 +1,167 @@
+"""Options that several commands share, as dataclasses whose fields become options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from fastals.interactions import Interactions
+    from fastals.model import ImplicitALS
+
+__all__ = ["FileOptions", "ModelOptions", "grouped"]
+
+_FILE = "Input columns"
+_MODEL = "Model (defaults: those of ImplicitALS)"
+
+
+@dataclass
+class FileOptions:
+    """Where a file keeps its columns; None means to find out."""
+
+    user_column: Annotated[
+        str | None,
+        typer.Option(help="Name of the user column, or its number counted from 1.", rich_help_panel=_FILE),
+    ] = None
+    item_column: Annotated[
+        str | None,
+        typer.Option(help="Name or number of the item column.", rich_help_panel=_FILE),
+    ] = None
+    value_column: Annotated[
+        str | None,
+        typer.Option(help="Name or number of the value column.", rich_help_panel=_FILE),
+    ] = None
+    separator: Annotated[
+        str | None,
+        typer.Option(help="What separates the columns: a character, '::', 'tab' or 'space'.", rich_help_panel=_FILE),
+    ] = None
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether the first line names columns.", rich_help_panel=_FILE),
+    ] = None
+    duplicates: Annotated[
+        str,
+        typer.Option(help="Repeated pairs: sum, mean, max, last, count or error.", rich_help_panel=_FILE),
+    ] = "sum"
+
+    def read(self, path: Path) -> Interactions:
+        """Read a file of any of the formats."""
+        from fastals.readers import read_interactions
+
+        named = {"tab": "\t", "space": " ", "\\t": "\t"}
+        return read_interactions(
+            path,
+            user_column=_column(self.user_column),
+            item_column=_column(self.item_column),
+            value_column=_column(self.value_column),
+            separator=named.get(self.separator, self.separator) if self.separator else None,
+            header=self.header,
+            duplicates=self.duplicates,  # type: ignore[arg-type]
+        )
+
+
+def _column(text: str | None) -> str | int | None:
+    """A column by name, or by number counted from 1."""
+    if text is None or not text.isdecimal():
+        return text
+    if int(text) < 1:
+        raise ValueError(f"columns are counted from 1, got {text}")
+    return int(text) - 1
+
+
+@dataclass
+class ModelOptions:
+    """The constructor's arguments; None leaves its default."""
+
+    factors: Annotated[
+        int | None,
+        typer.Option("--factors", "-k", help="Length of the factor vectors.", rich_help_panel=_MODEL),
+    ] = None
+    regularization: Annotated[
+        float | None,
+        typer.Option(help="Weight of the squared norms.", rich_help_panel=_MODEL),
+    ] = None
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Confidence per unit of value.", rich_help_panel=_MODEL),
+    ] = None
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", "-t", help="Number of sweeps.", rich_help_panel=_MODEL),
+    ] = None
+    unobserved_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of pairs that are not in the data.", rich_help_panel=_MODEL),
+    ] = None
+    regularization_exponent: Annotated[
+        float | None,
+        typer.Option(help="0: the same for all rows, 1: in proportion to their weight.", rich_help_panel=_MODEL),
+    ] = None
+    objective: Annotated[
+        str | None,
+        typer.Option(help="hu or rendle.", rich_help_panel=_MODEL),
+    ] = None
+    confidence: Annotated[
+        str | None,
+        typer.Option(help="linear, log or raw.", rich_help_panel=_MODEL),
+    ] = None
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="Scale of values in the log confidence.", rich_help_panel=_MODEL),
+    ] = None
+    solver: Annotated[
+        str | None,
+        typer.Option(help="cg or cholesky.", rich_help_panel=_MODEL),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32 or float64.", rich_help_panel=_MODEL),
+    ] = None
+    num_threads: Annotated[
+        int | None,
+        typer.Option("--threads", help="Threads to use; all by default.", rich_help_panel=_MODEL),
+    ] = None
+    random_state: Annotated[
+        int,
+        typer.Option("--seed", help="Seed of the initial factors and of splits.", rich_help_panel=_MODEL),
+    ] = 0
+
+    def model(self, **defaults: Any) -> ImplicitALS:
+        """Model with the options given, then `defaults`, then the constructor's own defaults."""
+        from fastals.model import ImplicitALS
+
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return ImplicitALS(**{**defaults, **given})
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in place of each dataclass parameter, one option for each of its fields."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name], kind=parameter.KEYWORD_ONLY))
+            continue
+        kinds = get_type_hints(groups[name], include_extras=True)
+        parameters += [
+            inspect.Parameter(field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=kinds[field.name])
+            for field in fields(groups[name])
+        ]
+
+    def run(**options: Any) -> None:
+        built = {
+            name: kind(**{field.name: options.pop(field.name) for field in fields(kind)})
+            for name, kind in groups.items()
+        }
+        command(**options, **built)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run

@@ -1,0 +1,500 @@
+"""The model's manners: the seed's results, parameters, starts and restarts, callbacks, failures, and every input form."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fastals import ImplicitALS
+from fastals.parameters import NotFittedError
+
+SEED_USERS = [
+    [-0.02045395, 0.54534051, 0.9803006],
+    [0.14683239, 0.79106706, 0.58534218],
+    [0.39765444, -0.58765716, 0.53592615],
+    [1.01651946, -0.46383274, 0.32479014],
+    [0.89263978, 0.05379664, -0.17020861],
+]
+SEED_LAST_SCORES = [
+    *(0.0, 0.05509913, 0.05033573, 0.94034237, 0.5895627),
+    *(0.32389258, 0.0, -0.1207522, 0.51100916, -0.1067449),
+]
+SEED_LOSSES = [
+    *(211.94569147839772, 169.06820382523924, 152.8085030072954, 143.32343774545967, 137.29155772090473),
+    *(133.25237275557507, 130.44741071099253, 128.44872519455436, 126.99819381403191, 125.93138903469803),
+]
+
+
+def seed_fit(discarded: int, factors: int, solver: str) -> ImplicitALS:
+    """The seed notebook's run: ratings, then P and Q from the same stream after some discarded draws."""
+    random = np.random.RandomState(42)
+    odds = np.array([10, 1, 1, 1, 1, 1])
+    ratings = random.choice(np.arange(6), size=50, p=odds / odds.sum()).reshape(5, 10)
+    random.rand(discarded)
+    P, Q = random.rand(5, factors), random.rand(10, factors)
+    model = ImplicitALS(
+        factors, alpha=40, regularization=10, iterations=10, dtype="float64", solver=solver, tol=1e-13, max_cg_steps=200
+    )
+    return model.fit(sp.csr_array(ratings), user_factors=P, item_factors=Q)
+
+
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+class TestSeed:
+    def test_factors_and_predictions(self, solver):
+        model = seed_fit(45, 3, solver)
+
+        # The notebook prints eight decimals.
+        np.testing.assert_allclose(model.user_factors, SEED_USERS, atol=6e-9)
+        np.testing.assert_allclose(model.predict(4, np.arange(10)), SEED_LAST_SCORES, atol=6e-9)
+
+    def test_loss_history(self, solver):
+        np.testing.assert_allclose(seed_fit(90, 20, solver).loss_history, SEED_LOSSES, rtol=1e-12)
+
+
+def small(**parameters) -> ImplicitALS:
+    return ImplicitALS(**{"factors": 4, "iterations": 3, "random_state": 0, **parameters})
+
+
+def assert_same(got: ImplicitALS, expected: ImplicitALS) -> None:
+    np.testing.assert_array_equal(got.user_factors, expected.user_factors)
+    np.testing.assert_array_equal(got.item_factors, expected.item_factors)
+    assert got.loss_history == expected.loss_history
+
+
+class TestParameters:
+    def test_get_and_set(self):
+        model = ImplicitALS(8, alpha=3.0)
+
+        assert model.get_params()["factors"] == 8
+        assert model.get_params()["alpha"] == 3.0
+        assert model.set_params(alpha=5.0, solver="cholesky") is model
+        assert (model.alpha, model.solver) == (5.0, "cholesky")
+        assert ImplicitALS(**model.get_params()).get_params() == model.get_params()
+
+    def test_unknown_name_sets_nothing(self):
+        model = ImplicitALS()
+
+        with pytest.raises(ValueError, match="'lambd' is no parameter of ImplicitALS; there are factors"):
+            model.set_params(alpha=5.0, lambd=3)
+
+        assert model.alpha == ImplicitALS().alpha
+
+    def test_init_stores_what_it_is_given(self):
+        """Nothing is checked or converted before fit, as scikit-learn's clone demands."""
+        seed, pair = np.random.default_rng(0), (1, 2)
+
+        model = ImplicitALS("many", regularization=pair, random_state=seed)
+
+        assert model.factors == "many"
+        assert model.regularization is pair
+        assert model.random_state is seed
+
+    def test_repr_shows_what_differs_from_the_defaults(self):
+        assert repr(ImplicitALS()) == "ImplicitALS()"
+        assert repr(ImplicitALS(8, solver="cholesky")) == "ImplicitALS(factors=8, solver='cholesky')"
+        model = ImplicitALS(8, regularization=(1.0, 2.0), dtype="float64")
+        assert eval(repr(model)).get_params() == model.get_params()
+
+    def test_copy_has_the_parameters_and_no_fit(self, ratings):
+        fitted = small().fit(ratings)
+
+        got = type(fitted)(**fitted.get_params(deep=False))
+
+        assert got.get_params() == fitted.get_params()
+        with pytest.raises(NotFittedError, match="this ImplicitALS is not fitted yet: call fit first"):
+            got.user_factors  # noqa: B018
+
+    def test_scikit_learn_clones_it(self, ratings):
+        clone = pytest.importorskip("sklearn.base").clone
+        model = small(regularization=(1.0, 2.0)).fit(ratings)
+
+        got = clone(model)
+
+        assert got.get_params() == model.get_params()
+        assert not hasattr(got, "user_factors")
+
+
+class TestFit:
+    def test_returns_self_and_shapes(self, ratings):
+        model = small()
+
+        assert model.fit(ratings) is model
+        assert model.user_factors.shape == (30, 4)
+        assert model.item_factors.shape == (22, 4)
+        assert model.user_factors.dtype == model.item_factors.dtype == np.float32
+        assert model.user_factors.flags.c_contiguous
+        assert len(model.loss_history) == 3
+        assert all(type(loss) is float for loss in model.loss_history)
+
+    def test_training_matrix_is_kept_in_canonical_form(self, ratings):
+        model = small().fit(ratings.tocoo())
+
+        np.testing.assert_array_equal(model.user_items_.toarray(), ratings.toarray())
+
+    @pytest.mark.parametrize("make", [lambda: 7, lambda: np.int64(7), lambda: np.random.default_rng(7)])
+    def test_random_state_repeats(self, ratings, make):
+        assert_same(small(random_state=make()).fit(ratings), small(random_state=7).fit(ratings))
+
+    def test_random_state_of_the_legacy_kind(self, ratings):
+        first, second = (small(random_state=np.random.RandomState(7)).fit(ratings) for _ in range(2))
+        assert_same(first, second)
+
+    def test_different_seeds_give_different_factors(self, ratings):
+        first = small(random_state=1).fit(ratings)
+        for other in (2, None):
+            assert not np.array_equal(small(random_state=other).fit(ratings).user_factors, first.user_factors)
+
+    def test_global_random_state_is_left_alone(self, ratings):
+        np.random.seed(0)  # noqa: NPY002
+        small(random_state=None).fit(ratings)
+        got = np.random.rand()  # noqa: NPY002
+
+        np.random.seed(0)  # noqa: NPY002
+        assert got == np.random.rand()  # noqa: NPY002
+
+    def test_again_starts_afresh(self, ratings):
+        model = small()
+
+        assert_same(model.fit(ratings).fit(ratings), small().fit(ratings))
+
+    def test_warm_start_goes_on(self, ratings):
+        model = small(warm_start=True, dtype="float64").fit(ratings)
+        first = model.loss_history[-1]
+
+        model.fit(ratings)
+
+        expected = small(iterations=6, dtype="float64").fit(ratings)
+        np.testing.assert_array_equal(model.user_factors, expected.user_factors)
+        assert model.loss_history == expected.loss_history[3:]
+        assert model.loss_history[0] < first
+
+    def test_warm_start_from_assigned_users_alone(self, ratings):
+        """Factors may be assigned before any fit, one side of them at first."""
+        P = np.random.default_rng(1).normal(size=(30, 4)).astype(np.float32)
+        model = small(warm_start=True)
+        model.user_factors = P
+
+        model.fit(ratings)
+
+        assert_same(model, small().fit(ratings, user_factors=P))
+
+    def test_given_factors_are_the_start(self, ratings):
+        whole = small(iterations=5, dtype="float64").fit(ratings)
+        head = small(iterations=2, dtype="float64").fit(ratings)
+
+        tail = small(iterations=3, dtype="float64", random_state=99).fit(ratings, user_factors=head.user_factors)
+
+        np.testing.assert_array_equal(tail.user_factors, whole.user_factors)
+        assert tail.loss_history == whole.loss_history[2:]
+
+    def test_users_are_solved_from_given_item_factors(self, ratings):
+        whole = small(iterations=5, dtype="float64").fit(ratings)
+        head = small(iterations=2, dtype="float64").fit(ratings)
+
+        tail = small(iterations=3, dtype="float64", random_state=99).fit(ratings, item_factors=head.item_factors)
+
+        np.testing.assert_array_equal(tail.user_factors, whole.user_factors)
+
+    def test_given_factors_are_left_alone(self, ratings):
+        P, Q = np.ones((30, 4), np.float32), np.ones((22, 4), np.float32)
+
+        model = small(iterations=1).fit(ratings, user_factors=P, item_factors=Q)
+        assert (P == 1).all()
+        assert (Q == 1).all()
+        P[:] = 2
+        assert not (model.user_factors == 2).any()
+
+    def test_no_iterations_keep_the_start(self, ratings):
+        P, Q = np.full((30, 4), 2.0), np.full((22, 4), 3.0)
+
+        model = small(iterations=0).fit(ratings, user_factors=P, item_factors=Q)
+
+        np.testing.assert_array_equal(model.user_factors, P)
+        np.testing.assert_array_equal(model.item_factors, Q)
+        assert model.loss_history == []
+
+    @pytest.mark.parametrize("solver", ["cg", "cholesky"])
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_threads_make_no_difference(self, solver, dtype):
+        """Bit for bit; enough rows that both threads have some."""
+        R = sp.random(400, 300, 0.05, "csr", random_state=1)
+        options = {"factors": 20, "iterations": 2, "solver": solver, "dtype": dtype, "random_state": 0}
+
+        one, two, four = (ImplicitALS(num_threads=threads, **options).fit(R) for threads in (1, 2, 4))
+
+        assert_same(two, one)
+        assert_same(four, one)
+        assert two.loss(R) == one.loss(R)
+
+    @pytest.mark.parametrize("solver", ["cg", "cholesky"])
+    def test_float32_follows_float64(self, ratings, solver):
+        got = small(iterations=1, solver=solver, tol=1e-5).fit(ratings)
+
+        start = np.random.default_rng(0).standard_normal((30, 4), np.float32) * np.float32(0.1 / 2)
+        expected = small(iterations=1, solver=solver, tol=1e-9, dtype="float64").fit(ratings, user_factors=start)
+        np.testing.assert_allclose(got.user_factors, expected.user_factors, atol=2e-4)
+
+
+class TestCallback:
+    def test_sees_every_sweep(self, ratings):
+        seen = []
+
+        model = small().fit(ratings, callback=lambda m, sweep, loss: seen.append((sweep, loss, m.user_factors.copy())))
+
+        assert [sweep for sweep, _, _ in seen] == [0, 1, 2]
+        assert [loss for _, loss, _ in seen] == model.loss_history
+        np.testing.assert_array_equal(seen[0][2], small(iterations=1).fit(ratings).user_factors)
+        np.testing.assert_array_equal(seen[2][2], model.user_factors)
+
+    def test_stops_on_true_alone(self, ratings):
+        stopped = small(iterations=9).fit(ratings, callback=lambda model, sweep, loss: sweep == 1)
+        went_on = small().fit(ratings, callback=lambda model, sweep, loss: "a result that is not True")
+
+        assert_same(stopped, small(iterations=2).fit(ratings))
+        assert len(went_on.loss_history) == 3
+
+    def test_may_use_the_model(self, ratings):
+        losses = []
+
+        model = small(dtype="float64").fit(ratings, callback=lambda m, sweep, loss: losses.append(m.loss(ratings)))
+
+        np.testing.assert_allclose(losses, model.loss_history, rtol=1e-10)
+
+    def test_error_leaves_the_earlier_fit(self, ratings):
+        def fail(model, sweep, loss):
+            if sweep == 1:
+                raise ZeroDivisionError("of the callback's own")
+
+        model, untouched = small().fit(ratings), small().fit(ratings)
+        model.alpha = 77
+
+        with pytest.raises(ZeroDivisionError, match="of the callback's own"):
+            model.fit(ratings[:, ::-1], callback=fail)
+
+        assert_same(model, untouched)
+        np.testing.assert_array_equal(model.user_items_.toarray(), ratings.toarray())
+        assert model.alpha == 77
+
+    def test_error_in_the_first_fit_leaves_the_model_unfitted(self, ratings):
+        def fail(model, sweep, loss):
+            raise ZeroDivisionError
+
+        model = small()
+
+        with pytest.raises(ZeroDivisionError):
+            model.fit(ratings, callback=fail)
+
+        with pytest.raises(NotFittedError, match="call fit first"):
+            model.item_factors  # noqa: B018
+
+    def test_interrupt_leaves_a_usable_model(self, ratings):
+        def interrupt(model, sweep, loss):
+            if sweep == 1:
+                raise KeyboardInterrupt
+
+        model = small(iterations=9)
+
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(ratings, callback=interrupt)
+
+        assert_same(model, small(iterations=2).fit(ratings))
+        ids, scores = model.recommend(0, N=3)
+        assert np.isfinite(scores).all()
+        assert ids.size == 3
+
+    def test_interrupt_between_half_sweeps_keeps_the_finished_one(self, ratings, monkeypatch):
+        from fastals import training
+
+        whole = small(iterations=2, dtype="float64").fit(ratings)
+        calls = []
+        solve_side = training.solve_side
+
+        def interrupted(*arguments):
+            calls.append(arguments)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return solve_side(*arguments)
+
+        monkeypatch.setattr(training, "solve_side", interrupted)
+        model = small(iterations=9, dtype="float64")
+
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(ratings)
+
+        np.testing.assert_array_equal(model.item_factors, whole.item_factors)
+        np.testing.assert_array_equal(model.user_factors, small(iterations=1, dtype="float64").fit(ratings).user_factors)
+
+    def test_bad_input_leaves_the_earlier_fit(self, ratings):
+        model, untouched = small().fit(ratings), small().fit(ratings)
+        bad = ratings.copy()
+        bad.data[5] = np.nan
+
+        with pytest.raises(ValueError, match="user_items must be finite"):
+            model.fit(bad)
+        with pytest.raises(ValueError, match="factors must be >= 1"):
+            model.set_params(factors=0).fit(ratings)
+
+        assert_same(model, untouched)
+
+
+class TestFactorsOfTheModel:
+    @pytest.mark.parametrize("name", ["user_factors", "item_factors"])
+    def test_are_read_only(self, ratings, name):
+        model = small().fit(ratings)
+        for owner in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(owner, name)[0, 0] = 1
+
+    def test_assigning_copies(self, ratings):
+        model = small().fit(ratings)
+        given = np.ones((22, 4))
+
+        model.item_factors = given
+        given[:] = 5
+
+        assert (model.item_factors == 1).all()
+        assert model.item_factors.dtype == np.float32
+
+
+def test_predict(ratings):
+    model = small(dtype="float64").fit(ratings)
+    expected = model.user_factors @ model.item_factors.T
+
+    assert model.predict(2, 7) == pytest.approx(expected[2, 7])
+    assert np.ndim(model.predict(2, 7)) == 0
+    np.testing.assert_allclose(model.predict(2, np.arange(22)), expected[2])
+    np.testing.assert_allclose(model.predict([1, 2, 5], [0, 0, 9]), expected[[1, 2, 5], [0, 0, 9]])
+    assert model.predict([], []).shape == (0,)
+
+
+def test_pickle_round_trip(ratings):
+    model = small(regularization=(1.0, 2.0)).fit(ratings)
+    model.recommend(0)
+
+    got = pickle.loads(pickle.dumps(model))
+
+    assert got.get_params() == model.get_params()
+    assert_same(got, model)
+    np.testing.assert_array_equal(got.recommend(0)[0], model.recommend(0)[0])
+    assert pickle.loads(pickle.dumps(small())).get_params() == small().get_params()
+
+
+def test_save_and_load(ratings, tmp_path):
+    model = small(regularization=(1.0, 2.0), random_state=np.random.default_rng(0)).fit(ratings)
+    model.save(tmp_path / "model.fastals")
+
+    got = ImplicitALS.load(tmp_path / "model.fastals")
+
+    assert_same(got, model)
+    assert got.get_params() == {**model.get_params(), "random_state": None}
+    np.testing.assert_array_equal(got.user_items_.toarray(), ratings.toarray())
+    assert got.solver_report_ == model.solver_report_
+
+
+def shuffled(matrix: sp.csr_array) -> sp.csr_array:
+    """The same matrix with the entries of each row in falling order of the columns."""
+    order = np.concatenate([np.arange(stop - 1, start - 1, -1) for start, stop in zip(matrix.indptr, matrix.indptr[1:])])
+    return sp.csr_array((matrix.data[order], matrix.indices[order], matrix.indptr), matrix.shape)
+
+
+def duplicated(matrix: sp.csr_array, to: str, dtype: str) -> sp.sparray:
+    """The same matrix with every value in two parts, 1 and the rest (which may be 0)."""
+    coo = matrix.tocoo()
+    rows, columns = (np.concatenate((index, index)) for index in coo.coords)
+    parts = np.concatenate((np.ones(coo.nnz), coo.data - 1)).astype(dtype)
+    if to == "coo":
+        return sp.coo_array((parts, (rows, columns)), matrix.shape)
+    order = np.argsort(rows, kind="stable")
+    indptr = np.searchsorted(rows[order], np.arange(matrix.shape[0] + 1))
+    return sp.csr_array((parts[order], columns[order], indptr), matrix.shape)
+
+
+def wide_indices(matrix: sp.csr_array) -> sp.csr_array:
+    got = matrix.copy()
+    got.indices, got.indptr = got.indices.astype(np.int64), got.indptr.astype(np.int64)
+    return got
+
+
+def read_only(matrix: sp.csr_array) -> sp.csr_array:
+    got = matrix.copy()
+    for array in (got.data, got.indices, got.indptr):
+        array.flags.writeable = False
+    return got
+
+
+FORMS = {
+    "csr_matrix": sp.csr_matrix,
+    **{name: lambda m, name=name: m.asformat(name) for name in ("csc", "coo", "lil", "dok", "bsr", "dia")},
+    "csc_matrix": sp.csc_matrix,
+    "coo_matrix": sp.coo_matrix,
+    "unsorted": shuffled,
+    "unsorted int8": lambda m: shuffled(m).astype(np.int8),
+    "duplicates": lambda m: duplicated(m, "csr", "float64"),
+    "duplicates int16": lambda m: duplicated(m, "csr", "int16"),
+    "duplicates coo": lambda m: duplicated(m, "coo", "float32"),
+    "duplicates coo uint8": lambda m: duplicated(m, "coo", "uint8"),
+    "int64 indices": wide_indices,
+    "read-only": read_only,
+    "read-only unsorted": lambda m: read_only(shuffled(m)),
+    **{dtype: lambda m, dtype=dtype: m.astype(dtype) for dtype in ("float32", "int8", "uint16", "int32", "int64")},
+}
+
+
+def content(matrix: sp.sparray) -> dict[str, np.ndarray]:
+    """Copies of all arrays that make up a sparse matrix."""
+    names = ("data", "indices", "indptr", "row", "col", "coords", "rows", "offsets")
+    held = {name: getattr(matrix, name) for name in names if hasattr(matrix, name)}
+    return {name: np.array(value, copy=True) for name, value in held.items()} or {"all": matrix.toarray()}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_matrix_gives_the_same_model(ratings, form):
+    matrix = FORMS[form](ratings)
+    before = content(matrix)
+
+    got = small().fit(matrix)
+
+    assert_same(got, small().fit(ratings))
+    assert got.loss(matrix) == got.loss(ratings)
+    after = content(matrix)
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array)
+        assert after[name].dtype == array.dtype
+
+
+def test_boolean_data_are_ones(ratings):
+    ones = ratings.copy()
+    ones.data[:] = 1
+
+    assert_same(small().fit(ratings.astype(bool)), small().fit(ones))
+
+
+@pytest.mark.parametrize("to", ["csr", "coo"])
+@pytest.mark.parametrize(("dtype", "total"), [(np.int8, 240.0), (bool, 2.0), (np.float32, 2**24 + 3.0)])
+def test_duplicates_are_summed_without_overflow(to, dtype, total):
+    """In the matrix's own type 120 + 120 is -16, True + True is True, and 2^24 + 1 + 1 + 1 is 2^24."""
+    parts = {np.int8: [120, 120], bool: [True, True], np.float32: [2.0**24, 1, 1, 1]}[dtype]
+    parts = np.array([*parts, 1], dtype)
+    rows = [0] * (len(parts) - 1) + [1]
+    if to == "coo":
+        matrix = sp.coo_array((parts, (rows, rows)), (2, 2))
+    else:
+        matrix = sp.csr_array((parts, rows, [0, len(parts) - 1, len(parts)]), (2, 2))
+
+    model = small(dtype="float64").fit(matrix)
+
+    assert model.user_items_.toarray().tolist() == [[total, 0], [0, 1]]
+
+
+def test_matrix_that_shares_memory_with_the_model_is_left_alone(ratings):
+    """Also float64 CSR in canonical form, of which nothing needs to be copied, is the caller's alone."""
+    model = small().fit(ratings)
+    kept = model.user_items_.toarray()
+
+    ratings.data[:] = 9
+    ratings.indices[:] = 0
+
+    np.testing.assert_array_equal(model.user_items_.toarray(), kept)

@@ -1,0 +1,161 @@
+"""The objective against its dense definition: weights, preferences, regularisation, and the loss of any factors."""
+
+import naive
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from problems import Problem, problems
+
+from fastals import ImplicitALS
+from fastals.objective import Objective
+from fastals.validation import check_rows
+
+VALUES = np.array([0.5, 1.0, 2.0, 7.0, -1.0, -4.0])
+PARAMETERS = {
+    "objective": "hu",
+    "confidence": "linear",
+    "alpha": 3.0,
+    "epsilon": 0.5,
+    "unobserved_weight": 0.7,
+    "regularization": 2.0,
+    "regularization_exponent": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("objective", "confidence", "expected"),
+    [
+        ("hu", "linear", 3 * np.abs(VALUES)),
+        ("hu", "log", 3 * np.log(1 + np.abs(VALUES) / 0.5)),
+        ("hu", "raw", 3 * np.abs(VALUES) - 0.7),
+        ("rendle", "linear", 3 * np.abs(VALUES)),
+        ("rendle", "log", 3 * np.log(1 + np.abs(VALUES) / 0.5)),
+        ("rendle", "raw", 3 * np.abs(VALUES)),
+    ],
+)
+def test_extra_is_confidence_less_that_of_unobserved_pairs(objective, confidence, expected):
+    checked = Objective.checked(**{**PARAMETERS, "objective": objective, "confidence": confidence})
+
+    got = checked.extra(VALUES, np.dtype(np.float64))
+
+    np.testing.assert_allclose(got, expected, rtol=1e-14)
+
+
+def test_preference_is_one_where_positive():
+    checked = Objective.checked(**PARAMETERS)
+
+    got = checked.preference(VALUES, np.dtype(np.float32))
+
+    assert got.dtype == np.float32
+    assert got.tolist() == [1, 1, 1, 1, 0, 0]
+    assert checked.preference(np.abs(VALUES), np.dtype(np.float32)).tolist() == [1]  # equal throughout
+
+
+@pytest.mark.parametrize(("exponent", "c0"), [(0.0, 1.0), (1.0, 1.0), (0.5, 0.1), (1.0, 0.0)])
+def test_row_regularization_scales_with_frequency(ratings, exponent, c0):
+    checked = Objective.checked(**{**PARAMETERS, "regularization_exponent": exponent, "unobserved_weight": c0})
+    rows, _ = check_rows(ratings, "user_items")
+
+    got = checked.row_regularization(rows, 2.0)
+
+    expected, _ = naive.regularizations(ratings.toarray(), regularization=2.0, exponent=exponent, c0=c0)
+    np.testing.assert_allclose(got, expected, rtol=1e-14)
+
+
+def scale(problem: Problem, P: np.ndarray, Q: np.ndarray) -> float:
+    """The loss with every term of its expanded square taken positive: what rounding errors are relative to."""
+    absolute = [(np.abs(W), -np.abs(T)) for W, T in problem.terms]
+    return naive.loss(absolute, np.abs(P), np.abs(Q), *problem.regularizations)
+
+
+@given(problems())
+def test_loss_is_the_brute_force_sum(problem):
+    P, Q = problem.start()
+    model = problem.model(iterations=0).fit(**problem.data, user_factors=P, item_factors=Q)
+
+    got = model.loss(**problem.data)
+
+    expected = naive.loss(problem.terms, P, Q, *problem.regularizations)
+    assert got == pytest.approx(expected, rel=0, abs=1e-12 * scale(problem, P, Q))
+
+
+@given(problems())
+def test_loss_of_a_sweep_needs_no_extra_pass(problem):
+    """Free form of the last half-sweep, full form, and dense sum agree."""
+    P, Q = problem.start()
+    for solver in ("cg", "cholesky"):
+        model = problem.model(solver=solver).fit(**problem.data, user_factors=P, item_factors=Q)
+
+        free, full = model.loss_history[-1], model.loss(**problem.data)
+
+        factors = model.user_factors, model.item_factors
+        expected = naive.loss(problem.terms, *factors, *problem.regularizations)
+        tolerance = 1e-12 * scale(problem, *factors)
+        assert full == pytest.approx(expected, rel=0, abs=tolerance)
+        assert free == pytest.approx(expected, rel=0, abs=tolerance)
+
+
+def test_loss_is_relative_to_1e_12_on_plain_data(ratings):
+    for objective in ("hu", "rendle"):
+        model = ImplicitALS(6, objective=objective, dtype="float64", iterations=2, random_state=0).fit(ratings)
+        dense = ratings.toarray()
+        terms = naive.terms(dense, objective=objective, alpha=10.0)
+        lambdas = naive.regularizations(dense, regularization=10.0)
+
+        expected = naive.loss(terms, model.user_factors, model.item_factors, *lambdas)
+
+        assert model.loss_history[-1] == pytest.approx(expected, rel=1e-12)
+        assert model.loss(ratings) == pytest.approx(expected, rel=1e-12)
+
+
+def test_loss_in_float32_is_taken_in_float64(ratings):
+    model = ImplicitALS(6, alpha=10.0, regularization=1.0, iterations=2, random_state=0).fit(ratings)
+    dense = ratings.toarray()
+    lambdas = naive.regularizations(dense, regularization=1.0)
+
+    expected = naive.loss(naive.terms(dense, alpha=10.0), model.user_factors, model.item_factors, *lambdas)
+
+    assert model.loss(ratings) == pytest.approx(expected, rel=1e-12)
+    # The free form sees the solution before it is rotated back, in float32.
+    assert model.loss_history[-1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_on_other_interactions_of_the_shape(ratings):
+    other = sp.csr_array(([2.0, -3.0], ([0, 5], [0, 7])), ratings.shape)
+    model = ImplicitALS(4, alpha=2.0, regularization=1.0, dtype="float64", random_state=0).fit(ratings)
+
+    got = [model.loss(other), model.loss(sp.csr_array(ratings.shape))]
+
+    for value, matrix in zip(got, (other.toarray(), np.zeros(ratings.shape)), strict=True):
+        lambdas = naive.regularizations(matrix, regularization=1.0)
+        expected = naive.loss(naive.terms(matrix, alpha=2.0), model.user_factors, model.item_factors, *lambdas)
+        assert value == pytest.approx(expected, rel=1e-12)
+
+
+def test_stored_zeros_are_no_observations(ratings):
+    with_zeros = ratings.copy()
+    with_zeros.data[::3] = 0
+    without = with_zeros.copy()
+    without.eliminate_zeros()
+    options = {"regularization_exponent": 1.0, "regularization": 0.1, "iterations": 2, "random_state": 0}
+
+    got = ImplicitALS(4, **options).fit(with_zeros)
+
+    expected = ImplicitALS(4, **options).fit(without)
+    np.testing.assert_array_equal(got.user_factors, expected.user_factors)
+    assert got.loss(with_zeros) == expected.loss(without)
+    assert with_zeros.nnz > without.nnz  # and the caller's zeros are still there
+
+
+def test_equal_weights_give_one_objective_for_equal_parameters(ratings):
+    """Rendle's form with preference 1 and weight w is Hu's with confidence c0 + w and preference w / (c0 + w)."""
+    c0, alpha = 0.3, 2.0
+    phi = ratings.copy()
+    phi.data = alpha * ratings.data / (c0 + alpha * ratings.data)
+    options = {"alpha": alpha, "unobserved_weight": c0, "regularization": 0.5, "dtype": "float64", "random_state": 1}
+
+    got = ImplicitALS(5, objective="rendle", solver="cholesky", **options).fit(ratings)
+
+    expected = ImplicitALS(5, objective="hu", solver="cholesky", **options).fit(ratings, preference=phi)
+    np.testing.assert_allclose(got.user_factors, expected.user_factors, rtol=1e-9, atol=1e-12)
