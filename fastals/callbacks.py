@@ -142,7 +142,7 @@ class ValidationCallback:
             try:
                 import matplotlib.pyplot as plt
             except ImportError as error:
-                raise ImportError("plot needs matplotlib: pip install matplotlib") from error
+                raise ImportError("plot needs matplotlib: pip install 'fastals[plots]'") from error
             _, ax = plt.subplots(layout="constrained")
         curve = self.learning_curve
         evaluated = ~np.isnan(curve[self.metric])

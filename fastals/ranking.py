@@ -146,7 +146,7 @@ def top_items(
     n = check_integer("n", n, 1)
     indptr, indices = _check_seen(seen, queries.shape[0], index.n_items)
     allowed = _allowed_items(excluded, candidates, index.n_items)
-    available = np.count_nonzero(allowed) if allowed.size else index.n_items
+    available = int(np.count_nonzero(allowed)) if allowed.size else index.n_items
     if available < _PACKED_SHARE * index.n_items:
         index = index.restricted(allowed)
 
@@ -198,7 +198,7 @@ def _panel_shape(n_items: int, factors: int) -> tuple[int, int, int]:
 
 
 def _check_factors(name: str, factors: Array) -> Array:
-    """Two-dimensional C-contiguous float array, or an error."""
+    """Return a two-dimensional float array as it is, or raise."""
     if not isinstance(factors, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array; got {type(factors).__name__}")
     if factors.dtype not in (np.float32, np.float64):

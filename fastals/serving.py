@@ -294,7 +294,7 @@ class Serving:
         )
         X = np.zeros((rows.shape[0], Y.shape[1]), Y.dtype)
         if rows.shape[0]:
-            solve_side(side, basis, X, objective.offset, settings)
+            solve_side(side, basis, X, objective, settings)
         return X
 
     def _update(self, ids: Any, matrix: Any, axis: int) -> None:

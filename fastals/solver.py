@@ -13,6 +13,7 @@ import numpy as np
 from fastals.blas import single_threaded_blas
 from fastals.kernels.factors import gramian_parts, rotate, stored_loss_parts
 from fastals.kernels.half_sweep import FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS, half_sweep
+from fastals.kernels.memory import aligned_empty
 from fastals.kernels.sparse import transpose
 from fastals.kernels.vector import PAD
 from fastals.objective import Objective
@@ -158,9 +159,10 @@ def eigenbasis(
         eigenvalues, V = np.linalg.eigh(G)
     spectrum = np.ones(width)
     spectrum[:factors] = unobserved_weight * np.maximum(eigenvalues, 0)
-    forward, rotation = np.zeros((factors, width), Y.dtype), np.zeros((width, width), Y.dtype)
+    forward, rotation = aligned_empty(factors, width, Y), aligned_empty(width, width, Y)
+    forward[:], rotation[:] = 0, 0
     forward[:, :factors], rotation[:factors, :factors] = V, V.T
-    rotated = np.empty((Y.shape[0], width), Y.dtype)
+    rotated = aligned_empty(Y.shape[0], width, Y)
     with parallel(num_threads):
         rotate(Y, even_bounds(Y.shape[0]), forward, rotated)
     return Basis(rotated, spectrum, rotation, penalty)
@@ -193,7 +195,7 @@ def _determined(basis: Basis, factors: int, least: float) -> Basis:
     return basis
 
 
-def solve_side(side: Side, basis: Basis, X: np.ndarray, offset: float, settings: Settings) -> Report:
+def solve_side(side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings) -> Report:
     """Solve all rows of one side into X (n_rows, factors) in place.
 
     Raises
@@ -203,12 +205,18 @@ def solve_side(side: Side, basis: Basis, X: np.ndarray, offset: float, settings:
     """
     reports = np.zeros((side.bounds.size - 1, REPORTS))
     given, basis = basis, _determined(basis, X.shape[1], side.regularization.min())
-    how = (X.dtype.type(offset), settings.solver == "cg", X.dtype.type(settings.tolerance), settings.max_steps)
+    how = (
+        X.dtype.type(objective.offset),
+        X.dtype.type(objective.unobserved_weight),
+        settings.solver == "cg",
+        X.dtype.type(settings.tolerance),
+        settings.max_steps,
+    )
     for part in _launches(side, X.shape[1]):
         bounds = side.bounds[part.start : part.stop + 1]
-        with parallel(settings.num_threads):
+        with parallel(settings.num_threads) as tasks:
             half_sweep(
-                bounds, side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X, how,
+                tasks, bounds, side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X, how,
                 reports[part],
             )  # fmt: skip
     totals = reports.sum(axis=0)

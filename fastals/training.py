@@ -36,7 +36,7 @@ class Training:
         basis = eigenbasis(
             self.user_factors, self.users.regularization, self.objective.unobserved_weight, self.settings.num_threads
         )
-        report = solve_side(self.items, basis, self._spare_items, self.objective.offset, self.settings)
+        report = solve_side(self.items, basis, self._spare_items, self.objective, self.settings)
         self.item_factors, self._spare_items = self._spare_items, self.item_factors
         return report
 
@@ -45,7 +45,7 @@ class Training:
         basis = eigenbasis(
             self.item_factors, self.items.regularization, self.objective.unobserved_weight, self.settings.num_threads
         )
-        report = solve_side(self.users, basis, self._spare_users, self.objective.offset, self.settings)
+        report = solve_side(self.users, basis, self._spare_users, self.objective, self.settings)
         self.user_factors, self._spare_users = self._spare_users, self.user_factors
         return report
 

@@ -159,7 +159,7 @@ def test_plot_without_matplotlib(monkeypatch):
 
     monitor = ValidationCallback(TRAIN, VALIDATION, K=3)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ImportError, match="pip install matplotlib"):
+    with pytest.raises(ImportError, match=r"pip install 'fastals\[plots\]'"):
         monitor.plot()
 
 

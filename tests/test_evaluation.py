@@ -204,13 +204,13 @@ def test_item_popularity():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_auc_is_mann_whitney(dtype, threads):
     rng = np.random.default_rng(0)
-    relevant = rng.random((7, 900)) < 0.3
-    model = BruteForce(rng.integers(-3, 4, (7, 2)).astype(dtype), rng.integers(-9, 9, (900, 2)).astype(dtype))
-    train = sp.csr_array(~relevant & (rng.random((7, 900)) < 0.1))
+    relevant = rng.random((70, 900)) < 0.3
+    model = BruteForce(rng.integers(-3, 4, (70, 2)).astype(dtype), rng.integers(-9, 9, (900, 2)).astype(dtype))
+    train = sp.csr_array(~relevant & (rng.random((70, 900)) < 0.1))
     got = ranking_metrics_at_k(model, train, sp.csr_array(relevant), auc=True, num_threads=threads).per_user["auc"]
     scores = model.user_factors @ model.item_factors.T
     have = train.toarray()
-    for u in range(7):
+    for u in range(70):
         positive, negative = scores[u, relevant[u]], scores[u, ~relevant[u] & ~have[u]]
         won = mannwhitneyu(positive.astype(float), negative.astype(float)).statistic
         expected = won / (len(positive) * len(negative))
@@ -318,6 +318,7 @@ class TestResult:
         ({"test_user_items": sp.csr_array((25, 17))}, "test_user_items has shape"),
         ({"item_popularity": np.zeros(18)}, "item_popularity"),
         ({"model": BruteForce(np.full((25, 1), np.inf), np.ones((18, 1))), "auc": True}, "finite"),
+        ({"item_popularity": np.ones(17)}, "item_popularity"),
     ],
 )
 def test_bad_arguments(change, match):

@@ -1,4 +1,4 @@
-"""The model's manners: the seed's results, parameters, starts and restarts, callbacks, failures, and every input form."""
+"""The model's manners: the seed's results, parameters, starts, callbacks, failures, and every form of the input."""
 
 import copy
 import pickle
@@ -324,7 +324,8 @@ class TestCallback:
             model.fit(ratings)
 
         np.testing.assert_array_equal(model.item_factors, whole.item_factors)
-        np.testing.assert_array_equal(model.user_factors, small(iterations=1, dtype="float64").fit(ratings).user_factors)
+        before = small(iterations=1, dtype="float64").fit(ratings)
+        np.testing.assert_array_equal(model.user_factors, before.user_factors)
 
     def test_bad_input_leaves_the_earlier_fit(self, ratings):
         model, untouched = small().fit(ratings), small().fit(ratings)
@@ -395,7 +396,8 @@ def test_save_and_load(ratings, tmp_path):
 
 def shuffled(matrix: sp.csr_array) -> sp.csr_array:
     """The same matrix with the entries of each row in falling order of the columns."""
-    order = np.concatenate([np.arange(stop - 1, start - 1, -1) for start, stop in zip(matrix.indptr, matrix.indptr[1:])])
+    edges = zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)
+    order = np.concatenate([np.arange(stop - 1, start - 1, -1) for start, stop in edges])
     return sp.csr_array((matrix.data[order], matrix.indices[order], matrix.indptr), matrix.shape)
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables of one case a line)
 """The door: what does not fit is refused by name, with what came and what was wanted, before anything is computed."""
 
 import re
@@ -43,11 +44,21 @@ BAD_PARAMETERS = [
     ("regularization", -1.0, ValueError, "regularization must be finite and >= 0; got -1.0"),
     ("regularization", float("nan"), ValueError, "regularization must be finite and >= 0; got nan"),
     ("regularization", "10", TypeError, "regularization must be a real number; got str '10'"),
-    ("regularization", (1, 2, 3), ValueError, r"regularization must be one number or (users, items); got tuple (1, 2, 3)"),
+    (
+        "regularization",
+        (1, 2, 3),
+        ValueError,
+        r"regularization must be one number or (users, items); got tuple (1, 2, 3)",
+    ),
     ("regularization", (1, -2), ValueError, "regularization must be finite and >= 0; got -2"),
     ("regularization", np.array(3.0), TypeError, "regularization must be a real number; got ndarray of shape ()"),
     ("regularization_exponent", -0.5, ValueError, "regularization_exponent must be finite and >= 0; got -0.5"),
-    ("regularization_exponent", 2000, ValueError, "regularization_exponent must leave regularization * 7^regularization_exponent finite; got 2000"),
+    (
+        "regularization_exponent",
+        2000,
+        ValueError,
+        "regularization_exponent must leave regularization * 7^regularization_exponent finite; got 2000",
+    ),
     ("alpha", -40, ValueError, "alpha must be finite and >= 0; got -40"),
     ("alpha", np.inf, ValueError, "alpha must be finite and >= 0; got inf"),
     ("alpha", 10**400, ValueError, "alpha must be finite and >= 0"),
@@ -143,7 +154,9 @@ def model(**parameters: Any) -> ImplicitALS:
 
 
 def names(cases: list[tuple]) -> list[str]:
-    return [f"{index}-{case[0] if isinstance(case[0], str) else next(iter(case[0]))}" for index, case in enumerate(cases)]
+    return [
+        f"{index}-{case[0] if isinstance(case[0], str) else next(iter(case[0]))}" for index, case in enumerate(cases)
+    ]
 
 
 @pytest.mark.parametrize(("name", "value", "error", "message"), BAD_PARAMETERS, ids=names(BAD_PARAMETERS))
@@ -220,14 +233,14 @@ class TestModelFile:
         fitted.save(path)
         path.write_bytes(path.read_bytes()[:-100])
 
-        with pytest.raises(ValueError, match="cannot read '.*model.fastals'"):
+        with pytest.raises(ValueError, match=r"cannot read '.*model.fastals'"):
             ImplicitALS.load(path)
 
     def test_of_something_else(self, tmp_path):
         path = tmp_path / "model.fastals"
         path.write_text("user,item\n1,2\n")
 
-        with pytest.raises(ValueError, match="cannot read '.*model.fastals': it is"):
+        with pytest.raises(ValueError, match=r"cannot read '.*model.fastals': it is"):
             ImplicitALS.load(path)
 
     def test_absent(self, tmp_path):
@@ -241,10 +254,10 @@ class TestModelFile:
             ({"parameters": {"solver": "lu"}}, "solver must be one of"),
             ({"parameters": {"depth": 3}}, "depth"),
             ({"parameters": {"factors": -2}}, "factors"),
-            ({"shape": [3, 5]}, "no valid model"),
-            ({"shape": "3x4"}, "no valid model"),
-            ({"shape": [-1, 4]}, "no valid model"),
-            ({"parameters": None}, "no valid model"),
+            ({"shape": [3, 5]}, "item_factors must be float32 of shape"),
+            ({"shape": "3x4"}, ""),
+            ({"shape": [-1, 4]}, "indptr"),
+            ({"parameters": None}, ""),
         ],
     )
     def test_with_another_header(self, fitted, tmp_path, changes, message):
@@ -258,7 +271,7 @@ class TestModelFile:
             header[name] = {**header[name], **value} if isinstance(value, dict) else value
         write_model_file(path, header, arrays)
 
-        with pytest.raises(ValueError, match=f"cannot read '.*model.fastals': no valid model: .*{re.escape(message)}|{message}"):
+        with pytest.raises(ValueError, match=rf"cannot read '.*model\.fastals': no valid model.*{message}"):
             ImplicitALS.load(path)
 
     @pytest.mark.parametrize(
@@ -288,7 +301,7 @@ class TestModelFile:
             arrays[name] = change(arrays[name])
         write_model_file(path, header, arrays)
 
-        with pytest.raises(ValueError, match="cannot read '.*model.fastals': no valid model"):
+        with pytest.raises(ValueError, match=r"cannot read '.*model.fastals': no valid model"):
             ImplicitALS.load(path)
 
     def test_of_a_later_version(self, fitted, tmp_path):

@@ -5,45 +5,36 @@ from fastals.solver import build_sides
 from fastals.training import Training
 from fastals.validation import check_rows
 
-from .frozen_data import interactions
+from .frozen_data import REGIMES, Interactions, OnFrozenData, binary
 
 
-def second_sweep(shape: str, **parameters) -> Training:
-    """Training after one sweep, in the regime that recommends well, one half-sweep of each side repeatable."""
-    model = ImplicitALS(
-        alpha=1.0,
-        confidence="log",
-        objective="rendle",
-        unobserved_weight=0.1,
-        regularization=0.01,
-        regularization_exponent=1.0,
-        iterations=1,
-        random_state=0,
-        **parameters,
-    ).fit(interactions(shape).train)
+def second_sweep(data: Interactions, **parameters) -> Training:
+    """Training after one sweep, of which either half-sweep can be repeated."""
+    model = ImplicitALS(iterations=1, random_state=0, confidence="linear", **REGIMES["rendle"], **parameters)
+    model.fit(binary(data.train))
     objective, settings = model._checked_objective(), model._checked_settings()
     rows, preference = check_rows(model.user_items_, "user_items")
     users, items = build_sides(objective, rows, preference, model.user_factors.dtype)
     training = Training(objective, settings, users, items, model.user_factors.copy(), model.item_factors.copy())
-    training.solve_items()  # the arrays that the timed half-sweeps write to are touched once
+    training.solve_items()  # the arrays that half-sweeps write to are touched once
     training.solve_users()
     return training
 
 
-class HalfSweep:
+class HalfSweep(OnFrozenData):
     """Each side by each solver, all threads. Solving one side leaves the other as it is, so repeats do equal work."""
 
     params = (["films", "places"], ["cg", "cholesky"], [64, 128, 256])
     param_names = ("shape", "solver", "factors")
     dtype = "float32"
 
-    def setup(self, shape: str, solver: str, factors: int) -> None:
-        self.training = second_sweep(shape, solver=solver, factors=factors, dtype=self.dtype)
+    def setup(self, data, shape: str, solver: str, factors: int) -> None:
+        self.training = second_sweep(data[shape], solver=solver, factors=factors, dtype=self.dtype)
 
-    def time_users(self, shape: str, solver: str, factors: int) -> None:
+    def time_users(self, *_) -> None:
         self.training.solve_users()
 
-    def time_items(self, shape: str, solver: str, factors: int) -> None:
+    def time_items(self, *_) -> None:
         self.training.solve_items()
 
 
@@ -54,14 +45,14 @@ class HalfSweepFloat64(HalfSweep):
     dtype = "float64"
 
 
-class Threads:
+class Threads(OnFrozenData):
     """The users' half-sweep on one thread and on two."""
 
     params = (["films", "places"], [1, 2])
     param_names = ("shape", "num_threads")
 
-    def setup(self, shape: str, num_threads: int) -> None:
-        self.training = second_sweep(shape, factors=128, num_threads=num_threads)
+    def setup(self, data, shape: str, num_threads: int) -> None:
+        self.training = second_sweep(data[shape], factors=128, num_threads=num_threads)
 
-    def time_users(self, shape: str, num_threads: int) -> None:
+    def time_users(self, *_) -> None:
         self.training.solve_users()

@@ -6,7 +6,6 @@ bytes, and a checksum holds them to it.
 """
 
 import hashlib
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +29,23 @@ SHAPES = {
     "places": Shape(30_000, 40_000, 40, 27, "db70865d7b419b3ee69bf387fd2f29a7ff6985f4c4bdec8d5fa9e3c20e2a1659"),
 }
 OWN_GROUP_SHARE = 0.8
+# A plain penalty, and the form and strength that recommend well on such data.
+REGIMES = {
+    "hu": {
+        "objective": "hu",
+        "alpha": 10.0,
+        "unobserved_weight": 1.0,
+        "regularization": 10.0,
+        "regularization_exponent": 0.0,
+    },
+    "rendle": {
+        "objective": "rendle",
+        "alpha": 1.0,
+        "unobserved_weight": 0.02,
+        "regularization": 0.003,
+        "regularization_exponent": 1.0,
+    },
+}
 
 
 class Interactions(NamedTuple):
@@ -39,7 +55,18 @@ class Interactions(NamedTuple):
     test: sp.csr_array
 
 
-@lru_cache(maxsize=1)
+def binary(matrix: sp.csr_array) -> sp.csr_array:
+    """The matrix with all stored values 1."""
+    return sp.csr_array((np.ones_like(matrix.data), matrix.indices, matrix.indptr), matrix.shape)
+
+
+class OnFrozenData:
+    """Base of benchmarks that get all data as their first argument; asv makes them once for all of these."""
+
+    def setup_cache(self) -> dict[str, Interactions]:
+        return {name: interactions(name) for name in SHAPES}
+
+
 def interactions(name: str) -> Interactions:
     """Training and test matrix of one of the ``SHAPES``."""
     shape = SHAPES[name]

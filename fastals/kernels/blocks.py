@@ -13,6 +13,7 @@ if config.DISABLE_JIT:
         back_substitute,
         factorise,
         multiply_block,
+        prefetch,
         row_gramian,
     )
 else:
@@ -23,6 +24,7 @@ else:
         back_substitute,
         factorise,
         multiply_block,
+        prefetch,
         row_gramian,
     )
 
@@ -33,5 +35,6 @@ __all__ = [
     "back_substitute",
     "factorise",
     "multiply_block",
+    "prefetch",
     "row_gramian",
 ]

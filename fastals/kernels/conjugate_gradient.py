@@ -7,13 +7,13 @@ below c_max / c0, whatever the factors. A step costs two multiply-adds per eleme
 """
 
 from fastals.kernels.blocks import add_products
-from fastals.kernels.jit import compiled
+from fastals.kernels.jit import compiled_bare
 
 # A row whose right-hand side meets a larger eigenvalue than this goes to the direct solver at once: in float32 the
 # recurrence for the residual no longer follows b - A x, and in either type there would be many steps.
 LARGEST_CURVATURE = 1e4
 
-@compiled
+@compiled_bare
 def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps):
     """Solve A x = b for x in place, starting from zero.
 
@@ -38,24 +38,22 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
         Number of steps, or -1 where the tolerance was not reached or a curvature was not positive or too large.
     """
     width = b.shape[0]
-    r, p, q, inverse = scratch[0], scratch[1], scratch[2], scratch[3]
+    r, p, q, inverse = scratch[0, :width], scratch[1, :width], scratch[2, :width], scratch[3, :width]
     squared = b[0] * 0
     for j in range(width):
         inverse[j] = 1 / M[j]
         r[j] = b[j]
         x[j] = 0
-        p[j] = inverse[j] * r[j]
-        q[j] = r[j]  # M p
-        squared += p[j] * r[j]
-    goal, energy = tolerance * tolerance * squared, b[0] * 0
+        p[j] = inverse[j] * b[j]
+        q[j] = b[j]  # M p
+        squared += p[j] * b[j]
+    goal = tolerance * tolerance * squared
     if squared == 0:
         return 0
+    diagonal_part = squared  # p.Mp
     for step in range(1, max_steps + 1):
-        add_products(Y, indices, extra, p, q)
-        curvature = b[0] * 0
-        for j in range(width):
-            curvature += p[j] * q[j]
-        if not curvature > 0 or (step == 1 and curvature > LARGEST_CURVATURE * squared):
+        curvature = diagonal_part + add_products(Y, indices, extra, p, q)
+        if not curvature > 0:
             return -1
         length = squared / curvature
         after = b[0] * 0
@@ -63,12 +61,13 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
             x[j] += length * p[j]
             r[j] -= length * q[j]
             after += r[j] * r[j] * inverse[j]
-        energy += length * squared  # b.x
-        if after <= min(goal, tolerance * tolerance * energy):
+        if after <= goal:
             return step
         ratio = after / squared
         squared = after
+        diagonal_part = b[0] * 0
         for j in range(width):
             p[j] = inverse[j] * r[j] + ratio * p[j]
             q[j] = M[j] * p[j]
+            diagonal_part += p[j] * q[j]
     return -1

@@ -11,19 +11,20 @@ arrays: float64 scratch solves a float32 model's row in float64.
 
 import numpy as np
 
-from fastals.kernels.blocks import add_gramian, back_substitute, factorise, row_gramian
-from fastals.kernels.jit import compiled
+from fastals.kernels.blocks import add_gramian, add_rows, back_substitute, factorise, row_gramian
+from fastals.kernels.jit import compiled_bare
 
-GATHERED_ROWS = 32  # rows packed at a time: twice 32 x 128 float32 are two thirds of a first-level cache
+GATHERED_ROWS = 64  # rows packed at a time: 64 x 128 float32 are a first-level cache
 
 
-@compiled
-def _solve_dual(Y, indices, extra, target, M, x, vectors, Z, K, diagonal):
+@compiled_bare
+def _solve_dual(Y, indices, extra, target, M, x, scratch):
     """Dual form; returns the trace of Z Z' (negative where it could not be solved) and b.x."""
+    vectors, Z, K, diagonal, counting = scratch
     count, width = indices.shape[0], Y.shape[1]
-    size = (count + 7) // 8 * 8
+    fours, size = (count + 3) // 4 * 4, (count + 7) // 8 * 8
     padded = size // 16 * 16 + 16
-    root, z, right, b = vectors[0], vectors[1], vectors[2], vectors[3]
+    root, z, right, b = vectors[0], vectors[1], vectors[2], vectors[3, :width]
     for j in range(width):
         root[j] = 1 / np.sqrt(M[j])
         x[j] = 0
@@ -33,26 +34,28 @@ def _solve_dual(Y, indices, extra, target, M, x, vectors, Z, K, diagonal):
         for j in range(width):
             row[j] = weight * y[j] * root[j]
         right[t] = target[t] / weight
-    even = (count + 3) // 4 * 4
-    Z[count:even, :width] = 0
-    row_gramian(Z, even, width, K)
+    for t in range(count, fours):
+        right[t] = 0
+        for j in range(width):
+            Z[t, j] = 0
+    row_gramian(Z, fours, width, K)
     trace = M[0] * 0
-    for i in range(count):
-        trace += K[i, i]
-        K[i, i] += 1
-        K[i, count:padded] = 0
-        K[i, size] = right[i]
-    for i in range(count, size):
-        K[i, i:padded] = 0
-        K[i, i] = 1
+    for i in range(size):
+        line = K[i]
+        for j in range(max(count, i), padded):
+            line[j] = 0
+        if i < count:
+            trace += line[i]
+            line[i] += 1
+            line[size] = right[i]
+        else:
+            line[i] = 1
     if not factorise(K, size, padded, trace * 0, diagonal):
         return -1.0, 0.0
     back_substitute(K, size, size, diagonal, z)
-    for t in range(count):
-        row = Z[t]
-        for j in range(width):
-            x[j] += z[t] * row[j]
-            b[j] += right[t] * row[j]
+    rows = counting[:fours]
+    add_rows(Z, rows, z[:fours], x)
+    add_rows(Z, rows, right[:fours], b)
     product = 0.0
     for j in range(width):
         product += np.float64(b[j]) * x[j]  # (M^-1/2 b).(M^1/2 x)
@@ -60,25 +63,37 @@ def _solve_dual(Y, indices, extra, target, M, x, vectors, Z, K, diagonal):
     return np.float64(trace), product
 
 
-@compiled
-def _solve_primal(Y, indices, extra, target, M, x, vectors, Z, A, diagonal, floor):
+@compiled_bare
+def _solve_primal(Y, indices, extra, target, M, x, scratch, floor):
     """Primal form; returns the trace of M^-1 (A - M) (negative where it could not be solved) and b.x."""
+    vectors, Z, A, diagonal, _ = scratch
     width = Y.shape[1]
-    W, Z = Z[:GATHERED_ROWS], Z[GATHERED_ROWS:]
-    b = vectors[0]
-    b[:width] = 0
+    Z, W = Z[:GATHERED_ROWS], Z[GATHERED_ROWS : 2 * GATHERED_ROWS]
+    b, solution = vectors[0], vectors[1]
+    for j in range(width):
+        b[j] = 0
     for i in range(width):
-        A[i, i // 16 * 16 :] = 0
+        for j in range(i // 16 * 16, width + 16):
+            A[i, j] = 0
     for first in range(0, indices.shape[0], GATHERED_ROWS):
         count = min(GATHERED_ROWS, indices.shape[0] - first)
+        negative = False
         for t in range(count):
-            y, plain, weighted = Y[indices[first + t]], Z[t], W[t]
-            weight, value = extra[first + t], target[first + t]
+            y, row, weight = Y[indices[first + t]], Z[t], extra[first + t]
+            negative |= weight < 0
+            root = np.sqrt(abs(weight))
+            value = target[first + t]
             for j in range(width):
-                plain[j] = y[j]
-                weighted[j] = weight * plain[j]
-                b[j] += value * plain[j]
-        add_gramian(W, Z, count, width, A)
+                row[j] = root * y[j]
+                b[j] += value * y[j]
+        if negative:
+            for t in range(count):
+                sign = -1 if extra[first + t] < 0 else 1
+                for j in range(width):
+                    W[t, j] = sign * Z[t, j]
+            add_gramian(W, Z, count, width, A)
+        else:
+            add_gramian(Z, Z, count, width, A)
     trace, largest = 0.0, 0.0
     for j in range(width):
         trace += max(A[j, j], 0) / M[j]
@@ -87,21 +102,22 @@ def _solve_primal(Y, indices, extra, target, M, x, vectors, Z, A, diagonal, floo
         A[j, width] = b[j]
     if not factorise(A, width, width + 16, floor * largest, diagonal):
         return -1.0, 0.0
-    back_substitute(A, width, width, diagonal, x)
+    back_substitute(A, width, width, diagonal, solution)
     product = 0.0
     for j in range(width):
+        x[j] = solution[j]
         product += np.float64(b[j]) * x[j]
     return trace, product
 
 
-@compiled
+@compiled_bare
 def prefers_dual(count, width):
     """Whether the count x count system is the cheaper one: count^2 width + count^3 / 3 against count width^2 + ..."""
     return 4 * count <= 3 * width
 
 
-@compiled
-def solve_direct(Y, indices, extra, target, M, x, vectors, Z, A, diagonal, floor):
+@compiled_bare
+def solve_direct(Y, indices, extra, target, M, x, scratch, floor):
     """Solve one row for x in place.
 
     Parameters
@@ -114,9 +130,8 @@ def solve_direct(Y, indices, extra, target, M, x, vectors, Z, A, diagonal, floor
         Diagonal c0 s + lambda.
     x : (width,) array
         Solution (output).
-    vectors, Z, A, diagonal : arrays
-        Scratch of the type in which to calculate: (4 or more, width + 16), (max(width, 64), width),
-        (width, width + 32) and (width / 8, 8, 8).
+    scratch : tuple of arrays
+        See ``half_sweep.scratch_for``; its type is that in which to calculate.
     floor : scalar
         Smallest acceptable pivot relative to the largest diagonal element.
 
@@ -127,9 +142,11 @@ def solve_direct(Y, indices, extra, target, M, x, vectors, Z, A, diagonal, floor
     product : float
         b.x, which the loss needs.
     """
-    positive = M.min() > 0
+    positive = True
+    for j in range(M.shape[0]):
+        positive &= M[j] > 0
     for t in range(extra.shape[0]):
         positive &= extra[t] > 0
     if positive and prefers_dual(indices.shape[0], Y.shape[1]):
-        return _solve_dual(Y, indices, extra, target, M, x, vectors, Z, A, diagonal)
-    return _solve_primal(Y, indices, extra, target, M, x, vectors, Z, A, diagonal, floor)
+        return _solve_dual(Y, indices, extra, target, M, x, scratch)
+    return _solve_primal(Y, indices, extra, target, M, x, scratch, floor)

@@ -3,28 +3,32 @@
 import numpy as np
 from numba import prange
 
-from fastals.kernels.blocks import add_rows, multiply_block
+from fastals.kernels.blocks import add_rows, multiply_block, prefetch
 from fastals.kernels.conjugate_gradient import conjugate_gradient
 from fastals.kernels.direct import GATHERED_ROWS, solve_direct
-from fastals.kernels.jit import compiled, compiled_parallel
-from fastals.kernels.vector import TILE_ROWS
+from fastals.kernels.jit import compiled, compiled_bare, compiled_parallel
+from fastals.kernels.memory import aligned_empty
+from fastals.kernels.vector import PAD, TILE_ROWS
 
 # What a range of rows reports, one column each.
 LOSS, STEPS, ITERATED, FALLBACKS, SINGULAR, FAILED, REPORTS = 0, 1, 2, 3, 4, 5, 6
 # Condition beyond which a float32 factorisation is done in float64: 1e4 x 6e-8 leaves three digits at the worst.
 FLOAT32_TRACE = 1e4
 FLOAT64_FLOOR = 1e-14
+# c_max / c0 beyond which a residual says little about the error, and conjugate gradients take too many steps.
+HEAVY = 1e3
+PREFETCHED_ROWS = 16  # of the next row: more compete with the present one's loads (measured)
 
 
-@compiled
-def _solve_in_float64(Y, indices, extra, target, spectrum, ridge, x, vectors, Z, A, diagonal):
+@compiled_bare
+def _solve_in_float64(Y, indices, extra, target, spectrum, ridge, x, scratch):
     """Solve a row in float64 for x in place, whatever the model's type; returns b.x and whether a ridge was added.
 
     A system whose pivots vanish (no regularisation and fewer independent rows than factors) gets a ridge of 1e-12 of
     the trace, more where that is not enough, so that the row is the regularised limit and not garbage.
     """
     width = Y.shape[1]
-    solution, M = vectors[4, :width], vectors[5, :width]
+    solution, M = scratch[0][4, :width], scratch[0][5, :width]
     largest = 0.0
     for t in range(indices.shape[0]):
         y = Y[indices[t]]
@@ -32,12 +36,13 @@ def _solve_in_float64(Y, indices, extra, target, spectrum, ridge, x, vectors, Z,
         for j in range(width):
             squared += np.float64(y[j]) * y[j]
         largest += abs(extra[t]) * squared
-    largest = max(largest, spectrum[:width].max() + ridge)
+    for j in range(width):
+        largest = max(largest, spectrum[j] + ridge)
     added, product = 0.0, 0.0
     for _ in range(8):
         for j in range(width):
             M[j] = spectrum[j] + ridge + added
-        trace, product = solve_direct(Y, indices, extra, target, M, solution, vectors, Z, A, diagonal, FLOAT64_FLOOR)
+        trace, product = solve_direct(Y, indices, extra, target, M, solution, scratch, FLOAT64_FLOOR)
         if trace >= 0 or largest == 0:
             break
         added = max(10 * added, 1e-12 * largest)
@@ -46,7 +51,7 @@ def _solve_in_float64(Y, indices, extra, target, spectrum, ridge, x, vectors, Z,
     return product, added > 0 or largest == 0
 
 
-@compiled
+@compiled_bare
 def _weigh_entries(first, last, extra, preference, offset, weights, targets):
     """Write c - c0 and c phi of the entries first .. last to ``weights`` and ``targets`` in place.
 
@@ -64,8 +69,92 @@ def _weigh_entries(first, last, extra, preference, offset, weights, targets):
     return constant
 
 
-@compiled
-def solve_rows(first, last, rows, Y, spectrum, regularization, rotation, X, settings, report):
+@compiled_bare
+def _gather(rows, u, offset, uniform, one_constant, padded, values):
+    """Copy row u's indices, weights and targets to scratch, up to a multiple of four, the last ones weighing nothing.
+
+    Returns the row's constant in the loss and its largest weight.
+    """
+    indptr, indices, extra, preference = rows
+    start, count = indptr[u], indptr[u + 1] - indptr[u]
+    for t in range(count):
+        padded[t] = indices[start + t]
+    largest = values[0, 0] * 0
+    if uniform:
+        constant, largest = count * one_constant, extra[0]
+        for t in range(max(count - 4, 0), count):  # where a shorter row's padding may have been
+            values[0, t] = extra[0]
+            values[1, t] = (extra[0] + offset) * preference[0]
+    else:
+        constant = _weigh_entries(start, start + count, extra, preference, offset, values[0], values[1])
+        for t in range(count):
+            largest = max(largest, values[0, t])
+    for t in range(count, (count + 3) // 4 * 4):
+        padded[t] = padded[0]
+        values[0, t] = 0
+        values[1, t] = 0
+    return constant, largest
+
+
+@compiled_bare
+def _iterate(Y, row, values, M, x, vectors, tolerance, max_steps):
+    """Right-hand side and conjugate gradients; returns the steps (-1: not converged), b.x and x.(b - Ax)."""
+    width = Y.shape[1]
+    b, residual = vectors[7, :width], vectors[0]
+    for j in range(width):
+        b[j] = 0
+    add_rows(Y, row, values[1, : row.shape[0]], b)
+    steps = conjugate_gradient(Y, row, values[0, : row.shape[0]], M, b, x, vectors, tolerance, max_steps)
+    product, remainder = 0.0, 0.0
+    for j in range(width):
+        product += np.float64(b[j]) * x[j]
+        remainder += np.float64(residual[j]) * x[j]
+    return steps, product, remainder
+
+
+@compiled_bare
+def _solve_row(u, rows, Y, spectrum, regularization, settings, x, scratch, scratch64, report):
+    """Solve row u for x in place and add to ``report``; see ``solve_rows``."""
+    indptr, indices, extra, preference = rows
+    offset, unobserved_weight, iterate, tolerance, max_steps = settings
+    vectors, padded, values, one_constant = scratch[0], scratch[5], scratch[6], scratch[7][0]
+    count, width = indptr[u + 1] - indptr[u], Y.shape[1]
+    uniform = extra.shape[0] == 1 and preference.shape[0] == 1
+    constant, largest = _gather(rows, u, offset, uniform, one_constant, padded, values)
+    M, row = vectors[6, :width], padded[:count]
+    for j in range(width):
+        M[j] = spectrum[j] + regularization
+    steps, product, remainder, direct = -1, 0.0, 0.0, True
+    if iterate and largest <= HEAVY * unobserved_weight:
+        direct = False
+        fours = padded[: (count + 3) // 4 * 4]
+        steps, product, remainder = _iterate(Y, fours, values, M, x, vectors, tolerance, max_steps)
+        if steps >= 0:
+            report[STEPS] += steps
+            report[ITERATED] += 1
+    if direct:
+        trace, product = solve_direct(Y, row, values[0, :count], values[1, :count], M, x, scratch[:5], offset * 0)
+        if 0 <= trace <= FLOAT32_TRACE:
+            steps = 0
+    if steps < 0:
+        remainder = 0.0
+        product, ridged = _solve_in_float64(
+            Y, row, values[0, :count], values[1, :count], spectrum, regularization, x, scratch64
+        )
+        report[FALLBACKS] += 1
+        report[SINGULAR] += ridged
+    unusual = x[0] * 0
+    for j in range(width):
+        unusual += x[j] * 0  # NaN for infinities and NaN
+    if unusual != 0:
+        report[FAILED] += 1
+        for j in range(width):
+            x[j] = 0
+    report[LOSS] += constant - product - remainder
+
+
+@compiled_bare
+def solve_rows(first, last, rows, Y, spectrum, regularization, rotation, X, settings, scratch, scratch64, report):
     """Solve rows first .. last in place.
 
     Parameters
@@ -82,78 +171,94 @@ def solve_rows(first, last, rows, Y, spectrum, regularization, rotation, X, sett
         Transposed eigenvectors, back to the basis of ``X``.
     X : (n_rows, factors) array
         Solutions (output).
-    settings : tuple (offset, iterate, tolerance, max_steps)
-        c = extra + offset in the target; whether to iterate; see ``conjugate_gradient``.
+    settings : tuple (offset, unobserved_weight, iterate, tolerance, max_steps)
+        c = extra + offset in the target; c0; whether to iterate; see ``conjugate_gradient``.
+    scratch, scratch64 : tuples of arrays
+        See ``scratch_for``.
     report : (REPORTS,) float64 array
         Loss of the rows (regularisation included), steps, rows iterated, rows that fell back to float64, rows that
         needed a ridge, rows without a finite solution (left zero) (output).
     """
-    indptr, indices, extra, preference = rows
-    offset, iterate, tolerance, max_steps = settings
+    indptr, indices = rows[0], rows[1]
+    solved, rotated = scratch[8], scratch[9]
     width, factors = Y.shape[1], X.shape[1]
-    longest = 0
-    for u in range(first, last):
-        longest = max(longest, indptr[u + 1] - indptr[u])
-    values = np.empty((2, longest), Y.dtype)
-    vectors = np.empty((8, width + 16), Y.dtype)
-    M, b = vectors[6, :width], vectors[7, :width]
-    solved, rotated = np.empty((TILE_ROWS, width), Y.dtype), np.empty((TILE_ROWS, width), Y.dtype)
-    Z = np.empty((max(width, 2 * GATHERED_ROWS), width), Y.dtype)
-    A = np.empty((width, width + 32), Y.dtype)
-    diagonal = np.empty((width // TILE_ROWS, TILE_ROWS, TILE_ROWS), Y.dtype)
-    vectors64, Z64 = np.empty((6, width + 16)), np.empty(Z.shape)
-    A64, diagonal64 = np.empty(A.shape), np.empty(diagonal.shape)
-    report[:] = 0
+    for column in range(REPORTS):
+        report[column] = 0
     for block in range(first, last, TILE_ROWS):
         end = min(block + TILE_ROWS, last)
         for u in range(block, end):
             x = solved[u - block]
-            start, stop = indptr[u], indptr[u + 1]
-            if start == stop:
-                x[:] = 0
+            if indptr[u] == indptr[u + 1]:
+                for j in range(width):
+                    x[j] = 0
                 continue
-            weights, targets = values[0, : stop - start], values[1, : stop - start]
-            constant = _weigh_entries(start, stop, extra, preference, offset, weights, targets)
-            row = indices[start:stop]
-            for j in range(width):
-                M[j] = spectrum[j] + regularization[u]
-            solved_by, product, remainder = -1, 0.0, 0.0
-            if iterate:
-                b[:] = 0
-                add_rows(Y, row, targets, b)
-                solved_by = conjugate_gradient(Y, row, weights, M, b, x, vectors, tolerance, max_steps)
-                if solved_by >= 0:
-                    report[STEPS] += solved_by
-                    report[ITERATED] += 1
-                    residual = vectors[0]
-                    for j in range(width):
-                        product += np.float64(b[j]) * x[j]
-                        remainder += np.float64(residual[j]) * x[j]
-            else:
-                trace, product = solve_direct(Y, row, weights, targets, M, x, vectors, Z, A, diagonal, 0.0)
-                if 0 <= trace <= FLOAT32_TRACE:
-                    solved_by = 0
-            if solved_by < 0:
-                product, ridged = _solve_in_float64(
-                    Y, row, weights, targets, spectrum, regularization[u], x, vectors64, Z64, A64, diagonal64
-                )
-                report[FALLBACKS] += 1
-                report[SINGULAR] += ridged
-            finite = np.float64(0)
-            for j in range(width):
-                finite += x[j] * 0
-            if finite != 0:
-                x[:] = 0
-                report[FAILED] += 1
-            report[LOSS] += constant - product - remainder
+            if u + 1 < last:
+                following = min(indptr[u + 2] - indptr[u + 1], PREFETCHED_ROWS)
+                prefetch(Y, indices[indptr[u + 1] : indptr[u + 1] + following])
+            _solve_row(u, rows, Y, spectrum, regularization[u], settings, x, scratch, scratch64, report)
         multiply_block(solved, 0, width, rotation, rotated)
         for u in range(block, end):
             for j in range(factors):
                 X[u, j] = rotated[u - block, j]
 
 
+@compiled
+def scratch_for(width, longest, rows, offset, like, like64):
+    """Scratch of a thread for rows of up to ``longest`` entries, in the model's type and in float64.
+
+    Returns
+    -------
+    scratch : tuple
+        (8, width + 32) vectors, (max(width, 128), width) gathered rows, (width, width + 32) matrix, (width / 8, 8, 8)
+        diagonal blocks, int32 numbers from 0; then indices and values of a row, the constant of an entry in the loss
+        where all are equal, and eight solutions before and after rotation.
+    scratch64 : tuple
+        The first five in float64.
+    """
+    indices, extra, preference = rows[1], rows[2], rows[3]
+    gathered, counting = max(width, 2 * GATHERED_ROWS), np.arange(width + PAD, dtype=np.int32)
+    blocks = width // TILE_ROWS
+    padded = np.zeros(longest + 4, indices.dtype)
+    values, one_constant = aligned_empty(2, longest + 4, like), np.zeros(1)
+    if extra.shape[0] == 1 and preference.shape[0] == 1:
+        values[0, :], values[1, :] = extra[0], (extra[0] + offset) * preference[0]
+        one_constant[0] = np.float64((extra[0] + offset) * preference[0]) * preference[0]
+    scratch = (
+        aligned_empty(8, width + 2 * PAD, like),
+        aligned_empty(gathered, width, like),
+        aligned_empty(width, width + 2 * PAD, like),
+        np.empty((blocks, TILE_ROWS, TILE_ROWS), like.dtype),
+        counting,
+        padded,
+        values,
+        one_constant,
+        aligned_empty(TILE_ROWS, width, like),
+        aligned_empty(TILE_ROWS, width, like),
+    )
+    scratch64 = (
+        aligned_empty(8, width + 2 * PAD, like64),
+        aligned_empty(gathered, width, like64),
+        aligned_empty(width, width + 2 * PAD, like64),
+        np.empty((blocks, TILE_ROWS, TILE_ROWS), like64.dtype),
+        counting,
+    )
+    return scratch, scratch64
+
+
 @compiled_parallel
-def half_sweep(bounds, rows, Y, spectrum, regularization, rotation, X, settings, reports):
-    """Run ``solve_rows`` over the ranges bounds[c] .. bounds[c + 1] in parallel; see there."""
-    for c in prange(bounds.shape[0] - 1):
-        solve_rows(bounds[c], bounds[c + 1], rows, Y, spectrum, regularization, rotation, X, settings, reports[c])
+def half_sweep(tasks, bounds, rows, Y, spectrum, regularization, rotation, X, settings, reports):
+    """Run ``solve_rows`` over the ranges bounds[c] .. bounds[c + 1] in parallel; see there.
+
+    Task t takes the ranges t, t + tasks, ..., so that each has its share of long and of short rows.
+    """
+    indptr = rows[0]
+    for task in prange(tasks):
+        longest = 0
+        for u in range(bounds[0], bounds[-1]):
+            longest = max(longest, indptr[u + 1] - indptr[u])
+        scratch, scratch64 = scratch_for(Y.shape[1], longest, rows, settings[0], Y, spectrum)
+        for c in range(task, bounds.shape[0] - 1, tasks):
+            solve_rows(
+                bounds[c], bounds[c + 1], rows, Y, spectrum, regularization, rotation, X, settings, scratch, scratch64,
+                reports[c],
+            )  # fmt: skip

@@ -52,6 +52,14 @@ def compiled(function: Function) -> Function:
     return _with_cache(numba.njit(**_OPTIONS)(function), function)
 
 
+def compiled_bare(function: Function) -> Function:
+    """Compile like `compiled`, for row kernels that allocate nothing: without reference counts on their arrays.
+
+    A view of a row costs two atomic operations otherwise, half the time of a short row's direct solution (measured).
+    """
+    return _with_cache(numba.njit(_nrt=False, **_OPTIONS)(function), function)
+
+
 def compiled_parallel(function: Function) -> Function:
     """Compile like `compiled`, with ``numba.prange`` loops run by Numba's threads."""
     return _with_cache(numba.njit(parallel=True, **_OPTIONS)(function), function)

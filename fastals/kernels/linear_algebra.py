@@ -4,63 +4,61 @@ All matrices are C-contiguous with row lengths that are multiples of ``PAD``; wh
 ``plain`` holds the same functions as plain loops; ``blocks`` picks one of the two.
 """
 
-import numpy as np
-
-from fastals.kernels.jit import compiled
+from fastals.kernels.jit import compiled_bare
 from fastals.kernels.vector import (
     PAD,
     TILE_ROWS,
+    dot_rows,
     dot_tile,
+    factorise_block,
     make_product_group,
     make_sum_group,
     make_tile,
+    prefetch_rows,
 )
 
-_product_8, _product_4, _product_2, _product_1 = (make_product_group(count) for count in (8, 4, 2, 1))
-_sum_8, _sum_4, _sum_2, _sum_1 = (make_sum_group(count) for count in (8, 4, 2, 1))
+_product_8, _product_4 = make_product_group(8), make_product_group(4)
+_sum_8, _sum_4 = make_sum_group(8), make_sum_group(4)
 _set_32, _set_16 = make_tile(32, "set", transposed=False), make_tile(16, "set", transposed=False)
 _add_32, _add_16 = make_tile(32, "add"), make_tile(16, "add")
 _solve_32, _solve_16 = make_tile(32, "solve"), make_tile(16, "solve")
 _subtract_16 = make_tile(16, "subtract")
 
 
-@compiled
+@compiled_bare
 def add_products(Y, indices, weights, p, q):
-    """Add sum_t weights_t (y_t . p) y_t to q in place, over the rows y_t = Y[indices[t]]."""
-    count = indices.shape[0]
+    """Add sum_t weights_t (y_t . p) y_t to q in place, over the rows y_t = Y[indices[t]], a multiple of four of them.
+
+    Returns sum_t weights_t (y_t . p)^2.
+    """
+    curvature = p[0] * 0
     t = 0
-    while t + 8 <= count:
-        _product_8(Y, indices, t, weights, p, q)
+    while t + 8 <= indices.shape[0]:
+        curvature += _product_8(Y, indices, t, weights, p, q)
         t += 8
-    if t + 4 <= count:
-        _product_4(Y, indices, t, weights, p, q)
-        t += 4
-    if t + 2 <= count:
-        _product_2(Y, indices, t, weights, p, q)
-        t += 2
-    if t < count:
-        _product_1(Y, indices, t, weights, p, q)
+    if t < indices.shape[0]:
+        curvature += _product_4(Y, indices, t, weights, p, q)
+    return curvature
 
 
-@compiled
+@compiled_bare
 def add_rows(Y, indices, weights, q):
-    """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]]."""
-    count = indices.shape[0]
+    """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]], a multiple of four of them."""
     t = 0
-    while t + 8 <= count:
+    while t + 8 <= indices.shape[0]:
         _sum_8(Y, indices, t, weights, q)
         t += 8
-    if t + 4 <= count:
+    if t < indices.shape[0]:
         _sum_4(Y, indices, t, weights, q)
-        t += 4
-    if t + 2 <= count:
-        _sum_2(Y, indices, t, weights, q)
-        t += 2
-    if t < count:
-        _sum_1(Y, indices, t, weights, q)
 
 
-@compiled
+@compiled_bare
+def prefetch(Y, indices):
+    """Fetch the rows ``Y[indices]`` into the caches while something else is calculated."""
+    prefetch_rows(Y, indices, 0, indices.shape[0])
+
+
+@compiled_bare
 def multiply_block(X, first, steps, B, out):
     """Write X[first : first + 8, :steps] B[:steps] to the eight rows of ``out`` in place."""
     length, width = X.shape[1], out.shape[1]
@@ -72,7 +70,7 @@ def multiply_block(X, first, steps, B, out):
         _set_16(X, first * length, length, B, j, B.shape[1], steps, out, j, width, B, 0)
 
 
-@compiled
+@compiled_bare
 def add_gramian(W, Z, steps, size, A):
     """Add the upper tiles of W'Z, summed over the first ``steps`` rows, to A[:size, :size] in place.
 
@@ -88,7 +86,7 @@ def add_gramian(W, Z, steps, size, A):
             _add_16(W, i, length, Z, j, length, steps, A, i * width + j, width, A, 0)
 
 
-@compiled
+@compiled_bare
 def row_gramian(Z, count, length, K):
     """Write the upper 4 x 4 blocks of Z Z', over the first ``length`` columns, to K[:count, :count] in place.
 
@@ -99,27 +97,7 @@ def row_gramian(Z, count, length, K):
             dot_tile(Z, i, j, length, K)
 
 
-@compiled
-def _factorise_diagonal(A, first, floor, block):
-    """Cholesky of one 8 x 8 diagonal block: inverse pivots on the diagonal of ``block``, multipliers above it."""
-    for r in range(TILE_ROWS):
-        for s in range(r, TILE_ROWS):
-            block[r, s] = A[first + r, first + s]
-    for r in range(TILE_ROWS):
-        pivot = block[r, r]
-        if not pivot > floor:
-            return False
-        inverse = 1 / np.sqrt(pivot)
-        block[r, r] = inverse
-        for s in range(r + 1, TILE_ROWS):
-            block[r, s] *= inverse
-        for s in range(r + 1, TILE_ROWS):
-            for t in range(s, TILE_ROWS):
-                block[s, t] -= block[r, s] * block[r, t]
-    return True
-
-
-@compiled
+@compiled_bare
 def factorise(A, size, width, floor, diagonal):
     """Cholesky A = U'U of the upper triangle in place, and U'^-1 applied to the columns past ``size``.
 
@@ -132,9 +110,9 @@ def factorise(A, size, width, floor, diagonal):
         j = (b // PAD) * PAD
         if b > 0:
             _subtract_16(A, b, length, A, j, length, b, A, b * length + j, length, A, 0)
-        if not _factorise_diagonal(A, b, floor, diagonal[b // TILE_ROWS]):
+        place = b * TILE_ROWS
+        if not factorise_block(A, b * length + b, length, floor, diagonal, place):
             return False
-        place = (b // TILE_ROWS) * TILE_ROWS * TILE_ROWS
         _solve_16(A, b, length, A, j, length, 0, A, b * length + j, length, diagonal, place)
         j += PAD
         while j + 32 <= width:
@@ -145,16 +123,22 @@ def factorise(A, size, width, floor, diagonal):
     return True
 
 
-@compiled
+@compiled_bare
 def back_substitute(A, size, column, diagonal, x):
-    """Solve U x = A[:size, column] for x[:size] in place, after ``factorise``."""
+    """Solve U x = A[:size, column] for x[:size] in place, after ``factorise``.
+
+    ``x`` has room for ``size`` rounded up to 16, and 8 more; what lies past ``size`` is overwritten.
+    """
+    length = A.shape[1]
+    end = (size + PAD - 1) // PAD * PAD
+    dots = x[end : end + TILE_ROWS]
+    x[:end] = 0
     for b in range(size - TILE_ROWS, -1, -TILE_ROWS):
         block = diagonal[b // TILE_ROWS]
+        start = (b + TILE_ROWS) // PAD * PAD  # x is still zero from there to b + 8
+        dot_rows(A, b * length + start, length, x, start, end - start, dots)
         for r in range(TILE_ROWS - 1, -1, -1):
-            row = A[b + r]
-            total = row[column]
-            for s in range(b + TILE_ROWS, size):
-                total -= row[s] * x[s]
+            total = A[b + r, column] - dots[r]
             for s in range(r + 1, TILE_ROWS):
                 total -= block[r, s] * x[b + s]
             x[b + r] = total * block[r, r]

@@ -95,12 +95,12 @@ def _area_of_user(scores, m, n_items, train_items, test_items, positive):
     # 2 * #(negative below) + #(negative equal) = #(negative below) + #(negative below or equal)
     twice = 0
     for panel in range(scores.shape[0]):
-        row = scores[panel, m, : min(width, n_items - panel * width)]
+        row, length = scores[panel, m], min(width, n_items - panel * width)
         for t in range(n_positive):
             threshold = positive[t]
             count = np.int32(0)
-            for score in row:
-                count = np.int32(count + np.int32(score < threshold) + np.int32(score <= threshold))
+            for i in range(length):
+                count = np.int32(count + np.int32(row[i] < threshold) + np.int32(row[i] <= threshold))
             twice += int(count)
     return twice / (2.0 * n_positive * n_negative)
 

@@ -2,23 +2,29 @@
 
 import numpy as np
 
-from fastals.kernels.jit import compiled
+from fastals.kernels.jit import compiled_bare
 
 
-@compiled
+@compiled_bare
 def add_products(Y, indices, weights, p, q):
-    """Add sum_t weights_t (y_t . p) y_t to q in place, over the rows y_t = Y[indices[t]]."""
+    """Add sum_t weights_t (y_t . p) y_t to q in place, over the rows y_t = Y[indices[t]].
+
+    Returns sum_t weights_t (y_t . p)^2.
+    """
+    curvature = p[0] * 0
     for t in range(indices.shape[0]):
         y = Y[indices[t]]
         dot = y[0] * p[0]
         for j in range(1, Y.shape[1]):
             dot += y[j] * p[j]
+        curvature += weights[t] * dot * dot
         dot *= weights[t]
         for j in range(Y.shape[1]):
             q[j] += dot * y[j]
+    return curvature
 
 
-@compiled
+@compiled_bare
 def add_rows(Y, indices, weights, q):
     """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]]."""
     for t in range(indices.shape[0]):
@@ -27,7 +33,12 @@ def add_rows(Y, indices, weights, q):
             q[j] += weight * y[j]
 
 
-@compiled
+@compiled_bare
+def prefetch(Y, indices):
+    """Nothing to do: the compiled twin fetches the rows ``Y[indices]`` into the caches."""
+
+
+@compiled_bare
 def multiply_block(X, first, steps, B, out):
     """Write X[first : first + 8, :steps] B[:steps] to the eight rows of ``out`` in place."""
     out[:] = 0
@@ -38,7 +49,7 @@ def multiply_block(X, first, steps, B, out):
                 out[m, j] += value * B[t, j]
 
 
-@compiled
+@compiled_bare
 def add_gramian(W, Z, steps, size, A):
     """Add the upper triangle of W'Z, summed over the first ``steps`` rows, to A[:size, :size] in place."""
     for t in range(steps):
@@ -48,7 +59,7 @@ def add_gramian(W, Z, steps, size, A):
                 A[i, j] += value * Z[t, j]
 
 
-@compiled
+@compiled_bare
 def row_gramian(Z, count, length, K):
     """Write the upper triangle of Z Z', over the first ``length`` columns, to K[:count, :count] in place."""
     for i in range(count):
@@ -59,7 +70,7 @@ def row_gramian(Z, count, length, K):
             K[i, j] = dot
 
 
-@compiled
+@compiled_bare
 def factorise(A, size, width, floor, diagonal):
     """Cholesky A = U'U of the upper triangle in place, and U'^-1 applied to the columns past ``size``.
 
@@ -82,7 +93,7 @@ def factorise(A, size, width, floor, diagonal):
     return True
 
 
-@compiled
+@compiled_bare
 def back_substitute(A, size, column, diagonal, x):
     """Solve U x = A[:size, column] for x[:size] in place, after ``factorise``."""
     for b in range(size - 1, -1, -1):

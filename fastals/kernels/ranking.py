@@ -64,7 +64,7 @@ def pack_panels(items, order, panels):
 
 @compiled
 def select_panels(panels, positions, selected):
-    """selected[p, t, j] = the item at position ``positions[32 p + j]`` of ``panels``, zero behind the last; in place."""
+    """selected[p, t, j] = the item at position ``positions[32 p + j]`` of ``panels``, zero after the last, in place."""
     for p in range(selected.shape[0]):
         for j in range(TILE_ITEMS):
             place = p * TILE_ITEMS + j
@@ -140,9 +140,10 @@ def _sift_down(scores, ids, size, score, item):
         # Which of two children is the worse one is a coin toss: taken by arithmetic, except among equals.
         right = min(child + 1, size - 1)
         if scores[right] == scores[child]:
-            child = right if ids[right] > ids[child] else child
+            worse = ids[right] > ids[child]
         else:
-            child += np.int64(scores[right] < scores[child])
+            worse = scores[right] < scores[child]
+        child += int(worse)
         if scores[child] > score or (scores[child] == score and ids[child] < item):
             break
         scores[place] = scores[child]

@@ -6,6 +6,8 @@ score of a pair has one value, whichever tile, row, batch or thread computes it.
 its entries is not below the threshold of its row, which is rare once the thresholds have settled.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import config, types
@@ -71,11 +73,8 @@ def make_score_tile(rows):
     def score_tile(typingctx, X, x0, Y, y0, k, thresholds, h0, C, masks):
         def codegen(context, builder, signature, arguments):
             emit = Emitter(context, builder, Y.dtype)
-            x, y, limits = (
-                emit.address(_data(context, builder, signature.args[i], arguments[i]), arguments[i + 1])
-                for i in (0, 2, 5)
-            )
-            c, bits = (_data(context, builder, signature.args[i], arguments[i]) for i in (7, 8))
+            data = {i: _data(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 5, 7, 8)}
+            x, y, limits = (emit.address(data[i], arguments[i + 1]) for i in (0, 2, 5))
             # Beside the sums, registers hold the vectors of items and one query's number.
             vectors = max(1, min((emit.registers - 6) // (rows + 1), TILE_ITEMS // emit.lanes, 4))
             while TILE_ITEMS % (vectors * emit.lanes):
@@ -93,7 +92,7 @@ def make_score_tile(rows):
                 any_bits = builder.bitcast(any_lane, ir.IntType(emit.lanes))
                 with builder.if_then(builder.icmp_unsigned("!=", any_bits, any_bits.type(0)), likely=False):
                     builder.store(cgutils.true_bit, found)
-                    _emit_found(emit, sums, reached, rows, strip, c, bits)
+                    _emit_found(emit, sums, reached, rows, strip, data[7], data[8])
             return builder.zext(builder.load(found), _INT64)
 
         i = types.intp
@@ -119,9 +118,14 @@ def make_plain_score_tile(rows):
     return score_tile
 
 
+def plain_lowest_bit(mask):
+    """Position of the lowest set bit of an integer other than 0."""
+    return (int(mask) & -int(mask)).bit_length() - 1
+
+
 @intrinsic
-def _count_trailing_zeros(typingctx, mask):
-    """Number of zeros behind the lowest set bit of an int64 other than 0."""
+def intrinsic_lowest_bit(typingctx, mask):
+    """The same as `plain_lowest_bit` for an int64."""
 
     def codegen(context, builder, signature, arguments):
         return builder.cttz(arguments[0], cgutils.true_bit)
@@ -129,12 +133,6 @@ def _count_trailing_zeros(typingctx, mask):
     return types.int64(types.int64), codegen
 
 
-if config.DISABLE_JIT:
-    score_tile, score_row = make_plain_score_tile(TILE_QUERIES), make_plain_score_tile(1)
-
-    def lowest_bit(mask):
-        """Position of the lowest set bit of an integer other than 0."""
-        return (int(mask) & -int(mask)).bit_length() - 1
-else:
-    score_tile, score_row = make_score_tile(TILE_QUERIES), make_score_tile(1)
-    lowest_bit = _count_trailing_zeros
+make_tile: Any = make_plain_score_tile if config.DISABLE_JIT else make_score_tile
+lowest_bit: Any = plain_lowest_bit if config.DISABLE_JIT else intrinsic_lowest_bit
+score_tile, score_row = make_tile(TILE_QUERIES), make_tile(1)

@@ -47,6 +47,17 @@ class Emitter:
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
 
+    def set_lanes(self, lanes):
+        """Work with vectors of another length, which LLVM divides into registers where it must."""
+        self.lanes, self.vector = lanes, ir.VectorType(self.scalar, lanes)
+        self.zero = ir.Constant(self.vector, [0.0] * lanes)
+
+    def unary(self, name):
+        """An LLVM intrinsic function from vector to vector."""
+        function_type = ir.FunctionType(self.vector, [self.vector])
+        full_name = f"{name}.v{self.lanes}f{8 * self.itemsize}"
+        return cgutils.get_or_insert_function(self.builder.module, function_type, full_name)
+
     @staticmethod
     def integer(value):
         """Int64 constant."""
@@ -116,6 +127,17 @@ class Emitter:
             vectors, labels, segment = folded, names, segment // 2
         return vectors[0], [labels[0].index(i) for i in range(max(labels[0]) + 1)]
 
+    def sum_of_lanes(self, vector, lanes):
+        """Sum of some lanes of a vector, a power of two of them, as a scalar."""
+        undefined = ir.Constant(vector.type, ir.Undefined)
+        few = self.shuffle(vector, undefined, lanes)
+        while few.type.count > 1:
+            half = few.type.count // 2
+            undefined = ir.Constant(few.type, ir.Undefined)
+            lower, upper = (self.shuffle(few, undefined, list(range(b, b + half))) for b in (0, half))
+            few = self.builder.fadd(lower, upper)
+        return self.builder.extract_element(few, ir.Constant(_INT32, 0))
+
     def loop(self, stop, step, carried):
         """Open ``for j in range(0, stop, step)`` with loop-carried values; returns j, their phis and a closer.
 
@@ -167,13 +189,14 @@ def _gathered_rows(emit, base, length, indices, first, count):
 
 
 def _add_multiples(emit, rows, coefficients, q, length):
-    """Emit q += sum_r coefficient_r row_r in two chains, so that the additions do not wait for one another."""
+    """Emit q += sum_r coefficient_r row_r in two chains, with q added last: the next group waits for that alone."""
     j, _, close = emit.loop(length, emit.lanes, [])
-    chains = [emit.load(emit.address(q, j)), emit.zero]
-    for r, (row, coefficient) in enumerate(zip(rows, coefficients, strict=True)):
-        chains[r % 2] = emit.multiply_add(emit.load(emit.address(row, j)), coefficient, chains[r % 2])
-    total = emit.builder.fadd(*chains) if len(rows) > 1 else chains[0]
-    emit.store(total, emit.address(q, j))
+    products = [(emit.load(emit.address(row, j)), c) for row, c in zip(rows, coefficients, strict=True)]
+    chains = [emit.builder.fmul(*product) for product in products[:2]]
+    for r, product in enumerate(products[2:]):
+        chains[r % 2] = emit.multiply_add(*product, chains[r % 2])
+    total = emit.builder.fadd(*chains)
+    emit.store(emit.builder.fadd(total, emit.load(emit.address(q, j))), emit.address(q, j))
     close([])
 
 
@@ -188,6 +211,7 @@ def make_product_group(count):
     """Intrinsic ``group(Y, indices, first, weights, p, q)``: q += sum_r w_r (y_r . p) y_r over ``count`` rows.
 
     The rows are ``Y[indices[first + r]]`` and their weights ``weights[first + r]``, r < count (a power of two).
+    Returns sum_r w_r (y_r . p)^2, their part of p.Ap.
     """
 
     @intrinsic
@@ -206,17 +230,42 @@ def make_product_group(count):
             sums = close(
                 [emit.multiply_add(emit.load(emit.address(row, j)), p_j, s) for row, s in zip(rows, sums, strict=True)]
             )
-            coefficients = []
+            coefficients, curvature = [], ir.Constant(emit.scalar, 0.0)
             for r in range(0, count, step):
                 dots, lanes = emit.lane_sums(list(sums[r : r + step]))
                 scaled = builder.fmul(dots, _spread(emit, emit.address(weight, start, r), step, lanes))
                 coefficients += [emit.broadcast_lane(scaled, lane) for lane in lanes]
+                curvature = builder.fadd(curvature, emit.sum_of_lanes(builder.fmul(scaled, dots), lanes))
             _add_multiples(emit, rows, coefficients, q_data, length)
-            return context.get_dummy_value()
+            return curvature
 
-        return types.void(Y, indices, types.intp, weights, p, q), codegen
+        return Y.dtype(Y, indices, types.intp, weights, p, q), codegen
 
     return product_group
+
+
+@intrinsic
+def prefetch_rows(typingctx, Y, indices, first, count):
+    """Ask for the cache lines of the rows ``Y[indices[first : first + count]]``, which will be read soon."""
+
+    def codegen(context, builder, signature, arguments):
+        emit = Emitter(context, builder, Y.dtype)
+        y, index = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1))
+        length = _row_length(context, builder, Y, arguments[0])
+        byte_pointer = ir.IntType(8).as_pointer()
+        fetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, *[_INT32] * 3])
+        )
+        r, _, close_rows = emit.loop(arguments[3], 1, [])
+        (row,) = _gathered_rows(emit, y, length, emit.address(index, r), arguments[2], 1)
+        j, _, close_lines = emit.loop(length, 64 // emit.itemsize, [])
+        line = builder.bitcast(emit.address(row, j), byte_pointer)
+        builder.call(fetch, [line, *(ir.Constant(_INT32, flag) for flag in (0, 3, 1))])  # to read, to all levels, data
+        close_lines([])
+        close_rows([])
+        return context.get_dummy_value()
+
+    return types.void(Y, indices, types.intp, types.intp), codegen
 
 
 def make_sum_group(count):
@@ -306,6 +355,72 @@ def make_tile(width, kind, transposed=True):
         return types.void(X, i, i, Y, i, i, i, C, i, i, D, i), codegen
 
     return tile_kernel
+
+
+@intrinsic
+def factorise_block(typingctx, A, first, lda, floor, D, d0):
+    """Cholesky of the 8 x 8 diagonal block that starts ``first`` elements into A; whether all pivots exceed ``floor``.
+
+    Writes, eight to a row from ``D[d0]``, the inverse pivots to the diagonal and the multipliers above it. The rows
+    stay in registers. Elimination uses u_rs / u_rr (one division), so that the square roots, which only scale the
+    finished rows, do not stand in the chain of dependences.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        emit = Emitter(context, builder, A.dtype)
+        emit.set_lanes(TILE_ROWS)
+        a, d = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 4))
+        rows = [
+            emit.load(emit.address(a, arguments[1], builder.mul(arguments[2], emit.integer(r))))
+            for r in range(TILE_ROWS)
+        ]
+        one = ir.Constant(emit.vector, [1.0] * TILE_ROWS)
+        positive = ir.Constant(ir.IntType(1), 1)
+        inverses, pivots = [], []
+        for r in range(TILE_ROWS):
+            pivot = builder.extract_element(rows[r], ir.Constant(_INT32, r))
+            positive = builder.and_(positive, builder.fcmp_ordered(">", pivot, arguments[3]))
+            pivots.append(emit.broadcast_lane(rows[r], r))
+            inverses.append(builder.fdiv(one, pivots[r]))
+            scaled = builder.fneg(builder.fmul(rows[r], inverses[r]))
+            for s in range(r + 1, TILE_ROWS):
+                rows[s] = emit.multiply_add(emit.broadcast_lane(scaled, s), rows[r], rows[s])
+        root = emit.unary("llvm.sqrt")
+        for r in range(TILE_ROWS):
+            inverse_root = builder.fdiv(one, builder.call(root, [pivots[r]]))
+            row = builder.fmul(rows[r], inverse_root)
+            places = [TILE_ROWS + lane if lane == r else lane for lane in range(TILE_ROWS)]
+            emit.store(emit.shuffle(row, inverse_root, places), emit.address(d, arguments[5], r * TILE_ROWS))
+        return positive
+
+    i = types.intp
+    return types.boolean(A, i, i, A.dtype, D, i), codegen
+
+
+@intrinsic
+def dot_rows(typingctx, A, first, lda, x, x0, length, out):
+    """out[r] = sum_j A[first + r lda + j] x[x0 + j] for eight rows r, j < length (a multiple of the lanes)."""
+
+    def codegen(context, builder, signature, arguments):
+        emit = Emitter(context, builder, A.dtype)
+        a, x_data, out_data = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 3, 6))
+        rows = [
+            emit.address(a, arguments[1], builder.mul(arguments[2], emit.integer(r))) for r in range(TILE_ROWS)
+        ]
+        j, sums, close = emit.loop(arguments[5], emit.lanes, [emit.zero] * TILE_ROWS)
+        x_j = emit.load(emit.address(x_data, arguments[4], j))
+        sums = close(
+            [emit.multiply_add(emit.load(emit.address(row, j)), x_j, s) for row, s in zip(rows, sums, strict=True)]
+        )
+        step = min(TILE_ROWS, emit.lanes)
+        for r in range(0, TILE_ROWS, step):
+            total, lanes = emit.lane_sums(list(sums[r : r + step]))
+            values = emit.shuffle(total, ir.Constant(total.type, ir.Undefined), lanes)
+            emit.store(values, emit.address(out_data, r))
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(A, i, i, x, i, i, out), codegen
 
 
 @intrinsic

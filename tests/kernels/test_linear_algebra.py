@@ -29,10 +29,15 @@ def close(got, expected, scale=1.0):
 
 
 def gathered(random, count, width, dtype):
-    """Factors, row numbers in any order and repeated, weights, and two vectors that are longer than a row."""
+    """Factors, row numbers in any order and repeated, weights, and two vectors that are longer than a row.
+
+    The rows are filled up to a multiple of four with some that weigh nothing.
+    """
+    fours = (count + 3) // 4 * 4
     Y = random.normal(size=(60, width)).astype(dtype)
-    indices = random.integers(0, 60, count).astype(np.int32)
-    weights, p, q = (random.normal(size=n).astype(dtype) for n in (count, width + 16, width + 16))
+    indices = random.integers(0, 60, fours).astype(np.int32)
+    weights, p, q = (random.normal(size=n).astype(dtype) for n in (fours, width + 16, width + 16))
+    weights[count:] = 0
     return Y, indices, weights, p, q
 
 
@@ -40,11 +45,13 @@ def check_add_products(module, random, count, width, dtype):
     Y, indices, weights, p, q = gathered(random, count, width, dtype)
     rows = Y[indices].astype(np.float64)
     expected = q.astype(np.float64)
-    expected[:width] += rows.T @ (weights * (rows @ p[:width]))
+    dots = rows @ p[:width]
+    expected[:width] += rows.T @ (weights * dots)
 
-    module.add_products(Y, indices, weights, p, q)
+    curvature = module.add_products(Y, indices, weights, p, q)
 
     close(q, expected, scale=10 * np.sqrt(width) * (count + 1))
+    close(np.asarray(curvature, dtype), weights @ dots**2, scale=10 * width * (count + 1))
 
 
 def check_add_rows(module, random, count, width, dtype):
@@ -240,16 +247,18 @@ def small_fit(solver: str) -> np.ndarray:
     R = sp.csr_array(dense)
     options = {"alpha": 20.0, "regularization": 0.5, "iterations": 1, "dtype": "float64", "random_state": 0}
     model = ImplicitALS(5, solver=solver, tol=1e-12, **options).fit(R)
-    return np.concatenate((model.user_factors.ravel(), model.item_factors.ravel(), [model.loss_history[-1], model.loss(R)]))
+    losses = [model.loss_history[-1], model.loss(R)]
+    return np.concatenate((model.user_factors.ravel(), model.item_factors.ravel(), losses))
 
 
 @pytest.mark.parametrize("solver", ["cg", "cholesky"])
 def test_whole_fit_without_compiler(solver, tmp_path):
-    script = f"import numpy as np, test_linear_algebra as t; np.save({str(tmp_path / 'got.npy')!r}, t.small_fit({solver!r}))"
+    path = tmp_path / "got.npy"
+    script = f"import numpy as np, test_linear_algebra as t; np.save({str(path)!r}, t.small_fit({solver!r}))"
 
     run(script, NUMBA_DISABLE_JIT="1")
 
-    np.testing.assert_allclose(np.load(tmp_path / "got.npy"), small_fit(solver), rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(np.load(path), small_fit(solver), rtol=1e-9, atol=1e-11)
 
 
 def test_compiled_blocks_are_the_vector_code():

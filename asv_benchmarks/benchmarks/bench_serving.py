@@ -1,0 +1,108 @@
+"""Top-N lists: all users at once and one at a time, on trained factors and on random ones, which nothing can prune."""
+
+import time
+
+import numpy as np
+
+from fastals import ImplicitALS
+from fastals.ranking import ItemIndex, top_items
+
+from .frozen_data import REGIMES, interactions
+
+FACTORS = (64, 128)
+
+
+class OnFactors:
+    """Base: factors of ten sweeps on the frozen data, or random ones of the same shape, and what each user has seen."""
+
+    params = (["trained", "random"], FACTORS)
+    param_names = ("vectors", "factors")
+    timeout = 600
+
+    def setup_cache(self):
+        train = interactions("places").train
+        made = {}
+        for factors in FACTORS:
+            model = ImplicitALS(factors, iterations=10, random_state=0, **REGIMES["rendle"]).fit(train)
+            made["trained", factors] = model.user_factors, model.item_factors
+            random = np.random.default_rng(0)
+            made["random", factors] = tuple(
+                random.standard_normal((rows, factors), dtype=np.float32) for rows in train.shape
+            )
+        return made, (train.indptr.astype(np.int64), train.indices.astype(np.int32))
+
+    def setup(self, data, vectors: str, factors: int) -> None:
+        made, self.seen = data
+        self.users, self.items = made[vectors, factors]
+        self.index = ItemIndex.build(self.items)
+        self.all_users(10)  # compiles, or loads what was compiled
+        self.one_user(0)
+
+    def all_users(self, n: int) -> None:
+        top_items(self.users, self.items, n, seen=self.seen, index=self.index)
+
+    def one_user(self, user: int) -> None:
+        start, stop = self.seen[0][user : user + 2]
+        seen = np.array([0, stop - start]), self.seen[1][start:stop]
+        top_items(self.users[user : user + 1], self.items, 10, seen=seen, index=self.index)
+
+    def bare_product(self) -> None:
+        """The whole score matrix by BLAS, a thousand users at a time, with no selection."""
+        scores = np.empty((1024, self.items.shape[0]), np.float32)
+        for start in range(0, self.users.shape[0], 1024):
+            queries = self.users[start : start + 1024]
+            np.matmul(queries, self.items.T, out=scores[: queries.shape[0]])
+
+
+class AllUsers(OnFactors):
+    """Lists of all users, seen items filtered, and their price relative to the bare matrix product."""
+
+    def time_top_10(self, data, vectors: str, factors: int) -> None:
+        self.all_users(10)
+
+    def time_top_100(self, data, vectors: str, factors: int) -> None:
+        self.all_users(100)
+
+    def time_index(self, data, vectors: str, factors: int) -> None:
+        ItemIndex.build(self.items)
+
+    def track_ratio_to_bare_product(self, data, vectors: str, factors: int) -> float:
+        return best_time(lambda: self.all_users(10)) / best_time(self.bare_product)
+
+
+class OneUser(OnFactors):
+    """A hundred single requests in turn, each for another user."""
+
+    def time_hundred_requests(self, data, vectors: str, factors: int) -> None:
+        for user in range(0, 30_000, 300):
+            self.one_user(user)
+
+
+class ServingMemory:
+    """Peak memory of the process with the factors and the index alone, and through the lists of all users."""
+
+    params = (FACTORS,)
+    param_names = ("factors",)
+
+    def setup(self, factors: int) -> None:
+        random = np.random.default_rng(0)
+        self.users, self.items = (
+            random.standard_normal((rows, factors), dtype=np.float32) for rows in (30_000, 40_000)
+        )
+        self.index = ItemIndex.build(self.items)
+
+    def peakmem_factors_and_index(self, factors: int) -> None:
+        pass
+
+    def peakmem_all_users(self, factors: int) -> None:
+        top_items(self.users, self.items, 10, index=self.index)
+
+
+def best_time(function) -> float:
+    """Seconds of the fastest of three calls."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
