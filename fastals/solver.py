@@ -146,12 +146,25 @@ def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tupl
     return upper + np.triu(upper, 1).T, float(squares.sum())
 
 
+def aligned_factors(Y: np.ndarray) -> np.ndarray:
+    """Uninitialised array for factors as the row kernels read them: (n, factors rounded up to PAD), aligned."""
+    return aligned_empty(Y.shape[0], -(-Y.shape[1] // PAD) * PAD, Y)
+
+
 def eigenbasis(
-    Y: np.ndarray, regularization: np.ndarray, unobserved_weight: float, num_threads: int | None
+    Y: np.ndarray,
+    regularization: np.ndarray,
+    unobserved_weight: float,
+    num_threads: int | None,
+    rotated: np.ndarray | None = None,
 ) -> Basis:
-    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian."""
+    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian.
+
+    ``rotated`` is written in place if it is given: fresh memory costs a page fault every 4 KiB.
+    """
     factors = Y.shape[1]
-    width = -(-factors // PAD) * PAD
+    rotated = aligned_factors(Y) if rotated is None else rotated
+    width = rotated.shape[1]
     G, penalty = gramian(Y, regularization, num_threads)
     if not np.isfinite(G).all():
         raise FloatingPointError("the factors have overflowed; scale the data down or raise regularization")
@@ -162,7 +175,6 @@ def eigenbasis(
     forward, rotation = aligned_empty(factors, width, Y), aligned_empty(width, width, Y)
     forward[:], rotation[:] = 0, 0
     forward[:, :factors], rotation[:factors, :factors] = V, V.T
-    rotated = aligned_empty(Y.shape[0], width, Y)
     with parallel(num_threads):
         rotate(Y, even_bounds(Y.shape[0]), forward, rotated)
     return Basis(rotated, spectrum, rotation, penalty)

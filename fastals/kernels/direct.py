@@ -11,7 +11,7 @@ arrays: float64 scratch solves a float32 model's row in float64.
 
 import numpy as np
 
-from fastals.kernels.blocks import add_gramian, add_rows, back_substitute, factorise, row_gramian
+from fastals.kernels.blocks import add_gramian, add_rows, back_substitute, factorise, prefetch, row_gramian
 from fastals.kernels.jit import compiled_bare
 
 GATHERED_ROWS = 64  # rows packed at a time: 64 x 128 float32 are a first-level cache
@@ -20,7 +20,7 @@ GATHERED_ROWS = 64  # rows packed at a time: 64 x 128 float32 are a first-level 
 @compiled_bare
 def _solve_dual(Y, indices, extra, target, M, x, scratch):
     """Dual form; returns the trace of Z Z' (negative where it could not be solved) and b.x."""
-    vectors, Z, K, diagonal, counting = scratch
+    vectors, Z, matrix, diagonal, counting = scratch
     count, width = indices.shape[0], Y.shape[1]
     fours, size = (count + 3) // 4 * 4, (count + 7) // 8 * 8
     padded = size // 16 * 16 + 16
@@ -38,18 +38,19 @@ def _solve_dual(Y, indices, extra, target, M, x, scratch):
         right[t] = 0
         for j in range(width):
             Z[t, j] = 0
+    # Rows as short as the system allows: one run of zeros to write, and neighbours in the cache.
+    flat = matrix.reshape(matrix.size)[: size * padded]
+    for i in range(size * padded):
+        flat[i] = 0
+    K = flat.reshape(size, padded)
     row_gramian(Z, fours, width, K)
     trace = M[0] * 0
-    for i in range(size):
-        line = K[i]
-        for j in range(max(count, i), padded):
-            line[j] = 0
-        if i < count:
-            trace += line[i]
-            line[i] += 1
-            line[size] = right[i]
-        else:
-            line[i] = 1
+    for i in range(count):
+        trace += K[i, i]
+        K[i, i] += 1
+        K[i, size] = right[i]
+    for i in range(count, size):
+        K[i, i] = 1
     if not factorise(K, size, padded, trace * 0, diagonal):
         return -1.0, 0.0
     back_substitute(K, size, size, diagonal, z)
@@ -86,6 +87,8 @@ def _solve_primal(Y, indices, extra, target, M, x, scratch, floor):
             for j in range(width):
                 row[j] = root * y[j]
                 b[j] += value * y[j]
+        # The next rows arrive while these are multiplied.
+        prefetch(Y, indices[first + count : first + count + GATHERED_ROWS])
         if negative:
             for t in range(count):
                 sign = -1 if extra[first + t] < 0 else 1

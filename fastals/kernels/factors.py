@@ -85,3 +85,14 @@ def stored_loss_parts(bounds, rows, offset, X, Y, parts):
                 target = (weight + offset) * phi
                 total += target * phi - 2 * target * score + weight * score * score
         parts[c] = total
+
+
+@compiled_parallel
+def extrapolate(X, bounds, momentum, previous, out):
+    """Write X + momentum (X - previous) to ``out`` and X to ``previous``, in place, over ranges of rows."""
+    for c in prange(bounds.shape[0] - 1):
+        for u in range(bounds[c], bounds[c + 1]):
+            for j in range(X.shape[1]):
+                value = X[u, j]
+                out[u, j] = value + momentum * (value - previous[u, j])
+                previous[u, j] = value

@@ -193,7 +193,7 @@ def solve_rows(first, last, rows, Y, spectrum, regularization, rotation, X, sett
                     x[j] = 0
                 continue
             if u + 1 < last:
-                following = min(indptr[u + 2] - indptr[u + 1], PREFETCHED_ROWS)
+                following = min(indptr[u + 2] - indptr[u + 1], PREFETCHED_ROWS if settings[2] else GATHERED_ROWS)
                 prefetch(Y, indices[indptr[u + 1] : indptr[u + 1] + following])
             _solve_row(u, rows, Y, spectrum, regularization[u], settings, x, scratch, scratch64, report)
         multiply_block(solved, 0, width, rotation, rotated)
