@@ -74,6 +74,7 @@ class Watch:
         if self.each or enough:
             self.losses.append(self.evaluate(*factors()))
             forget_peak_memory()
+            time.sleep(0.05)  # the evaluation's BLAS threads spin for about 16 ms on the cores of the next sweep
         self._since = time.perf_counter()
         return enough
 

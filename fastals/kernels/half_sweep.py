@@ -82,9 +82,10 @@ def _gather(rows, u, offset, uniform, one_constant, padded, values):
     largest = values[0, 0] * 0
     if uniform:
         constant, largest = count * one_constant, extra[0]
-        for t in range(max(count - 4, 0), count):  # where a shorter row's padding may have been
-            values[0, t] = extra[0]
-            values[1, t] = (extra[0] + offset) * preference[0]
+        target = (extra[0] + offset) * preference[0]
+        for t in range(count):
+            values[0, t] = largest
+            values[1, t] = target
     else:
         constant = _weigh_entries(start, start + count, extra, preference, offset, values[0], values[1])
         for t in range(count):
@@ -221,7 +222,6 @@ def scratch_for(width, longest, rows, offset, like, like64):
     padded = np.zeros(longest + 4, indices.dtype)
     values, one_constant = aligned_empty(2, longest + 4, like), np.zeros(1)
     if extra.shape[0] == 1 and preference.shape[0] == 1:
-        values[0, :], values[1, :] = extra[0], (extra[0] + offset) * preference[0]
         one_constant[0] = np.float64((extra[0] + offset) * preference[0]) * preference[0]
     scratch = (
         aligned_empty(8, width + 2 * PAD, like),
