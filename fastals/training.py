@@ -79,16 +79,19 @@ class Training:
         basis = eigenbasis(fixed, other.regularization, weight, threads, rotated)
         return solve_side(side, basis, out, self.objective, self.settings)
 
+    def _next_momentum(self) -> float:
+        following = (1 + np.sqrt(1 + 4 * self._sequence**2)) / 2
+        momentum = min((self._sequence - 1) / following, LARGEST_MOMENTUM)
+        self._sequence = following
+        return momentum
+
     def _solve_users_ahead(self) -> Report | None:
         """Solve the users against extrapolated items, and take both if the loss does not rise; None if not."""
         solved, previous = self.item_factors, self._solved_items
         if previous is None:
             self._solved_items, self._ahead = solved.copy(), np.empty_like(solved)
             return None
-        following = (1 + np.sqrt(1 + 4 * self._sequence**2)) / 2
-        momentum = min((self._sequence - 1) / following, LARGEST_MOMENTUM)
-        self._sequence = following
-        ahead = self._ahead
+        ahead, momentum = self._ahead, self._next_momentum()
         with parallel(self.settings.num_threads):
             # previous becomes X_n, which the next extrapolation needs, whichever way this one ends
             extrapolate(solved, even_bounds(solved.shape[0]), solved.dtype.type(momentum), previous, ahead)

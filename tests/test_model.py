@@ -54,7 +54,7 @@ class TestSeed:
 
 
 def small(**parameters) -> ImplicitALS:
-    return ImplicitALS(**{"factors": 4, "iterations": 3, "random_state": 0, **parameters})
+    return ImplicitALS(**{"factors": 4, "iterations": 3, "random_state": 0, "acceleration": False, **parameters})
 
 
 def assert_same(got: ImplicitALS, expected: ImplicitALS) -> None:

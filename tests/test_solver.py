@@ -193,17 +193,17 @@ def test_raw_play_counts(solver):
         pytest.skip("the Last.fm data are not here")
     with np.load(data) as table:
         plays = sp.csr_array((table["value"].astype(np.float64), (table["user"], table["item"])))
-    P = np.random.default_rng(0).normal(0, 0.1, (plays.shape[0], 32)).astype(np.float32)
+    P = np.random.default_rng(0).normal(0, 0.1, (plays.shape[0], 64)).astype(np.float32)
     options = {"alpha": 40.0, "regularization": 0.01, "solver": solver, "tol": 1e-5}
-    P = ImplicitALS(32, iterations=1, **options).fit(plays, user_factors=P).user_factors
+    P = ImplicitALS(64, iterations=1, **options).fit(plays, user_factors=P).user_factors
 
-    model = ImplicitALS(32, iterations=1, **options).fit(plays, user_factors=P)
+    model = ImplicitALS(64, iterations=1, **options).fit(plays, user_factors=P)
 
     worst = 0.0
     for solved, Y, R in ((model.item_factors, P, plays.T.tocsr()), (model.user_factors, model.item_factors, plays)):
         assert np.isfinite(solved).all()
         Y = Y.astype(np.float64)
-        G, expected = Y.T @ Y + 0.01 * np.eye(32), np.zeros(solved.shape)
+        G, expected = Y.T @ Y + 0.01 * np.eye(64), np.zeros(solved.shape)
         for u in range(R.shape[0]):
             stored, extra = Y[R.indices[R.indptr[u] : R.indptr[u + 1]]], 40 * R.data[R.indptr[u] : R.indptr[u + 1]]
             expected[u] = np.linalg.solve(G + (stored.T * extra) @ stored, stored.T @ (1 + extra))

@@ -24,13 +24,14 @@ def _solve_dual(Y, indices, extra, target, M, x, scratch):
     count, width = indices.shape[0], Y.shape[1]
     fours, size = (count + 3) // 4 * 4, (count + 7) // 8 * 8
     padded = size // 16 * 16 + 16
+    one = M.dtype.type(1)  # a float32 product would be rounded before it reaches float64 scratch
     root, z, right, b = vectors[0], vectors[1], vectors[2], vectors[3, :width]
     for j in range(width):
         root[j] = 1 / np.sqrt(M[j])
         x[j] = 0
         b[j] = 0
     for t in range(count):
-        y, row, weight = Y[indices[t]], Z[t], np.sqrt(extra[t])
+        y, row, weight = Y[indices[t]], Z[t], np.sqrt(one * extra[t])
         for j in range(width):
             row[j] = weight * y[j] * root[j]
         right[t] = target[t] / weight
@@ -71,6 +72,7 @@ def _solve_primal(Y, indices, extra, target, M, x, scratch, floor):
     width = Y.shape[1]
     Z, W = Z[:GATHERED_ROWS], Z[GATHERED_ROWS : 2 * GATHERED_ROWS]
     b, solution = vectors[0], vectors[1]
+    one = M.dtype.type(1)  # as in the dual form
     for j in range(width):
         b[j] = 0
     for i in range(width):
@@ -80,10 +82,10 @@ def _solve_primal(Y, indices, extra, target, M, x, scratch, floor):
         count = min(GATHERED_ROWS, indices.shape[0] - first)
         negative = False
         for t in range(count):
-            y, row, weight = Y[indices[first + t]], Z[t], extra[first + t]
+            y, row, weight = Y[indices[first + t]], Z[t], one * extra[first + t]
             negative |= weight < 0
             root = np.sqrt(abs(weight))
-            value = target[first + t]
+            value = one * target[first + t]
             for j in range(width):
                 row[j] = root * y[j]
                 b[j] += value * y[j]

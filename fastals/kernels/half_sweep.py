@@ -79,7 +79,7 @@ def _gather(rows, u, offset, uniform, one_constant, padded, values):
     start, count = indptr[u], indptr[u + 1] - indptr[u]
     for t in range(count):
         padded[t] = indices[start + t]
-    largest = values[0, 0] * 0
+    largest = offset * 0
     if uniform:
         constant, largest = count * one_constant, extra[0]
         target = (extra[0] + offset) * preference[0]

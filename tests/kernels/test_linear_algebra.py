@@ -109,15 +109,15 @@ def positive_definite(random, size, dtype):
 
 
 def check_factorise(module, random, count, width, dtype):
-    """U with the columns past it, and the solution; below the diagonal is never read."""
+    """U with the columns past it, and the solution; what lies below the diagonal has no influence."""
     size = width if count == 0 else width // 16 * 8 if count == 8 else max(count // 8 * 8, 8)
     padded = size // 16 * 16 + 16
     matrix = positive_definite(random, size, dtype)
     right = random.normal(size=size).astype(dtype)
     A = np.zeros((size, padded + 16), dtype)
-    A[:, :size] = np.triu(matrix) + np.tril(np.full((size, size), np.nan, dtype), -1)
+    A[:, :size] = np.triu(matrix) + np.tril(np.full((size, size), 7, dtype), -1)
     A[:, size] = right
-    diagonal, x = np.empty((size // 8, 8, 8), dtype), np.empty(size, dtype)
+    diagonal, x = np.empty((size // 8, 8, 8), dtype), np.full((size + 15) // 16 * 16 + 8, np.nan, dtype)
 
     assert module.factorise(A, size, padded, dtype(0), diagonal)
     module.back_substitute(A, size, size, diagonal, x)
@@ -126,7 +126,7 @@ def check_factorise(module, random, count, width, dtype):
     upper = np.triu_indices(size)
     close(A[:, :size][upper], U[upper], scale=10)
     close(A[:, size], scipy.linalg.solve_triangular(U, right, trans="T"), scale=20)
-    close(x, np.linalg.solve(matrix.astype(np.float64), right), scale=20)
+    close(x[:size], np.linalg.solve(matrix.astype(np.float64), right), scale=20)
 
 
 CHECKS = {
