@@ -63,11 +63,11 @@ class Objective:
 
     @property
     def offset(self) -> float:
-        """c - extra as it enters the target: c0 for Hu, 0 for Rendle, where target = w."""
+        """C - extra as it enters the target: c0 for Hu, 0 for Rendle, where target = w."""
         return self.unobserved_weight if self.name == "hu" else 0.0
 
     def extra(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """c - c0 of stored values, in ``dtype``.
+        """C - c0 of stored values, in ``dtype``.
 
         Hu: alpha |r| (linear), alpha log(1 + |r| / epsilon) (log), alpha |r| - c0 (raw). Rendle: the weight w itself,
         which is alpha |r| or its log form.
@@ -91,13 +91,13 @@ class Objective:
         return weight.astype(dtype)
 
     def preference(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""
+        """Phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""
         if values.size == 0 or values.min() > 0:
             return np.ones(1, dtype)
         return (values > 0).astype(dtype)
 
     def row_regularization(self, rows: Rows, regularization: float) -> np.ndarray:
-        """lambda of each row, (n_rows,) float64: regularization (stored + c0 n_columns)^exponent (Rendle 2022).
+        """Lambda of each row, (n_rows,) float64: regularization (stored + c0 n_columns)^exponent (Rendle 2022).
 
         Raises
         ------

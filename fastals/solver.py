@@ -98,7 +98,7 @@ def even_bounds(count: int, ranges: int = 64) -> np.ndarray:
 
 
 def _transposed_with(rows: Rows, values: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """indptr and indices of the transpose and, moved along, values of the entries (of one element: unchanged)."""
+    """Indptr and indices of the transpose and, moved along, values of the entries (of one element: unchanged)."""
     full = any(value.size == rows.indices.size > 1 for value in values)
     position = np.empty(rows.indices.size if full else 0, np.int64)
     indptr, indices = np.empty(rows.shape[1] + 1, np.int64), np.empty(rows.indices.size, np.int32)
@@ -119,9 +119,7 @@ def transposed(rows: Rows) -> Rows:
     return Rows(indptr, indices, data, rows.shape[::-1])
 
 
-def build_sides(
-    objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype
-) -> tuple[Side, Side]:
+def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype) -> tuple[Side, Side]:
     """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
     extra = objective.extra(rows.data, dtype)
     preference = objective.preference(rows.data, dtype) if phi is None else as_type(phi, dtype, "preference")

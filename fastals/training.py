@@ -72,9 +72,7 @@ class Training:
         self.loss_history.append(users.loss)
         return users.loss
 
-    def _solved(
-        self, side: Side, other: Side, fixed: np.ndarray, rotated: np.ndarray, out: np.ndarray
-    ) -> Report:
+    def _solved(self, side: Side, other: Side, fixed: np.ndarray, rotated: np.ndarray, out: np.ndarray) -> Report:
         weight, threads = self.objective.unobserved_weight, self.settings.num_threads
         basis = eigenbasis(fixed, other.regularization, weight, threads, rotated)
         return solve_side(side, basis, out, self.objective, self.settings)

@@ -143,12 +143,14 @@ def _canonical_csr(matrix: Any, name: str) -> sp.csr_array:
 def as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     """Values in the model's type; ValueError where they overflow it."""
     if data.size and np.abs(data).max() > np.finfo(dtype).max:
-        raise ValueError(f"{name} has values beyond the range of {dtype}: {np.abs(data).max():.3g}; use dtype='float64'")
+        raise ValueError(
+            f"{name} has values beyond the range of {dtype}: {np.abs(data).max():.3g}; use dtype='float64'"
+        )
     return np.ascontiguousarray(data, dtype=dtype)
 
 
 def _keep(csr: sp.csr_array, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """indptr and indices of the entries that a mask keeps."""
+    """Indptr and indices of the entries that a mask keeps."""
     before = np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))
     return before[csr.indptr.astype(np.int64)], csr.indices[kept]
 
@@ -198,7 +200,9 @@ def check_rows(
         _check_sparse(preference, "preference", csr.shape)
         other = _canonical_csr(preference, "preference")
         if not (np.array_equal(csr.indptr, other.indptr) and np.array_equal(csr.indices, other.indices)):
-            raise ValueError(f"preference must have the stored pattern of {name}: {other.nnz} against {csr.nnz} entries")
+            raise ValueError(
+                f"preference must have the stored pattern of {name}: {other.nnz} against {csr.nnz} entries"
+            )
         phi = other.data.astype(np.float64)
     indptr, indices, data = csr.indptr, csr.indices, csr.data
     kept = data != 0

@@ -13,6 +13,7 @@ from fastals.kernels.jit import compiled_bare
 # recurrence for the residual no longer follows b - A x, and in either type there would be many steps.
 LARGEST_CURVATURE = 1e4
 
+
 @compiled_bare
 def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps):
     """Solve A x = b for x in place, starting from zero.

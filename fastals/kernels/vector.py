@@ -309,7 +309,6 @@ def make_tile(width, kind, transposed=True):
     into their arrays. With ``transposed`` the sum is over rows, sum_t X[t, m] Y[t, :]; without it X is read along
     its rows, sum_t X[m, t] Y[t, :]. D holds the 8 x 8 diagonal block that ``solve`` needs (else it is not read).
     """
-
     negative = kind in ("subtract", "solve")
 
     @intrinsic
@@ -404,9 +403,7 @@ def dot_rows(typingctx, A, first, lda, x, x0, length, out):
     def codegen(context, builder, signature, arguments):
         emit = Emitter(context, builder, A.dtype)
         a, x_data, out_data = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 3, 6))
-        rows = [
-            emit.address(a, arguments[1], builder.mul(arguments[2], emit.integer(r))) for r in range(TILE_ROWS)
-        ]
+        rows = [emit.address(a, arguments[1], builder.mul(arguments[2], emit.integer(r))) for r in range(TILE_ROWS)]
         j, sums, close = emit.loop(arguments[5], emit.lanes, [emit.zero] * TILE_ROWS)
         x_j = emit.load(emit.address(x_data, arguments[4], j))
         sums = close(
