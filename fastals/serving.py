@@ -325,7 +325,9 @@ class Serving:
         """Value made from ``sources``, kept until one of them is another object (factors are never changed in place)."""
         cache = self.__dict__.setdefault("_cache", {})
         held = cache.get(name)
-        if held is None or any(a is not b and not (np.isscalar(a) and a == b) for a, b in zip(held[0], sources)):
+        if held is None or any(
+            a is not b and not (np.isscalar(a) and a == b) for a, b in zip(held[0], sources, strict=False)
+        ):
             held = cache[name] = (sources, build())
         return held[1]
 

@@ -5,6 +5,7 @@ The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V);
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -183,7 +184,7 @@ def _launches(side: Side, factors: int) -> Iterator[slice]:
     work = 2.0 * factors * (factors + 20) * (side.indptr[-1] + side.bounds[-1])
     count = int(min(max(work / LAUNCH_FLOPS, 1), side.bounds.size - 1)) or 1
     edges = np.linspace(0, side.bounds.size - 1, count + 1).astype(int)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         yield slice(first, last)
 
 

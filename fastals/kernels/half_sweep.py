@@ -116,7 +116,7 @@ def _iterate(Y, row, values, M, x, vectors, tolerance, max_steps):
 @compiled_bare
 def _solve_row(u, rows, Y, spectrum, regularization, settings, x, scratch, scratch64, report):
     """Solve row u for x in place and add to ``report``; see ``solve_rows``."""
-    indptr, indices, extra, preference = rows
+    indptr, _indices, extra, preference = rows
     offset, unobserved_weight, iterate, tolerance, max_steps = settings
     vectors, padded, values, one_constant = scratch[0], scratch[5], scratch[6], scratch[7][0]
     count, width = indptr[u + 1] - indptr[u], Y.shape[1]
