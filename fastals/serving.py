@@ -322,7 +322,7 @@ class Serving:
         self._rows = rows if axis == 0 else transposed(rows)
 
     def _cached(self, name: str, sources: tuple[Any, ...], build: Any) -> Any:
-        """Value made from ``sources``, kept until one of them is another object (factors are never changed in place)."""
+        """Value made from ``sources``, kept until one of them is another object (factors never change in place)."""
         cache = self.__dict__.setdefault("_cache", {})
         held = cache.get(name)
         if held is None or any(

@@ -90,7 +90,7 @@ def parallel(num_threads: int | None) -> Iterator[int]:
     _check_usable_after_fork()
     with _lock:
         before = numba.get_num_threads()
-        available = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        available = numba.config.NUMBA_NUM_THREADS
         count = before if num_threads is None else min(operator.index(num_threads), available)
         numba.set_num_threads(count)
         try:

@@ -123,7 +123,9 @@ class Emitter:
                 first = self.shuffle(x, y, lower + [self.lanes + i for i in lower])
                 second = self.shuffle(x, y, upper + [self.lanes + i for i in upper])
                 folded.append(self.builder.fadd(first, second))
-                names.append([labels[i][l] for l in lower] + [labels[(i + half) % len(vectors)][l] for l in lower])
+                names.append(
+                    [labels[i][lane] for lane in lower] + [labels[(i + half) % len(vectors)][lane] for lane in lower]
+                )
             vectors, labels, segment = folded, names, segment // 2
         return vectors[0], [labels[0].index(i) for i in range(max(labels[0]) + 1)]
 
