@@ -86,7 +86,8 @@ class Objective:
         largest, limit = np.abs(weight).max(initial=0), np.sqrt(np.finfo(dtype).max)
         if not largest < limit:
             raise ValueError(
-                f"alpha times user_items must stay below {limit:.3g} in {np.dtype(dtype)}; got {largest:.3g}"
+                f"alpha times the values of user_items must stay below {limit:.3g} in {np.dtype(dtype)}; "
+                f"got {largest:.3g}"
             )
         return weight.astype(dtype)
 
