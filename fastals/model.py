@@ -15,7 +15,7 @@ from fastals.persistence import Persistence
 from fastals.progress import progress_bar
 from fastals.serving import Serving
 from fastals.solver import SOLVERS, Settings, build_sides, full_loss
-from fastals.training import Training
+from fastals.training import Training, TrainingState
 from fastals.validation import (
     Rows,
     check_choice,
@@ -23,6 +23,7 @@ from fastals.validation import (
     check_factors,
     check_ids,
     check_integer,
+    check_random_state,
     check_real,
     check_rows,
     describe,
@@ -30,15 +31,6 @@ from fastals.validation import (
 )
 
 Callback = Callable[["ImplicitALS", int, float], Any]
-
-
-def check_random_state(random_state: Any) -> np.random.Generator:
-    """Generator of a seed, a Generator or a RandomState (whose stream is advanced), or of fresh entropy for None."""
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
-    if random_state is not None and not isinstance(random_state, np.random.Generator):
-        check_integer("random_state", random_state, 0)
-    return np.random.default_rng(random_state)
 
 
 class ImplicitALS(Parameters, Serving, Persistence):
@@ -58,8 +50,9 @@ class ImplicitALS(Parameters, Serving, Persistence):
         Number of latent factors.
     regularization : float or (float, float)
         Strength of the penalty, or one for users and one for items.
-    alpha : float
-        Scale of the confidence of stored values.
+    alpha : float or "auto"
+        Scale of the confidence of stored values. "auto" lets the mean stored pair weigh
+        c0 (n_users n_items / stored)^1/2, whatever the scale of the values; it is kept as ``alpha_``.
     iterations : int
         Number of sweeps (at the most, if a callback stops earlier).
     unobserved_weight : float
@@ -100,6 +93,8 @@ class ImplicitALS(Parameters, Serving, Persistence):
     item_factors : (n_items, factors) array, read-only
     loss_history : list of float
         The loss after each sweep.
+    alpha_ : float
+        The alpha that was used.
     user_items_ : csr_array (n_users, n_items)
         What the model was fitted to, in canonical form.
     solver_report_ : dict
@@ -129,11 +124,11 @@ class ImplicitALS(Parameters, Serving, Persistence):
         self,
         factors: int = 64,
         *,
-        regularization: float | tuple[float, float] = 10.0,
-        alpha: float = 10.0,
+        regularization: float | tuple[float, float] = 0.5,
+        alpha: float | str = "auto",
         iterations: int = 15,
         unobserved_weight: float = 1.0,
-        regularization_exponent: float = 0.0,
+        regularization_exponent: float = 0.5,
         confidence: str = "linear",
         epsilon: float = 1.0,
         objective: str = "hu",
@@ -173,6 +168,7 @@ class ImplicitALS(Parameters, Serving, Persistence):
         item_factors: Any = None,
         callback: Callback | None = None,
         show_progress: bool = False,
+        resume_from: TrainingState | None = None,
     ) -> ImplicitALS:
         """Fit the factors.
 
@@ -190,6 +186,9 @@ class ImplicitALS(Parameters, Serving, Persistence):
             ``model.user_factors`` and ``model.item_factors`` are the current ones; copy what is to be kept.
         show_progress : bool
             Whether to show a progress bar (with tqdm, if it is installed).
+        resume_from : TrainingState, optional
+            What a callback of an earlier fit to the same data got from ``training_state``: goes on to the sweep
+            ``iterations``, bit for bit as if there had been no break; takes the place of any other start.
 
         Returns
         -------
@@ -206,26 +205,31 @@ class ImplicitALS(Parameters, Serving, Persistence):
         -----
         On KeyboardInterrupt the model is left as the last finished half-sweep made it.
         """
-        objective, settings = self._checked_objective(), self._checked_settings()
+        settings = self._checked_settings()
+        objective = self._checked_objective(alpha=1.0 if self._automatic else self.alpha)
         iterations = check_integer("iterations", self.iterations, 0)
         if not isinstance(self.acceleration, bool) and self.acceleration != "auto":
             raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(self.acceleration)}")
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
         rows, phi = check_rows(user_items, "user_items", preference=preference, allow_empty=False)
+        if self._automatic:
+            objective = objective.with_alpha_for(rows)
         dtype = check_dtype(self.dtype)
         start = self._first_factors(rows.shape, dtype, user_factors, item_factors)
         users, items = build_sides(objective, rows, phi, dtype)
         given = user_factors is not None or item_factors is not None
         accelerated = not given if self.acceleration == "auto" else bool(self.acceleration)
         training = Training(objective, settings, users, items, *start, accelerated=accelerated)
+        if resume_from is not None:
+            training.restore(resume_from)
         before = self.__dict__.copy()
         try:
-            if user_factors is None and item_factors is not None:
+            if user_factors is None and item_factors is not None and resume_from is None:
                 training.solve_users()
             self._adopt(training, rows)
-            with progress_bar(iterations, show_progress) as advance:
-                for sweep in range(iterations):
+            with progress_bar(iterations - len(training.loss_history), show_progress) as advance:
+                for sweep in range(len(training.loss_history), iterations):
                     loss = training.sweep()
                     self._adopt(training, rows)
                     advance(loss)
@@ -238,6 +242,8 @@ class ImplicitALS(Parameters, Serving, Persistence):
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
+        finally:
+            self.__dict__.pop("_training", None)
         singular = self.solver_report_["singular_rows"]
         if singular:
             warnings.warn(
@@ -339,11 +345,18 @@ class ImplicitALS(Parameters, Serving, Persistence):
             raise ValueError(f"{name} must have two dimensions; got shape {array.shape}")
         return read_only(check_factors(value, name, array.shape, check_dtype(self.dtype)))
 
-    def _checked_objective(self) -> Objective:
+    @property
+    def _automatic(self) -> bool:
+        return isinstance(self.alpha, str) and self.alpha == "auto"
+
+    def _checked_objective(self, alpha: Any = None) -> Objective:
+        """Checked parameters; with alpha="auto" the alpha of the fit, unless one is given."""
+        if alpha is None:
+            alpha = self._fitted("alpha_") if self._automatic else self.alpha
         return Objective.checked(
             objective=self.objective,
             confidence=self.confidence,
-            alpha=self.alpha,
+            alpha=alpha,
             epsilon=self.epsilon,
             unobserved_weight=self.unobserved_weight,
             regularization=self.regularization,
@@ -379,7 +392,7 @@ class ImplicitALS(Parameters, Serving, Persistence):
     def _adopt(self, training: Training, rows: Rows) -> None:
         """Take over the factors and reports of a training under way."""
         self._user_factors, self._item_factors = read_only(training.user_factors), read_only(training.item_factors)
-        self._rows = rows
+        self._rows, self._training, self.alpha_ = rows, training, training.objective.alpha
         self.loss_history = list(training.loss_history)
         self.solver_report_ = training.summary()
         self.__dict__.pop("interactions", None)

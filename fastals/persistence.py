@@ -1,4 +1,4 @@
-"""Saving and loading models, and pickling them without what can be made anew."""
+"""Saving and loading models, pickling them without what can be made anew, and the state of a running fit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from fastals.interactions import Interactions
 from fastals.io import read_model_file, write_model_file
+from fastals.training import TrainingState
 from fastals.validation import Rows, check_rows, describe
 
 Self = TypeVar("Self", bound="Persistence")
@@ -70,6 +71,7 @@ class Persistence:
             "parameters": {name: _plain(value) for name, value in model.get_params().items()},
             "shape": list(rows.shape),
             "report": model.solver_report_,
+            "alpha": float(model.alpha_),
         }
         write_model_file(path, header, arrays)
 
@@ -100,6 +102,7 @@ class Persistence:
             factors = model.factors
             if isinstance(model.regularization, list):
                 model.regularization = tuple(model.regularization)
+            model.alpha_ = header["alpha"]
             model._checked_objective(), model._checked_settings()
             shape = tuple(header["shape"])
             rows = _checked_structure(arrays, shape)
@@ -119,8 +122,22 @@ class Persistence:
             raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {error}") from error
         return model
 
+    def training_state(self) -> TrainingState:
+        """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
+
+        Its arrays are the training's own and change with the next sweep; ``fastals.checkpoint`` writes them to a file.
+
+        Raises
+        ------
+        RuntimeError
+            Where no ``fit`` is running.
+        """
+        if "_training" not in self.__dict__:
+            raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
+        return self.__dict__["_training"].state()
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_cache", "_training")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,12 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from fastals.ranking import ItemIndex, top_items
-from fastals.solver import Basis, Side, eigenbasis, solve_side, transposed
+from fastals.solver import Basis, Side, eigenbasis, gramian, solve_side, transposed
 from fastals.validation import Rows, check_ids, check_integer, check_rows, describe, read_only
+
+# Up to so many entries times factors one thread is done before others have woken up; on a busy machine they may take
+# milliseconds.
+SERIAL_FOLD_IN = 2**17
 
 
 class Serving:
@@ -70,7 +76,7 @@ class Serving:
             rows = self._rows_of(users, user_items, "user_items", axis=0)
         queries = self._fold_in(rows, axis=0) if recalculate_user else self.user_factors[users]
         seen = (rows.indptr, rows.indices) if filter_already_liked_items else None
-        return self._top(queries, self.item_factors, N, scalar, filter_items, items, seen, index=self._index("items"))
+        return self._top(queries, "items", N, scalar, filter_items, items, seen)
 
     def similar_items(
         self,
@@ -81,7 +87,9 @@ class Serving:
         filter_items: Any = None,
         items: Any = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Items whose factors make the smallest angle with an item's; the item itself comes first, with score 1.
+        """Items whose factors make the smallest angle with an item's.
+
+        The item itself comes first, with score 1 up to rounding, unless others point in the very same direction.
 
         Parameters
         ----------
@@ -109,17 +117,15 @@ class Serving:
         """
         ids, scalar = self._ids("itemid", itemid, None if recalculate_item else self.item_factors.shape[0])
         if recalculate_item:
-            queries = unit_rows(self._fold_in(self._rows_of(ids, item_users, "item_users", axis=1), axis=1))
+            queries = self._fold_in(self._rows_of(ids, item_users, "item_users", axis=1), axis=1)
         else:
-            queries = self._unit("items")[ids]
-        return self._top(
-            queries, self._unit("items"), N, scalar, filter_items, items, None, index=self._index("unit items")
-        )
+            queries = self.item_factors[ids]
+        return self._top(unit_rows(queries), "unit items", N, scalar, filter_items, items)
 
     def similar_users(
         self, userid: Any, N: int = 10, filter_users: Any = None, users: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Users whose factors make the smallest angle with a user's; the user comes first, with score 1.
+        """Users whose factors make the smallest angle with a user's; as ``similar_items``.
 
         Parameters
         ----------
@@ -141,9 +147,8 @@ class Serving:
             As ``recommend``.
         """
         ids, scalar = self._ids("userid", userid, self.user_factors.shape[0])
-        unit = self._unit("users")
-        names = ("filter_users", "users")
-        return self._top(unit[ids], unit, N, scalar, filter_users, users, None, self._index("unit users"), names)
+        queries, names = unit_rows(self.user_factors[ids]), ("filter_users", "users")
+        return self._top(queries, "unit users", N, scalar, filter_users, users, names=names)
 
     def explain(
         self, userid: int, user_items: Any = None, itemid: int | None = None, user_weights: Any = None, N: int = 10
@@ -184,19 +189,20 @@ class Serving:
         item = int(self._ids("itemid", itemid, self.item_factors.shape[0], scalar=True)[0][0])
         user, _ = self._ids("userid", userid, None, scalar=True)
         count = check_integer("N", N, 1)
-        if user_items is not None and sp.issparse(user_items) and user_items.shape[0] > 1:
+        if sp.issparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1:
             user_items = user_items.tocsr()[check_ids(user, "userid", user_items.shape[0])]
         row = self._rows_of(user, user_items, "user_items", axis=0)
         objective, values = self._checked_objective(), np.broadcast_to(row.data, row.indices.shape)
         extra = objective.extra(values, np.dtype(np.float64))
         target = (extra + objective.offset) * (values > 0)
-        Y = self.item_factors.astype(np.float64)
-        stored = Y[row.indices]
+        Y = self.item_factors
+        stored = Y[row.indices].astype(np.float64)
         if user_weights is None:
-            A = objective.unobserved_weight * (Y.T @ Y) + (stored.T * extra) @ stored
+            G = self._cached("gramian", (Y,), lambda: gramian(Y, np.zeros(Y.shape[0]), self.num_threads)[0])
+            A = objective.unobserved_weight * G + (stored.T * extra) @ stored
             A[np.diag_indices_from(A)] += objective.row_regularization(row, objective.user_regularization)
             user_weights = scipy.linalg.cho_factor(A)
-        contributions = target * (stored @ scipy.linalg.cho_solve(user_weights, Y[item]))
+        contributions = target * (stored @ scipy.linalg.cho_solve(user_weights, Y[item].astype(np.float64)))
         order = np.argsort(-contributions, kind="stable")[:count]
         best = [(int(row.indices[t]), float(contributions[t])) for t in order]
         return float(contributions.sum()), best, user_weights
@@ -262,13 +268,16 @@ class Serving:
     def _rows_of(self, ids: np.ndarray, matrix: Any, name: str, axis: int) -> Rows:
         """One canonical row for each id: of the given matrix, or of the training matrix (axis 1: its transpose)."""
         if matrix is not None:
-            columns = (self.item_factors if axis == 0 else self.user_factors).shape[0]
-            if sp.issparse(matrix) and matrix.ndim == 2 and matrix.shape[0] != ids.size:
+            if sp.issparse(matrix) and matrix.ndim == 1:  # what SciPy makes of one row of a sparse array
+                matrix = matrix.reshape(1, -1)
+            shape = ids.size, (self.item_factors if axis == 0 else self.user_factors).shape[0]
+            if sp.issparse(matrix) and matrix.shape[0] != ids.size:
+                turned = matrix.shape[1] != shape[1] == matrix.shape[0]
                 raise ValueError(
-                    f"{name} must have one row for each of the {ids.size} ids, shape {(ids.size, columns)}; got shape "
-                    f"{matrix.shape} (pass {name}[ids] instead of the whole matrix)"
+                    f"{name} must have one row for each of the {ids.size} ids, shape {shape}; got {matrix.shape}; "
+                    + ("it looks transposed" if turned else f"pass {name}[ids] instead of the whole matrix")
                 )
-            return check_rows(matrix, name, shape=(ids.size, columns))[0]
+            return check_rows(matrix, name, shape=shape)[0]
         rows = self._training_rows(axis)
         check_ids(ids, "userid" if axis == 0 else "itemid", rows.shape[0])
         return rows.taken(ids)
@@ -293,6 +302,8 @@ class Serving:
             objective.row_regularization(rows, strength),
         )
         X = np.zeros((rows.shape[0], Y.shape[1]), Y.dtype)
+        if rows.indices.size * Y.shape[1] <= SERIAL_FOLD_IN:
+            settings = replace(settings, num_threads=1)
         if rows.shape[0]:
             solve_side(side, basis, X, objective, settings)
         return X
@@ -313,51 +324,45 @@ class Serving:
         factors[: before.shape[0]] = before
         factors[new] = solved
         rows = old.replaced(new, given, size)
-        interactions = self.__dict__.pop("interactions", None)
-        if interactions is not None and size == before.shape[0]:
-            self.interactions = interactions
-        elif interactions is not None:
+        rows = rows if axis == 0 else transposed(rows)
+        if size > before.shape[0] and "interactions" in self.__dict__:
+            # The last thing that can fail: the warning may be turned into an error.
             warnings.warn("the model has grown beyond its id maps, which it no longer carries", stacklevel=3)
-        self.__dict__[names[2]] = read_only(factors)
-        self._rows = rows if axis == 0 else transposed(rows)
+            del self.interactions
+        self.__dict__.update({names[2]: read_only(factors), "_rows": rows})
 
     def _cached(self, name: str, sources: tuple[Any, ...], build: Any) -> Any:
         """Value made from ``sources``, kept until one of them is another object (factors never change in place)."""
         cache = self.__dict__.setdefault("_cache", {})
-        held = cache.get(name)
-        if held is None or any(
-            a is not b and not (np.isscalar(a) and a == b) for a, b in zip(held[0], sources, strict=False)
-        ):
-            held = cache[name] = (sources, build())
-        return held[1]
-
-    def _unit(self, side: str) -> np.ndarray:
-        factors = self.item_factors if side == "items" else self.user_factors
-        return self._cached(f"unit {side} factors", (factors,), lambda: unit_rows(factors))
-
-    def _index(self, name: str) -> ItemIndex:
-        factors = self.item_factors if name == "items" else self._unit(name.removeprefix("unit "))
-        return self._cached(f"{name} index", (factors,), lambda: ItemIndex.build(factors))
+        with cache.setdefault("lock", threading.RLock()):  # of many requests to a cold model one does the work
+            held = cache.get(name)
+            if held is None or not all(
+                a is b or (np.isscalar(a) and a == b) for a, b in zip(held[0], sources, strict=True)
+            ):
+                held = cache[name] = (sources, build())
+            return held[1]
 
     def _top(
         self,
         queries: np.ndarray,
-        factors: np.ndarray,
+        among: str,
         N: Any,
         scalar: bool,
         excluded: Any,
         candidates: Any,
-        seen: tuple[np.ndarray, np.ndarray] | None,
-        index: ItemIndex,
+        seen: tuple[np.ndarray, np.ndarray] | None = None,
         names: tuple[str, str] = ("filter_items", "items"),
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Top lists with the arguments checked under their public names; one-dimensional for a scalar id."""
-        length = check_integer("N", N, 1)
+        """Top lists among "items", or "unit items" or "unit users" for cosines; one-dimensional for a scalar id."""
+        length, settings = check_integer("N", N, 1), self._checked_settings()
+        factors = self.user_factors if among == "unit users" else self.item_factors
         excluded, candidates = (
             None if ids is None else np.atleast_1d(check_ids(ids, name, factors.shape[0]))
             for name, ids in zip(names, (excluded, candidates), strict=True)
         )
-        settings = self._checked_settings()
+        index = self._cached(
+            among, (factors,), lambda: ItemIndex.build(factors if among == "items" else unit_rows(factors))
+        )
         ids, scores = top_items(
             queries, factors, length, seen=seen, excluded=excluded, candidates=candidates, index=index,
             num_threads=settings.num_threads,

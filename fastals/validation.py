@@ -261,6 +261,15 @@ def check_ids(value: Any, name: str, size: int) -> np.ndarray:
     return ids.astype(np.int64)
 
 
+def check_random_state(random_state: Any) -> np.random.Generator:
+    """Generator of a seed, a Generator or a RandomState (whose stream is advanced), or of fresh entropy for None."""
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
+    if random_state is not None and not isinstance(random_state, np.random.Generator):
+        check_integer("random_state", random_state, 0)
+    return np.random.default_rng(random_state)
+
+
 def read_only(array: np.ndarray) -> np.ndarray:
     """View of an array through which it cannot be changed."""
     view = array.view()

@@ -35,7 +35,15 @@ def seed_fit(discarded: int, factors: int, solver: str) -> ImplicitALS:
     random.rand(discarded)
     P, Q = random.rand(5, factors), random.rand(10, factors)
     model = ImplicitALS(
-        factors, alpha=40, regularization=10, iterations=10, dtype="float64", solver=solver, tol=1e-13, max_cg_steps=200
+        factors,
+        alpha=40,
+        regularization=10,
+        regularization_exponent=0.0,
+        iterations=10,
+        dtype="float64",
+        solver=solver,
+        tol=1e-13,
+        max_cg_steps=200,
     )
     return model.fit(sp.csr_array(ratings), user_factors=P, item_factors=Q)
 

@@ -98,7 +98,16 @@ def test_loss_of_a_sweep_needs_no_extra_pass(problem):
 
 def test_loss_is_relative_to_1e_12_on_plain_data(ratings):
     for objective in ("hu", "rendle"):
-        model = ImplicitALS(6, objective=objective, dtype="float64", iterations=2, random_state=0).fit(ratings)
+        model = ImplicitALS(
+            6,
+            objective=objective,
+            alpha=10.0,
+            regularization=10.0,
+            regularization_exponent=0.0,
+            dtype="float64",
+            iterations=2,
+            random_state=0,
+        ).fit(ratings)
         dense = ratings.toarray()
         terms = naive.terms(dense, objective=objective, alpha=10.0)
         lambdas = naive.regularizations(dense, regularization=10.0)
@@ -110,7 +119,9 @@ def test_loss_is_relative_to_1e_12_on_plain_data(ratings):
 
 
 def test_loss_in_float32_is_taken_in_float64(ratings):
-    model = ImplicitALS(6, alpha=10.0, regularization=1.0, iterations=2, random_state=0).fit(ratings)
+    model = ImplicitALS(
+        6, alpha=10.0, regularization=1.0, regularization_exponent=0.0, iterations=2, random_state=0
+    ).fit(ratings)
     dense = ratings.toarray()
     lambdas = naive.regularizations(dense, regularization=1.0)
 
@@ -123,7 +134,9 @@ def test_loss_in_float32_is_taken_in_float64(ratings):
 
 def test_loss_on_other_interactions_of_the_shape(ratings):
     other = sp.csr_array(([2.0, -3.0], ([0, 5], [0, 7])), ratings.shape)
-    model = ImplicitALS(4, alpha=2.0, regularization=1.0, dtype="float64", random_state=0).fit(ratings)
+    model = ImplicitALS(
+        4, alpha=2.0, regularization=1.0, regularization_exponent=0.0, dtype="float64", random_state=0
+    ).fit(ratings)
 
     got = [model.loss(other), model.loss(sp.csr_array(ratings.shape))]
 
@@ -159,3 +172,37 @@ def test_equal_weights_give_one_objective_for_equal_parameters(ratings):
 
     expected = ImplicitALS(5, objective="hu", solver="cholesky", **options).fit(ratings, preference=phi)
     np.testing.assert_allclose(got.user_factors, expected.user_factors, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("confidence", "c0"), [("linear", 1.0), ("log", 0.3), ("raw", 1.0), ("linear", 0.0)])
+def test_automatic_alpha_gives_the_mean_pair_its_weight(ratings, confidence, c0):
+    options = {"confidence": confidence, "unobserved_weight": c0, "epsilon": 2.0, "iterations": 1, "random_state": 0}
+
+    model = ImplicitALS(4, **options).fit(ratings)
+
+    values = np.abs(ratings.data)
+    weights = model.alpha_ * (np.log1p(values / 2) if confidence == "log" else values)
+    rows, columns = (np.count_nonzero(np.asarray(abs(ratings).sum(axis=axis))) for axis in (1, 0))
+    density = values.size / (rows * columns)
+    assert weights.mean() == pytest.approx(c0 / density**0.5 if c0 else 1.0)
+    assert model.get_params()["alpha"] == "auto"
+
+
+def test_automatic_alpha_does_not_depend_on_the_scale_of_the_values(ratings):
+    options = {"dtype": "float64", "iterations": 3, "random_state": 0}
+
+    got = ImplicitALS(4, **options).fit(1000 * ratings)
+
+    expected = ImplicitALS(4, **options).fit(ratings)
+    np.testing.assert_allclose(got.user_factors, expected.user_factors, rtol=1e-6, atol=1e-8)
+    assert got.alpha_ == pytest.approx(expected.alpha_ / 1000)
+
+
+def test_automatic_alpha_is_kept_with_the_model(ratings, tmp_path):
+    model = ImplicitALS(4, iterations=2, random_state=0).fit(ratings)
+    model.save(tmp_path / "model.fastals")
+
+    got = ImplicitALS.load(tmp_path / "model.fastals")
+
+    assert (got.alpha, got.alpha_) == ("auto", model.alpha_)
+    np.testing.assert_array_equal(got.recalculate_user(3), model.recalculate_user(3))

@@ -167,7 +167,17 @@ def test_confidence_below_that_of_unobserved_pairs(ratings, solver, dtype):
 def test_rows_beyond_the_step_limit_are_solved_directly(ratings, solver):
     P = np.random.default_rng(0).normal(size=(30, 8))
 
-    model = ImplicitALS(8, solver=solver, tol=1e-9, max_cg_steps=1, iterations=1, alpha=40.0, dtype="float64")
+    model = ImplicitALS(
+        8,
+        solver=solver,
+        tol=1e-9,
+        max_cg_steps=1,
+        iterations=1,
+        alpha=40.0,
+        regularization=10.0,
+        regularization_exponent=0.0,
+        dtype="float64",
+    )
     model.fit(ratings, user_factors=P)
 
     terms = naive.terms(ratings.toarray(), alpha=40.0)
@@ -194,7 +204,7 @@ def test_raw_play_counts(solver):
     with np.load(data) as table:
         plays = sp.csr_array((table["value"].astype(np.float64), (table["user"], table["item"])))
     P = np.random.default_rng(0).normal(0, 0.1, (plays.shape[0], 64)).astype(np.float32)
-    options = {"alpha": 40.0, "regularization": 0.01, "solver": solver, "tol": 1e-5}
+    options = {"alpha": 40.0, "regularization": 0.01, "regularization_exponent": 0.0, "solver": solver, "tol": 1e-5}
     P = ImplicitALS(64, iterations=1, **options).fit(plays, user_factors=P).user_factors
 
     model = ImplicitALS(64, iterations=1, **options).fit(plays, user_factors=P)

@@ -9,10 +9,6 @@ below c_max / c0, whatever the factors. A step costs two multiply-adds per eleme
 from fastals.kernels.blocks import add_products
 from fastals.kernels.jit import compiled_bare
 
-# A row whose right-hand side meets a larger eigenvalue than this goes to the direct solver at once: in float32 the
-# recurrence for the residual no longer follows b - A x, and in either type there would be many steps.
-LARGEST_CURVATURE = 1e4
-
 
 @compiled_bare
 def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps):
@@ -36,7 +32,7 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
     Returns
     -------
     int
-        Number of steps, or -1 where the tolerance was not reached or a curvature was not positive or too large.
+        Number of steps, or -1 where the tolerance was not reached or a curvature was not positive.
     """
     width = b.shape[0]
     r, p, q, inverse = scratch[0, :width], scratch[1, :width], scratch[2, :width], scratch[3, :width]
@@ -52,17 +48,19 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
     if squared == 0:
         return 0
     diagonal_part = squared  # p.Mp
+    energy = b[0] * 0  # b.x
     for step in range(1, max_steps + 1):
         curvature = diagonal_part + add_products(Y, indices, extra, p, q)
         if not curvature > 0:
             return -1
         length = squared / curvature
+        energy += length * squared
         after = b[0] * 0
         for j in range(width):
             x[j] += length * p[j]
             r[j] -= length * q[j]
             after += r[j] * r[j] * inverse[j]
-        if after <= goal:
+        if after <= min(goal, tolerance * tolerance * energy):
             return step
         ratio = after / squared
         squared = after
