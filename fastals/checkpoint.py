@@ -131,13 +131,18 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
     try:
         if header["kind"] != KIND:
             raise ValueError(f"its kind is {header['kind']!r}")
-        reports = [(_report(items), _report(users)) for items, users in arrays["reports"]]
+        history, reports = arrays["loss_history"], arrays["reports"]
+        if history.dtype != np.float64 or history.ndim != 1 or not np.isfinite(history).all():
+            raise ValueError("loss_history must be a finite float64 vector")
+        if reports.dtype != np.float64 or reports.shape != (history.size, 2, len(dataclasses.fields(Report))):
+            raise ValueError("reports must be float64, two for each sweep")
+        halves = [(_report(items), _report(users)) for items, users in reports]
         return TrainingState(
             {str(name): str(value) for name, value in dict(header["problem"]).items()},
             bool(header["accelerated"]),
             float(header["sequence"]),
-            arrays["loss_history"].astype(float).tolist(),
-            reports,
+            history.tolist(),
+            halves,
             arrays["user_factors"],
             arrays["item_factors"],
             arrays.get("previous_items"),

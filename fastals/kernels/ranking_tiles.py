@@ -14,7 +14,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastals.kernels.vector import Emitter
+from fastals.kernels.emitter import Emitter
 
 TILE_ITEMS = 32
 TILE_QUERIES = 8

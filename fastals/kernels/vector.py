@@ -17,157 +17,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastals.kernels.emitter import INT32, INT64, Emitter
+
 PAD = 16  # row lengths are multiples of this: one AVX-512 vector of float32, two of float64
 TILE_ROWS = 8
-
-_INT64 = ir.IntType(64)
-_INT32 = ir.IntType(32)
-
-
-def vector_bits(features):
-    """Width in bits of the widest vector registers that a feature string of the target promises."""
-    if "+avx512f" in features:
-        return 512
-    return 256 if "+avx2" in features and "+fma" in features else 128
-
-
-class Emitter:
-    """Vector types and operations for one scalar type on the target of one function under compilation."""
-
-    def __init__(self, context, builder, scalar):
-        triple, _, features = context.codegen().magic_tuple()[:3]
-        bits = vector_bits(features)
-        arm = triple.startswith(("aarch64", "arm64"))
-        self.context, self.builder = context, builder
-        self.scalar = context.get_value_type(scalar)
-        self.itemsize = scalar.bitwidth // 8
-        self.lanes = bits // scalar.bitwidth
-        self.registers = 32 if bits == 512 or arm else 16
-        self.fused = "+fma" in features or bits == 512 or arm
-        self.vector = ir.VectorType(self.scalar, self.lanes)
-        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
-
-    def set_lanes(self, lanes):
-        """Work with vectors of another length, which LLVM divides into registers where it must."""
-        self.lanes, self.vector = lanes, ir.VectorType(self.scalar, lanes)
-        self.zero = ir.Constant(self.vector, [0.0] * lanes)
-
-    def unary(self, name):
-        """An LLVM intrinsic function from vector to vector."""
-        function_type = ir.FunctionType(self.vector, [self.vector])
-        full_name = f"{name}.v{self.lanes}f{8 * self.itemsize}"
-        return cgutils.get_or_insert_function(self.builder.module, function_type, full_name)
-
-    @staticmethod
-    def integer(value):
-        """Int64 constant."""
-        return ir.Constant(_INT64, value)
-
-    def address(self, pointer, *offsets):
-        """Pointer to the element that lies the sum of ``offsets`` elements after ``pointer``."""
-        for offset in offsets:
-            pointer = self.builder.gep(pointer, [offset if isinstance(offset, ir.Value) else self.integer(offset)])
-        return pointer
-
-    def load(self, pointer, lanes=None):
-        """Unaligned load of a vector."""
-        vector = self.vector if lanes is None else ir.VectorType(self.scalar, lanes)
-        value = self.builder.load(self.builder.bitcast(pointer, vector.as_pointer()))
-        value.align = self.itemsize
-        return value
-
-    def store(self, value, pointer):
-        """Unaligned store of a vector."""
-        done = self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer()))
-        done.align = self.itemsize
-
-    def multiply_add(self, x, y, z):
-        """X * y + z, in one rounding where the target has the instruction."""
-        if not self.fused:
-            return self.builder.fadd(self.builder.fmul(x, y), z)
-        name = f"llvm.fma.v{self.lanes}f{8 * self.itemsize}"
-        function = cgutils.get_or_insert_function(
-            self.builder.module, ir.FunctionType(self.vector, [self.vector] * 3), name
-        )
-        return self.builder.call(function, [x, y, z])
-
-    def shuffle(self, x, y, lanes):
-        """Vector whose lane l is lane ``lanes[l]`` of x followed by y."""
-        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
-
-    def broadcast(self, value):
-        """Vector with a scalar in every lane."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
-        return self.shuffle(first, undefined, [0] * self.lanes)
-
-    def broadcast_lane(self, vector, lane):
-        """Vector with one lane of another in every lane."""
-        return self.shuffle(vector, ir.Constant(vector.type, ir.Undefined), [lane] * self.lanes)
-
-    def lane_sums(self, vectors):
-        """Sum over the lanes of each of up to ``lanes`` vectors (a power of two of them), all in one vector.
-
-        Returns the vector and the list of lanes at which the sums stand. A tree: each level adds the lower halves of
-        two vectors' segments to their upper halves, so n vectors cost n - 1 additions plus log2(lanes / n) folds.
-        """
-        labels = [[i] * self.lanes for i in range(len(vectors))]
-        segment = self.lanes // 2
-        while segment:
-            lower = [b + i for b in range(0, self.lanes, 2 * segment) for i in range(segment)]
-            upper = [i + segment for i in lower]
-            half = max(len(vectors) // 2, 1)
-            folded, names = [], []
-            for i in range(half):
-                x, y = vectors[i], vectors[(i + half) % len(vectors)]
-                first = self.shuffle(x, y, lower + [self.lanes + i for i in lower])
-                second = self.shuffle(x, y, upper + [self.lanes + i for i in upper])
-                folded.append(self.builder.fadd(first, second))
-                names.append(
-                    [labels[i][lane] for lane in lower] + [labels[(i + half) % len(vectors)][lane] for lane in lower]
-                )
-            vectors, labels, segment = folded, names, segment // 2
-        return vectors[0], [labels[0].index(i) for i in range(max(labels[0]) + 1)]
-
-    def sum_of_lanes(self, vector, lanes):
-        """Sum of some lanes of a vector, a power of two of them, as a scalar."""
-        undefined = ir.Constant(vector.type, ir.Undefined)
-        few = self.shuffle(vector, undefined, lanes)
-        while few.type.count > 1:
-            half = few.type.count // 2
-            undefined = ir.Constant(few.type, ir.Undefined)
-            lower, upper = (self.shuffle(few, undefined, list(range(b, b + half))) for b in (0, half))
-            few = self.builder.fadd(lower, upper)
-        return self.builder.extract_element(few, ir.Constant(_INT32, 0))
-
-    def loop(self, stop, step, carried):
-        """Open ``for j in range(0, stop, step)`` with loop-carried values; returns j, their phis and a closer.
-
-        The closer takes the values after one iteration and returns the phis, which hold the results after the loop.
-        """
-        builder, before = self.builder, self.builder.block
-        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        index = builder.phi(_INT64)
-        index.add_incoming(self.integer(0), before)
-        phis = []
-        for value in carried:
-            phi = builder.phi(value.type)
-            phi.add_incoming(value, before)
-            phis.append(phi)
-        builder.cbranch(builder.icmp_signed("<", index, stop), body, after)
-        builder.position_at_end(body)
-
-        def close(values):
-            index.add_incoming(builder.add(index, self.integer(step)), builder.block)
-            for phi, value in zip(phis, values, strict=True):
-                phi.add_incoming(value, builder.block)
-            builder.branch(head)
-            builder.position_at_end(after)
-            return phis
-
-        return index, phis, close
 
 
 def _data(context, builder, array_type, value):
@@ -185,14 +38,19 @@ def _gathered_rows(emit, base, length, indices, first, count):
     builder, rows = emit.builder, []
     for r in range(count):
         index = builder.load(emit.address(indices, first, r))
-        wide = builder.sext(index, _INT64) if index.type.width < 64 else index
+        wide = builder.sext(index, INT64) if index.type.width < 64 else index
         rows.append(emit.address(base, builder.mul(wide, length)))
     return rows
 
 
-def _add_multiples(emit, rows, coefficients, q, length):
-    """Emit q += sum_r coefficient_r row_r in two chains, with q added last: the next group waits for that alone."""
+def _add_multiples(emit, rows, coefficients, q, length, following):
+    """Emit q += sum_r coefficient_r row_r in two chains, with q added last: the next group waits for that alone.
+
+    The rows ``following`` are fetched into the cache line by line.
+    """
     j, _, close = emit.loop(length, emit.lanes, [])
+    for row in following:
+        emit.prefetch(emit.address(row, j))
     products = [(emit.load(emit.address(row, j)), c) for row, c in zip(rows, coefficients, strict=True)]
     chains = [emit.builder.fmul(*product) for product in products[:2]]
     for r, product in enumerate(products[2:]):
@@ -209,15 +67,16 @@ def _spread(emit, pointer, count, lanes):
     return emit.shuffle(few, ir.Constant(few.type, ir.Undefined), places)
 
 
-def make_product_group(count):
-    """Intrinsic ``group(Y, indices, first, weights, p, q)``: q += sum_r w_r (y_r . p) y_r over ``count`` rows.
+def make_product_group(count, fetching=False):
+    """Intrinsic ``group(Y, indices, first, weights, p, q, ahead)``: q += sum_r w_r (y_r . p) y_r over ``count`` rows.
 
     The rows are ``Y[indices[first + r]]`` and their weights ``weights[first + r]``, r < count (a power of two).
-    Returns sum_r w_r (y_r . p)^2, their part of p.Ap.
+    Returns sum_r w_r (y_r . p)^2, their part of p.Ap. With ``fetching`` the rows ``Y[indices[ahead + r]]`` are brought
+    into the first-level cache meanwhile.
     """
 
     @intrinsic
-    def product_group(typingctx, Y, indices, first, weights, p, q):
+    def product_group(typingctx, Y, indices, first, weights, p, q, ahead):
         def codegen(context, builder, signature, arguments):
             emit = Emitter(context, builder, Y.dtype)
             arrays = [
@@ -238,10 +97,11 @@ def make_product_group(count):
                 scaled = builder.fmul(dots, _spread(emit, emit.address(weight, start, r), step, lanes))
                 coefficients += [emit.broadcast_lane(scaled, lane) for lane in lanes]
                 curvature = builder.fadd(curvature, emit.sum_of_lanes(builder.fmul(scaled, dots), lanes))
-            _add_multiples(emit, rows, coefficients, q_data, length)
+            following = _gathered_rows(emit, y, length, index, arguments[6], count) if fetching else ()
+            _add_multiples(emit, rows, coefficients, q_data, length, following)
             return curvature
 
-        return Y.dtype(Y, indices, types.intp, weights, p, q), codegen
+        return Y.dtype(Y, indices, types.intp, weights, p, q, types.intp), codegen
 
     return product_group
 
@@ -254,15 +114,10 @@ def prefetch_rows(typingctx, Y, indices, first, count):
         emit = Emitter(context, builder, Y.dtype)
         y, index = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1))
         length = _row_length(context, builder, Y, arguments[0])
-        byte_pointer = ir.IntType(8).as_pointer()
-        fetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, *[_INT32] * 3])
-        )
         r, _, close_rows = emit.loop(arguments[3], 1, [])
         (row,) = _gathered_rows(emit, y, length, emit.address(index, r), arguments[2], 1)
         j, _, close_lines = emit.loop(length, 64 // emit.itemsize, [])
-        line = builder.bitcast(emit.address(row, j), byte_pointer)
-        builder.call(fetch, [line, *(ir.Constant(_INT32, flag) for flag in (0, 3, 1))])  # to read, to all levels, data
+        emit.prefetch(emit.address(row, j))
         close_lines([])
         close_rows([])
         return context.get_dummy_value()
@@ -270,21 +125,25 @@ def prefetch_rows(typingctx, Y, indices, first, count):
     return types.void(Y, indices, types.intp, types.intp), codegen
 
 
-def make_sum_group(count):
-    """Intrinsic ``group(Y, indices, first, weights, q)``: q += sum_r w_r y_r over ``count`` gathered rows."""
+def make_sum_group(count, fetching=False):
+    """Intrinsic ``group(Y, indices, first, weights, q, ahead)``: q += sum_r w_r y_r over ``count`` gathered rows.
+
+    ``ahead`` and ``fetching`` are as for ``make_product_group``.
+    """
 
     @intrinsic
-    def sum_group(typingctx, Y, indices, first, weights, q):
+    def sum_group(typingctx, Y, indices, first, weights, q, ahead):
         def codegen(context, builder, signature, arguments):
             emit = Emitter(context, builder, Y.dtype)
             y, index, weight, q_data = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3, 4))
             length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
             rows = _gathered_rows(emit, y, length, index, start, count)
             weights_r = [builder.load(emit.address(weight, start, r)) for r in range(count)]
-            _add_multiples(emit, rows, [emit.broadcast(w) for w in weights_r], q_data, length)
+            following = _gathered_rows(emit, y, length, index, arguments[5], count) if fetching else ()
+            _add_multiples(emit, rows, [emit.broadcast(w) for w in weights_r], q_data, length, following)
             return context.get_dummy_value()
 
-        return types.void(Y, indices, types.intp, weights, q), codegen
+        return types.void(Y, indices, types.intp, weights, q, types.intp), codegen
 
     return sum_group
 
@@ -379,7 +238,7 @@ def factorise_block(typingctx, A, first, lda, floor, D, d0):
         positive = ir.Constant(ir.IntType(1), 1)
         inverses, pivots = [], []
         for r in range(TILE_ROWS):
-            pivot = builder.extract_element(rows[r], ir.Constant(_INT32, r))
+            pivot = builder.extract_element(rows[r], ir.Constant(INT32, r))
             positive = builder.and_(positive, builder.fcmp_ordered(">", pivot, arguments[3]))
             pivots.append(emit.broadcast_lane(rows[r], r))
             inverses.append(builder.fdiv(one, pivots[r]))

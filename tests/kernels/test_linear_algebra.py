@@ -229,7 +229,7 @@ def main() -> None:
     """Check a few shapes and print the width of the vectors and the names of the functions."""
     from numba import config
 
-    from fastals.kernels.vector import vector_bits
+    from fastals.kernels.emitter import vector_bits
 
     print(vector_bits(config.CPU_FEATURES))
     for name, check in CHECKS.items():
