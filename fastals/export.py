@@ -25,6 +25,7 @@ With hnswlib, for a fitted ``model``:
 >>> index = hnswlib.Index(space="l2", dim=vectors.shape[1])                          # doctest: +SKIP
 >>> index.init_index(max_elements=vectors.shape[0], M=32, ef_construction=200)       # doctest: +SKIP
 >>> index.add_items(vectors)                                                         # doctest: +SKIP
+>>> index.set_ef(200)                                                                # doctest: +SKIP
 >>> queries = augmented_queries(model.user_factors[:5])                              # doctest: +SKIP
 >>> ids, distances = index.knn_query(queries, k=10)                                  # doctest: +SKIP
 """

@@ -244,6 +244,9 @@ class ImplicitALS(Parameters, Serving, Persistence):
             raise
         finally:
             self.__dict__.pop("_training", None)
+            del training, users, items
+            if self.__dict__.get("_rows") is rows:
+                self._rows = rows.apart_from(user_items)
         singular = self.solver_report_["singular_rows"]
         if singular:
             warnings.warn(

@@ -18,6 +18,7 @@ from fastals.validation import Rows, check_choice, check_real, describe
 
 OBJECTIVES = ("hu", "rendle")
 CONFIDENCES = ("linear", "log", "raw")
+CHUNK = 2**20  # entries whose weights are calculated at a time, in float64
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,24 @@ class Objective:
         ValueError
             Where a weight overflows ``dtype``.
         """
-        size = np.abs(values)
-        with np.errstate(over="ignore"):
-            weight = self.alpha * (np.log1p(size / self.epsilon) if self.confidence == "log" else size)
-        if self.confidence == "raw" and self.name == "hu":
-            weight -= self.unobserved_weight
+        weight = np.empty(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
-        largest, limit = np.abs(weight).max(initial=0), np.sqrt(np.finfo(dtype).max)
+        largest, limit = 0.0, np.sqrt(np.finfo(dtype).max)
+        for first in range(0, values.size, CHUNK):
+            part = slice(first, first + CHUNK)
+            size = np.abs(values[part].astype(np.float64))
+            with np.errstate(over="ignore"):
+                exact = self.alpha * (np.log1p(size / self.epsilon) if self.confidence == "log" else size)
+                if self.confidence == "raw" and self.name == "hu":
+                    exact -= self.unobserved_weight
+                weight[part] = exact
+            largest = max(largest, np.abs(exact).max())
         if not largest < limit:
             raise ValueError(
                 f"alpha times the values of user_items must stay below {limit:.3g} in {np.dtype(dtype)}; "
                 f"got {largest:.3g}"
             )
-        return weight.astype(dtype)
+        return weight
 
     def preference(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """Phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""

@@ -156,8 +156,8 @@ def _checked_structure(arrays: dict[str, np.ndarray], shape: tuple[int, int]) ->
     import scipy.sparse as sp
 
     indptr, indices, data = arrays["indptr"], arrays["indices"], arrays["data"]
-    if indptr.dtype != np.int64 or indices.dtype != np.int32 or data.dtype != np.float64:
-        raise ValueError("indptr, indices and data must be int64, int32 and float64")
+    if indptr.dtype != np.int64 or indices.dtype != np.int32 or data.dtype not in (np.float32, np.float64):
+        raise ValueError("indptr, indices and data must be int64, int32 and float32 or float64")
     if indptr.shape != (shape[0] + 1,) or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():
         raise ValueError("indptr does not rise from 0 to the number of indices")
     if data.shape not in ((1,), indices.shape):

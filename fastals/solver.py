@@ -98,34 +98,27 @@ def even_bounds(count: int, ranges: int = 64) -> np.ndarray:
     return np.unique(np.linspace(0, count, min(ranges, max(count, 1)) + 1).astype(np.int64))
 
 
-def _transposed_with(rows: Rows, values: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+def _transposed(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indptr and indices of the transpose and, moved along, values of the entries (of one element: unchanged)."""
-    full = any(value.size == rows.indices.size > 1 for value in values)
-    position = np.empty(rows.indices.size if full else 0, np.int64)
+    full = values.size == rows.indices.size > 1
+    moved = np.empty(values.size if full else 0, values.dtype)
     indptr, indices = np.empty(rows.shape[1] + 1, np.int64), np.empty(rows.indices.size, np.int32)
-    transpose(rows.indptr, rows.indices, position, indptr, indices)
-    moved = []
-    for value in values:
-        out = value
-        if value.size == position.size:
-            out = np.empty_like(value)
-            out[position] = value
-        moved.append(out)
-    return indptr, indices, moved
+    transpose(rows.indptr, rows.indices, values, indptr, indices, moved)
+    return indptr, indices, moved if full else values
 
 
 def transposed(rows: Rows) -> Rows:
     """Canonical rows of the transposed matrix."""
-    indptr, indices, (data,) = _transposed_with(rows, (rows.data,))
-    return Rows(indptr, indices, data, rows.shape[::-1])
+    return Rows(*_transposed(rows, rows.data), rows.shape[::-1])
 
 
 def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype) -> tuple[Side, Side]:
     """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
     extra = objective.extra(rows.data, dtype)
     preference = objective.preference(rows.data, dtype) if phi is None else as_type(phi, dtype, "preference")
-    indptr, indices, (column_extra, column_preference) = _transposed_with(rows, (extra, preference))
+    indptr, indices, column_extra = _transposed(rows, extra)
     columns = Rows(indptr, indices, rows.data[:1], rows.shape[::-1])
+    column_preference = preference if preference.size == 1 else _transposed(rows, preference)[2]
     users = Side.of(rows, extra, preference, objective.row_regularization(rows, objective.user_regularization))
     items = Side.of(
         columns, column_extra, column_preference,

@@ -73,8 +73,9 @@ class Training:
     def __post_init__(self) -> None:
         self._spare_users = np.empty_like(self.user_factors)
         self._spare_items = np.empty_like(self.item_factors)
-        self._rotated_users = aligned_factors(self.user_factors)
-        self._rotated_items = aligned_factors(self.item_factors)
+        # One side is rotated at a time.
+        rotated = aligned_factors(max(self.user_factors, self.item_factors, key=len))
+        self._rotated_users, self._rotated_items = rotated[: len(self.user_factors)], rotated[: len(self.item_factors)]
         self._solved_items: np.ndarray | None = None  # X_{n-1}, once there is one
         self._sequence = 1.0  # t_n
 

@@ -27,6 +27,16 @@ class Rows(NamedTuple):
         """Number of stored entries of each row, int64."""
         return np.diff(self.indptr)
 
+    def apart_from(self, matrix: Any) -> Rows:
+        """Equal rows that share no memory with a matrix of the caller's, so that its changes do not reach them."""
+
+        def own(array: np.ndarray) -> np.ndarray:
+            theirs = (getattr(matrix, name, None) for name in ("indptr", "indices", "data"))
+            shared = any(isinstance(other, np.ndarray) and np.may_share_memory(array, other) for other in theirs)
+            return array.copy() if shared else array
+
+        return Rows(own(self.indptr), own(self.indices), own(self.data), self.shape)
+
     def taken(self, ids: np.ndarray) -> Rows:
         """The rows ``ids``, in their order."""
         starts, counts = self.indptr[ids], self.indptr[ids + 1] - self.indptr[ids]
@@ -181,7 +191,7 @@ def check_rows(
     Returns
     -------
     rows : Rows
-        With float64 values.
+        With float32 values if ``matrix`` has such, else float64. Shares memory with it where it can.
     phi : (nnz,) float64 array or None
         Preferences of the same entries.
 
@@ -213,7 +223,7 @@ def check_rows(
         raise ValueError(f"{name} must have at least one stored value that is not zero; got none")
     if data.size and data.min() == data.max():
         data = data[:1]
-    rows = Rows(indptr.astype(np.int64), indices.astype(np.int32), data.astype(np.float64), csr.shape)
+    rows = Rows(indptr.astype(np.int64), indices.astype(np.int32, copy=False), np.ascontiguousarray(data), csr.shape)
     return rows, phi
 
 
@@ -227,8 +237,7 @@ def check_interactions(matrix: Any, name: str = "user_items", dtype: Any = np.fl
     """
     rows, _ = check_rows(matrix, name)
     data = as_type(rows.data, np.dtype(dtype), name)
-    if data.size != rows.indices.size:
-        data = np.full(rows.indices.size, data[0])
+    data = data.copy() if data.size == rows.indices.size else np.full(rows.indices.size, data[0])
     return sp.csr_array((data, rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
 
 

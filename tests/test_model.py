@@ -125,6 +125,19 @@ class TestParameters:
 
 
 class TestFit:
+    @pytest.mark.parametrize("value", [1.0, None])
+    def test_changes_to_the_matrix_after_fit_do_not_reach_the_model(self, ratings, value):
+        matrix = sp.csr_array(ratings, copy=True)
+        if value is not None:
+            matrix.data[:] = value
+        model = small().fit(matrix)
+        expected = model.user_items_.toarray()
+
+        matrix.data[:] = 7
+        matrix.indices[:] = 0
+
+        np.testing.assert_array_equal(model.user_items_.toarray(), expected)
+
     def test_returns_self_and_shapes(self, ratings):
         model = small()
 

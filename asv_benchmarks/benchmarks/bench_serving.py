@@ -1,10 +1,13 @@
-"""Top-N lists: all users at once and one at a time, on trained factors and on random ones, which nothing can prune."""
+"""Serving a model: top-N lists, on trained factors and on random ones, which nothing can prune; fold-in; files."""
 
+import os
+import tempfile
 import time
 
 import numpy as np
 
 from fastals import ImplicitALS
+from fastals.checkpoint import Checkpoint
 from fastals.ranking import ItemIndex, top_items
 
 from .frozen_data import REGIMES, interactions
@@ -76,6 +79,109 @@ class OneUser(OnFactors):
     def time_hundred_requests(self, data, vectors: str, factors: int) -> None:
         for user in range(0, 30_000, 300):
             self.one_user(user)
+
+
+class OnModel:
+    """Base: a fitted model, asked before the clock goes on for all that it keeps between requests."""
+
+    params = (FACTORS,)
+    param_names = ("factors",)
+    timeout = 600
+
+    def setup_cache(self):
+        train = interactions("places").train
+        return {
+            factors: ImplicitALS(factors, iterations=5, random_state=0, **REGIMES["rendle"]).fit(train)
+            for factors in FACTORS
+        }
+
+    def setup(self, models, factors: int) -> None:
+        self.model = models[factors]
+        self.matrix = self.model.user_items_
+        self.some = np.random.default_rng(0).permutation(self.matrix.shape[0])[:10_000]
+        self.rows = self.matrix[self.some]
+        self.single = [(int(user), self.matrix[[user]]) for user in self.some[:100]]
+        self.model.recalculate_user(self.some)
+        self.model.recommend(0), self.model.similar_items(0), self.model.explain(0, itemid=0)
+
+
+class Requests(OnModel):
+    """Requests in turn as a server gets them, arguments checked and all; a hundred unless said otherwise."""
+
+    def time_recommend(self, models, factors: int) -> None:
+        for user, _ in self.single:
+            self.model.recommend(user)
+
+    def time_recommend_from_fresh_row(self, models, factors: int) -> None:
+        for user, row in self.single:
+            self.model.recommend(user, row, recalculate_user=True)
+
+    def time_similar_items(self, models, factors: int) -> None:
+        for item in range(100):
+            self.model.similar_items(item)
+
+    def time_similar_to_10000_items(self, models, factors: int) -> None:
+        self.model.similar_items(np.arange(10_000))
+
+    def time_explain(self, models, factors: int) -> None:
+        for user, _ in self.single:
+            self.model.explain(user, itemid=0)
+
+    def time_ten_partial_fits(self, models, factors: int) -> None:
+        for user, row in self.single[:10]:
+            self.model.partial_fit_users([user], row)
+
+
+class FoldIn(OnModel):
+    """Ten thousand users solved from their rows, and the price of a stored pair relative to a half-sweep's."""
+
+    def time_10000_users(self, models, factors: int) -> None:
+        self.model.recalculate_user(self.some, self.rows)
+
+    def time_cold(self, models, factors: int) -> None:
+        """With the items' eigenbasis to be made first."""
+        self.model.item_factors = self.model.item_factors
+        self.model.recalculate_user(self.some, self.rows)
+
+    def track_ratio_to_half_sweep(self, models, factors: int) -> float:
+        def whole():
+            self.model.item_factors = self.model.item_factors  # a half-sweep makes its basis
+            self.model.recalculate_user(np.arange(self.matrix.shape[0]), self.matrix)
+
+        fold_in = best_time(lambda: self.model.recalculate_user(self.some, self.rows)) / self.rows.nnz
+        return fold_in / (best_time(whole) / self.matrix.nnz)
+
+
+class Files(OnModel):
+    """Model files and checkpoints, on whatever disk the temporary folder is."""
+
+    def setup(self, models, factors: int) -> None:
+        super().setup(models, factors)
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "model")
+        self.model.save(self.path)
+
+    def teardown(self, models, factors: int) -> None:
+        self.folder.cleanup()
+
+    def time_save(self, models, factors: int) -> None:
+        self.model.save(self.path)
+
+    def time_load(self, models, factors: int) -> None:
+        ImplicitALS.load(self.path)
+
+    def time_load_mapped(self, models, factors: int) -> None:
+        ImplicitALS.load(self.path, mmap=True)
+
+    def track_file_size(self, models, factors: int) -> int:
+        return os.path.getsize(self.path)
+
+    def track_checkpoint_share(self, models, factors: int) -> float:
+        """Time of two sweeps with a checkpoint after each, relative to that without."""
+        checkpoint = Checkpoint(os.path.join(self.folder.name, "state"))
+        model = ImplicitALS(**self.model.get_params()).set_params(iterations=2)
+        with_files = best_time(lambda: model.fit(self.matrix, callback=checkpoint))
+        return with_files / best_time(lambda: model.fit(self.matrix))
 
 
 class ServingMemory:

@@ -6,11 +6,11 @@ from fastals.kernels.jit import compiled
 
 
 @compiled
-def transpose(indptr, indices, position, out_indptr, out_indices):
-    """Transpose a CSR pattern in linear time.
+def transpose(indptr, indices, values, out_indptr, out_indices, out_values):
+    """Transpose CSR rows in linear time, without memory besides the result and one counter a column.
 
-    Writes ``out_indptr`` (n_columns + 1,) int64 and ``out_indices`` (nnz,), which come out sorted, and to
-    ``position`` (nnz or 0,) where each entry went, so that its values can follow; all in place.
+    Writes ``out_indptr`` (n_columns + 1,) int64, ``out_indices`` (nnz,), which come out sorted, and, unless they are
+    empty, the values (nnz,) in their new order to ``out_values``; all in place.
     """
     out_indptr[:] = 0
     for t in range(indices.shape[0]):
@@ -23,5 +23,5 @@ def transpose(indptr, indices, position, out_indptr, out_indices):
             place = ends[indices[t]]
             ends[indices[t]] = place + 1
             out_indices[place] = np.int32(u)
-            if position.shape[0] > 0:
-                position[t] = place
+            if out_values.shape[0] > 0:
+                out_values[place] = values[t]

@@ -1,0 +1,112 @@
+"""Cost of a sweep and memory of a fit as the data grow, on generated data.
+
+    python asv_benchmarks/scaling.py --pairs 1e6 1e7 1e8
+
+Each size runs in a process of its own. The data have as many pairs a user and an item at every size (100 and 500), up
+to 1,000,000 users and 200,000 items. Printed: seconds a sweep, nanoseconds a stored pair and half-sweep, the greatest
+resident memory of ``fit`` above what the process held before it (the caller's matrix excluded), and what
+matrix + transpose + both factors + one rotated copy take.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+
+def generated(pairs: int, values: bool) -> sp.csr_array:
+    """Power-law items drawn by inversion, log-normal users; float32 values or ones."""
+    n_users, n_items = max(pairs // 100, 1000), max(pairs // 500, 200)
+    random = np.random.default_rng(0)
+    activity = random.lognormal(0, 1, n_users)
+    counts = np.minimum(random.poisson(activity * pairs / activity.sum()) + 1, n_items // 2)
+    indptr = np.concatenate(([0], np.cumsum(counts)))
+    indices = np.empty(indptr[-1], np.int32)
+    order = random.permutation(n_items).astype(np.int32)
+    for first in range(0, indices.size, 2**24):
+        part = slice(first, min(first + 2**24, indices.size))
+        # Density x^-1/2 on (0, 1): the most popular item has about n_items^-1/2 of the pairs.
+        indices[part] = order[(n_items * random.random(part.stop - part.start) ** 2).astype(np.int64)]
+    data = random.geometric(0.4, indices.size).astype(np.float32) if values else np.ones(indices.size, np.float32)
+    matrix = sp.csr_array((data, indices, indptr), shape=(n_users, n_items))
+    matrix.sum_duplicates()
+    if not values:
+        matrix.data[:] = 1
+    return matrix
+
+
+def resident() -> float:
+    """Resident memory in MiB, now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def greatest() -> float:
+    """Greatest resident memory in MiB since it was last forgotten."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("no VmHWM in /proc/self/status")
+
+
+def measure(pairs: int, factors: int, sweeps: int, values: bool) -> dict:
+    """One size, in this process."""
+    from fastals import ImplicitALS
+
+    options = {"alpha": 10.0, "regularization": 10.0, "regularization_exponent": 0.0, "random_state": 0}
+    ImplicitALS(factors, iterations=2, **options).fit(generated(20_000, values))
+    matrix = generated(pairs, values)
+    held = resident()
+    Path("/proc/self/clear_refs").write_text("5")
+    ends = [time.perf_counter()]
+    model = ImplicitALS(factors, iterations=sweeps, **options)
+    model.fit(matrix, callback=lambda *_: ends.append(time.perf_counter()))
+    seconds = float(np.median(np.diff(ends)[1:]))
+    n_users, n_items = matrix.shape
+    one = sum(part.nbytes for part in (matrix.data, matrix.indices, matrix.indptr))
+    transpose = one if values else matrix.indices.nbytes
+    wanted = one + transpose + 4 * factors * (n_users + n_items + max(n_users, n_items))
+    return {
+        "pairs": matrix.nnz,
+        "users": n_users,
+        "items": n_items,
+        "sweep": seconds,
+        "ns_a_pair": 1e9 * seconds / (2 * matrix.nnz),
+        "first_sweep": ends[1] - ends[0],
+        "steps": model.solver_report_["cg_steps"],
+        "peak": greatest() - held + one / 2**20,
+        "wanted": wanted / 2**20,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", nargs="+", type=float, default=[1e6, 1e7, 1e8])
+    parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--sweeps", type=int, default=5)
+    parser.add_argument("--values", action="store_true", help="values like play counts instead of ones")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(measure(int(arguments.pairs[0]), arguments.factors, arguments.sweeps, arguments.values)))
+        return
+    for pairs in arguments.pairs:
+        command = [sys.executable, __file__, "--child", "--pairs", str(pairs), "--factors", str(arguments.factors)]
+        command += ["--sweeps", str(arguments.sweeps)] + ["--values"] * arguments.values
+        row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        print(
+            f"{row['pairs']:>11,} pairs  {row['users']:>9,} x {row['items']:>7,}  sweep {row['sweep']:8.3f} s  "
+            f"{row['ns_a_pair']:6.1f} ns a pair ({row['steps']:.1f} steps)  peak {row['peak']:8.0f} MiB  "
+            f"{row['peak'] / row['wanted']:.2f} of matrix + transpose + factors + rotated copy",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
