@@ -14,7 +14,7 @@ import numpy as np
 from fastals.blas import single_threaded_blas
 from fastals.kernels.factors import gramian_parts, rotate, stored_loss_parts
 from fastals.kernels.half_sweep import FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS, half_sweep
-from fastals.kernels.memory import aligned_empty
+from fastals.kernels.memory import CACHE_LINE, aligned_empty
 from fastals.kernels.sparse import transpose
 from fastals.kernels.vector import PAD
 from fastals.objective import Objective
@@ -22,7 +22,8 @@ from fastals.threads import parallel
 from fastals.validation import Rows, as_type
 
 SOLVERS = ("cg", "cholesky")
-RANGES = 256  # of rows, by cost: many more than threads, which get equal numbers of them
+RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
+LEAST_ROWS = 32  # in a range on average: solutions are rotated eight at a time
 ROW_COST = 16  # what a row costs besides its entries, in entries
 LAUNCH_FLOPS = 2e10  # upper bound on the work between two chances to react to an interrupt, a fraction of a second
 
@@ -87,7 +88,8 @@ class Report:
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
     """Row numbers that divide CSR rows into at most RANGES ranges of about equal cost, int64."""
     cost = indptr + ROW_COST * np.arange(indptr.size, dtype=np.int64)
-    goals = np.linspace(0, cost[-1], min(RANGES, indptr.size - 1) + 1)
+    ranges = min(RANGES, max((indptr.size - 1) // LEAST_ROWS, 1))
+    goals = np.linspace(0, cost[-1], ranges + 1)
     bounds = np.searchsorted(cost, goals).astype(np.int64)
     bounds[0], bounds[-1] = 0, indptr.size - 1
     return np.unique(bounds)
@@ -139,8 +141,16 @@ def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tupl
 
 
 def aligned_factors(Y: np.ndarray) -> np.ndarray:
-    """Uninitialised array for factors as the row kernels read them: (n, factors rounded up to PAD), aligned."""
-    return aligned_empty(Y.shape[0], -(-Y.shape[1] // PAD) * PAD, Y)
+    """Uninitialised array for factors as the row kernels read them: (n, factors rounded up to PAD), aligned.
+
+    From NumPy, which asks for huge pages where Numba does not: rows of large factors are read in no order, and a page
+    walk for each would cost more than the row.
+    """
+    width = -(-Y.shape[1] // PAD) * PAD
+    spare = CACHE_LINE // Y.itemsize
+    memory = np.empty(Y.shape[0] * width + spare, Y.dtype)
+    first = -memory.ctypes.data % CACHE_LINE // Y.itemsize
+    return memory[first : first + Y.shape[0] * width].reshape(Y.shape[0], width)
 
 
 def eigenbasis(

@@ -119,7 +119,7 @@ def tune(
     timeout : float, optional
         Seconds after which no new trial is begun.
     pruner : optuna.pruners.BasePruner, optional
-        By default trials are pruned that are below the median of the others at the same sweep of the same rung.
+        By default a trial is pruned that is among the lowest 30 % of five or more at the same sweep of a rung.
     refit : {"train", "all"}, optional
         Fit the best again, climbing as its trial did: to the training matrix, which reproduces its metric, or to
         training and validation together.
@@ -167,7 +167,8 @@ def tune(
             direction="maximize",
             storage=_storage(optuna, storage),
             study_name=study_name,
-            pruner=pruner or optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+            pruner=pruner
+            or optuna.pruners.PercentilePruner(70.0, n_startup_trials=4, n_warmup_steps=1, n_min_trials=4),
             load_if_exists=True,
         )
         _claim(study, search.fingerprint(study_name))
