@@ -12,8 +12,6 @@ from typer.testing import CliRunner
 
 from fastals import ImplicitALS, __version__
 from fastals.cli.app import app
-from fastals.cli.demo import Popularity
-from fastals.interactions import Interactions
 from fastals.synthetic import make_interactions
 
 QUICK = ["--factors", "8", "--iterations", "4", "--seed", "1"]
@@ -220,13 +218,6 @@ def test_evaluate_beats_popularity_on_planted_groups(tmp_path):
     output = run("evaluate", path, "--at", 5, *QUICK).stdout
     table = {line[0]: line[1:] for line in cells(output) if len(line) == 3 and line[0].isalpha()}
     assert float(table["recall"][0]) > 1.3 * float(table["recall"][1])
-
-
-def test_popularity_is_ranked_by_number_of_users():
-    matrix = Interactions.from_arrays([0, 0, 1, 2, 2, 2], [0, 1, 1, 1, 2, 0]).user_items
-    ids, scores = Popularity(matrix).recommend(np.array([0, 1]), matrix[[0, 1]], N=2)
-    assert ids.tolist() == [[2, -1], [0, 2]]
-    assert scores[1].tolist() == [2, 1]
 
 
 def test_demo_finds_the_planted_groups(monkeypatch):

@@ -8,8 +8,7 @@ import numpy as np
 
 from fastals.cli import show
 from fastals.cli.options import ModelOptions
-from fastals.evaluation import ranking_metrics_at_k, train_test_split
-from fastals.ranking import top_items
+from fastals.evaluation import Popularity, ranking_metrics_at_k, train_test_split
 from fastals.synthetic import make_interactions
 
 if TYPE_CHECKING:
@@ -18,24 +17,10 @@ if TYPE_CHECKING:
     from fastals.interactions import Interactions
     from fastals.model import ImplicitALS
 
-__all__ = ["Popularity", "held_out_metrics", "run_demo"]
+__all__ = ["held_out_metrics", "run_demo"]
 
 _NEIGHBOURS = 10
 _METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate", "coverage")
-
-
-class Popularity:
-    """Recommends what most users have: the baseline that any model must beat."""
-
-    def __init__(self, user_items: sparse.csr_array) -> None:
-        self.item_users = np.bincount(user_items.indices, minlength=user_items.shape[1]).astype(np.float32)
-
-    def recommend(
-        self, userid: np.ndarray, user_items: sparse.csr_array, N: int, filter_already_liked_items: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and numbers of users, as `ImplicitALS.recommend` for an array of users."""
-        seen = (user_items.indptr, user_items.indices) if filter_already_liked_items else None
-        return top_items(np.ones((len(userid), 1), np.float32), self.item_users[:, None], N, seen=seen)
 
 
 def held_out_metrics(model: ImplicitALS, train: sparse.csr_array, test: sparse.csr_array, K: int) -> None:

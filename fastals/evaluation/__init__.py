@@ -1,5 +1,6 @@
 """Splits and ranking metrics for implicit feedback, each with its definition and source."""
 
+from fastals.evaluation.baseline import Popularity
 from fastals.evaluation.metrics import item_popularity, metrics_from_rankings, ranking_metrics_at_k
 from fastals.evaluation.results import RankingMetrics
 from fastals.evaluation.sampled import sampled_metrics_at_k, sampled_metrics_from_scores
@@ -12,6 +13,7 @@ from fastals.evaluation.splits import (
 )
 
 __all__ = [
+    "Popularity",
     "RankingMetrics",
     "StrongGeneralizationSplit",
     "item_popularity",

@@ -1,0 +1,66 @@
+"""The baseline that any model must beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastals.ranking import top_items
+from fastals.validation import check_ids, check_interactions, check_rows
+
+
+class Popularity:
+    """Recommends what most users have.
+
+    Stands in for a fitted model in `ranking_metrics_at_k`.
+
+    Parameters
+    ----------
+    user_items : sparse matrix or array (n_users, n_items)
+        Training interactions; a stored pair counts once, whatever its value.
+
+    Attributes
+    ----------
+    item_users : float32 array (n_items,)
+        Number of users who have each item.
+    """
+
+    def __init__(self, user_items: Any) -> None:
+        matrix = check_interactions(user_items, "user_items", np.float64)
+        self.item_users = np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float32)
+
+    def recommend(
+        self, userid: Any, user_items: Any, N: int = 10, filter_already_liked_items: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Items that most users have, equal ones by the lower id.
+
+        Parameters
+        ----------
+        userid : (n,) array of int
+            Only their number matters: everybody gets the same but for what is filtered.
+        user_items : sparse matrix or array (n, n_items)
+            A row for each user: what to filter.
+        N : int
+            Length of the lists.
+        filter_already_liked_items : bool
+            Whether items stored in ``user_items`` are left out.
+
+        Returns
+        -------
+        ids : (n, N) int32 array
+            -1 where fewer than N are left.
+        counts : (n, N) float32 array
+            Number of users who have the item; NaN where there is none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For ids that are not an array, or a matrix that has not one row for each.
+        """
+        users = np.atleast_1d(check_ids(userid, "userid", np.iinfo(np.int32).max))
+        seen = None
+        if filter_already_liked_items:
+            rows, _ = check_rows(user_items, "user_items", shape=(users.size, self.item_users.size))
+            seen = rows.indptr, rows.indices
+        return top_items(np.ones((users.size, 1), np.float32), self.item_users[:, None], N, seen=seen)
