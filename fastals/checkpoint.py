@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from fastals.files import brief
 from fastals.io import read_model_file, write_model_file
+from fastals.persistence import check_stored_factors
 from fastals.solver import Report
 from fastals.training import TrainingState
-from fastals.validation import check_integer
+from fastals.validation import check_integer, check_real, describe
 
 KIND = "training state"
 
@@ -129,23 +131,41 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
     """Read a file of ``write_state``; ValueError for anything else. Nothing in it is ever executed."""
     header, arrays = read_model_file(path)
     try:
-        if header["kind"] != KIND:
-            raise ValueError(f"its kind is {header['kind']!r}")
+        if header.get("kind") != KIND:
+            raise ValueError(f"its kind is {brief(header.get('kind'))!r}")
         history, reports = arrays["loss_history"], arrays["reports"]
         if history.dtype != np.float64 or history.ndim != 1 or not np.isfinite(history).all():
             raise ValueError("loss_history must be a finite float64 vector")
         if reports.dtype != np.float64 or reports.shape != (history.size, 2, len(dataclasses.fields(Report))):
             raise ValueError("reports must be float64, two for each sweep")
+        if not (reports[:, :, 1:] >= 0).all() or not np.isfinite(reports[:, :, 1:]).all():
+            raise ValueError("reports must hold finite counts that are not negative")
+        if not isinstance(header["accelerated"], bool):
+            raise ValueError(f"accelerated must be true or false; got {describe(header['accelerated'])}")
+        for name in ("user_factors", "item_factors", "previous_items"):
+            array = arrays.get(name) if name == "previous_items" else arrays[name]
+            if array is not None:
+                _check_matrix(array, name)
         halves = [(_report(items), _report(users)) for items, users in reports]
         return TrainingState(
             {str(name): str(value) for name, value in dict(header["problem"]).items()},
-            bool(header["accelerated"]),
-            float(header["sequence"]),
+            header["accelerated"],
+            check_real("sequence", header["sequence"], positive=True),
             history.tolist(),
             halves,
             arrays["user_factors"],
             arrays["item_factors"],
             arrays.get("previous_items"),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid training state: {error}") from error
+    except KeyError as error:
+        raise ValueError(
+            f"cannot read {os.fspath(path)!r}: no valid training state: it lacks {brief(error)}"
+        ) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid training state: {brief(error)}") from error
+
+
+def _check_matrix(array: np.ndarray, name: str) -> None:
+    if array.ndim != 2 or array.dtype.kind != "f" or not array.size:
+        raise ValueError(f"{name} must be a matrix of floats; got {describe(array)}")
+    check_stored_factors(array, name, array.shape, array.dtype)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import io
+import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +18,14 @@ import numpy as np
 from scipy import sparse
 
 from fastals.delimited import read_coded
+from fastals.files import brief, check_unpacked, open_bytes, open_regular, text_errors
+from fastals.ids import text_array
 from fastals.interactions import Interactions
+from fastals.npz import DAMAGE
 from fastals.readers import read_interactions
 from fastals.sources import SOURCES, fetch
 from fastals.synthetic import SyntheticData, make_interactions
-from fastals.text_layout import TextLayout, open_bytes, text_errors
+from fastals.text_layout import TextLayout
 from fastals.validation import check_choice
 
 __all__ = [
@@ -36,6 +41,9 @@ __all__ = [
     "read_adjacency_list",
     "read_interactions",
 ]
+
+
+_LONGEST_ROW = 2**24  # bytes of an adjacency list's line: some two million items of one user
 
 
 class Dataset(NamedTuple):
@@ -98,8 +106,12 @@ def load_movielens(
     with _unpacked(path or fetch(source, data_home), (ratings, movies)) as folder:
         table = read_coded(folder / ratings, layout, also=(3,))
         interactions = table.interactions(table.numbers[2], "error")
+        seconds = table.numbers[3]
+        if np.abs(seconds).max() >= 2**53:
+            raise ValueError(f"{folder / ratings}: a timestamp is {np.abs(seconds).max():g} seconds since 1970")
+        kept = table.numbers[2].astype(np.float32) != 0  # on the pattern of the interactions, which drop zeros
         times = sparse.csr_array(
-            (table.numbers[3].astype(np.int64), (table.user_codes, table.item_codes)),
+            (seconds[kept].astype(np.int64), (table.user_codes[kept], table.item_codes[kept])),
             shape=interactions.user_items.shape,
         )
         encoding = "latin-1" if variant in ("100k", "1m") else "utf-8"
@@ -225,19 +237,17 @@ def read_adjacency_list(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     path = Path(path)
     rows = []
-    with text_errors(path), open_bytes(path) as file:
+    with text_errors(path), open_bytes(path, _LONGEST_ROW) as file:
         for number, line in enumerate(file, start=1):
             try:
-                rows.append(list(map(int, line.split())))
-            except ValueError:
-                raise ValueError(f"{path}, line {number}: {line[:40]!r} is no list of integers") from None
-    rows = [row for row in rows if row]
-    lengths = np.array([len(row) - 1 for row in rows], dtype=np.int64)
-    users = np.repeat(np.array([row[0] for row in rows], dtype=np.int64), lengths)
-    items = np.fromiter(chain.from_iterable(row[1:] for row in rows), np.int64, lengths.sum())
-    if not users.size:
-        raise ValueError(f"{path}: the file has no pairs")
-    return users, items
+                rows.append(np.array([*map(int, line.replace(b"_", b"?").split())], np.int64))
+            except (ValueError, OverflowError):
+                raise ValueError(f"{path}, line {number}: {line[:40]!r} is no list of integers of 64 bits") from None
+        rows = [row for row in rows if row.size > 1]
+        if not rows:
+            raise ValueError(f"{path}: the file has no pairs")
+        users = np.repeat([row[0] for row in rows], [row.size - 1 for row in rows])
+        return users, np.concatenate([row[1:] for row in rows])
 
 
 def _load_split(name: str, path: str | Path | None, data_home: str | Path | None) -> SplitDataset:
@@ -245,12 +255,25 @@ def _load_split(name: str, path: str | Path | None, data_home: str | Path | None
     (train_users, train_items), (test_users, test_items) = map(read_adjacency_list, files)
     user_ids, user_codes = np.unique(np.concatenate((train_users, test_users)), return_inverse=True)
     item_ids, item_codes = np.unique(np.concatenate((train_items, test_items)), return_inverse=True)
-    train, test = (
-        Interactions._from_codes(user_codes[part], item_codes[part], None, user_ids, item_ids, "error")
-        for part in (slice(train_users.size), slice(train_users.size, None))
-    )
+    parts = []
+    for file, part in zip(files, (slice(train_users.size), slice(train_users.size, None)), strict=True):
+        with _naming(file, file):
+            parts.append(
+                Interactions._from_codes(user_codes[part], item_codes[part], None, user_ids, item_ids, "error")
+            )
+    train, test = parts
     train.source, test.source = f"{name}, LightGCN's train part", f"{name}, LightGCN's test part"
     return SplitDataset(train, test, SOURCES[f"{name}-train"].licence)
+
+
+@contextlib.contextmanager
+def _naming(path: Path, folder: Path) -> Iterator[None]:
+    """Let errors name the path that the caller gave, instead of a temporary folder."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error).replace(str(folder), str(path))
+        raise ValueError(text if str(path) in text else f"{path}: {text}") from None
 
 
 @contextlib.contextmanager
@@ -260,21 +283,37 @@ def _unpacked(path: str | Path, members: tuple[str, ...]) -> Iterator[Path]:
     if path.is_dir():
         for folder in (path, *sorted(child for child in path.iterdir() if child.is_dir())):
             if all((folder / member).exists() for member in members):
-                yield folder
+                with _naming(path, path):
+                    yield folder
                 return
         raise FileNotFoundError(f"{path}: there is no {' and '.join(members)} in this folder")
     with tempfile.TemporaryDirectory() as folder_name:
+        _unpack(path, members, Path(folder_name))
+        with _naming(path, Path(folder_name)):
+            yield Path(folder_name)
+
+
+def _unpack(path: Path, members: tuple[str, ...], folder: Path) -> None:
+    """Copy members of a zip archive, in whatever folder they are in there, into a folder."""
+    with open_regular(path) as file:
         try:
-            with zipfile.ZipFile(path) as archive:
-                inside = {Path(name).name: name for name in archive.namelist() if "__MACOSX" not in name}
+            with zipfile.ZipFile(file) as archive:
                 for member in members:
-                    if member not in inside:
-                        raise ValueError(f"{path}: there is no {member} in this archive")
-                    with archive.open(inside[member]) as packed, open(Path(folder_name) / member, "wb") as content:
+                    found = [info for info in archive.infolist() if _is_member(info, member)]
+                    if len(found) != 1:
+                        there = "is no" if not found else "is more than one"
+                        raise ValueError(f"{path}: there {there} {member} in this archive")
+                    check_unpacked(path, found[0].file_size, os.fstat(file.fileno()).st_size)
+                    with archive.open(found[0]) as packed, open(folder / member, "wb") as content:
                         shutil.copyfileobj(packed, content)
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"{path}: this is no zip archive ({error})") from None
-        yield Path(folder_name)
+        except DAMAGE as error:
+            if str(path) in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            raise ValueError(f"{path}: this is no zip archive, or it is damaged ({brief(error)})") from None
+
+
+def _is_member(info: zipfile.ZipInfo, name: str) -> bool:
+    return Path(info.filename).name == name and not info.is_dir() and "__MACOSX" not in info.filename
 
 
 def _read_names(
@@ -285,15 +324,18 @@ def _read_names(
     With `title`, the name is in the column with that heading.
     """
     names: dict[str, str] = {}
-    with open(path, encoding=encoding, errors="replace", newline="") as file:
+    with text_errors(path), io.TextIOWrapper(open_bytes(path), encoding, errors="replace", newline="") as file:
         rows: Iterator[list[str]]
         if separator == ",":
             rows = csv.reader(file)
         else:
             rows = (line.rstrip("\r\n").split(separator) for line in file)
         heading = next(rows, []) if header else []
+        if title is not None and title not in heading:
+            raise ValueError(f"{path}: no column {title!r}; the file has {brief(', '.join(map(repr, heading)))}")
         position = heading.index(title) if title else 1
         for row in rows:
             if len(row) > position:
-                names[row[0]] = row[position]
-    return np.array([names.get(str(one), "") for one in interactions.item_ids.tolist()], dtype=np.str_)
+                names[row[0]] = row[position].replace("\0", "")
+    found = [names.get(str(one), "") for one in interactions.item_ids.tolist()]
+    return text_array(found, f"{path}, names")

@@ -6,19 +6,21 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import chain, count, islice
+from itertools import chain, count
 from operator import methodcaller
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
+from fastals.files import brief, open_text, text_errors
+from fastals.ids import text_array
 from fastals.interactions import Duplicates, Interactions
-from fastals.text_layout import TextLayout, is_number, open_text, split_lines, text_errors
+from fastals.text_layout import TextLayout, is_number, split_lines
 
 __all__ = ["CodedTable", "read_coded", "read_delimited"]
 
-_CHUNK_ROWS = 1 << 17  # rows turned into arrays at a time: some 50 MB of Python strings
+_CHUNK = 1 << 21  # characters turned into arrays at a time: some 30 MB of Python strings, 100 where rows are short
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # an integer that survives text -> int64 -> text
 
 
@@ -69,15 +71,17 @@ def read_coded(path: str | Path, layout: TextLayout, also: tuple[int, ...] = ())
     numbers: dict[int, list[np.ndarray]] = {position: [] for position in wanted}
     with text_errors(path), open_text(path) as file:
         head = layout.skipped + (layout.names is not None)
-        for columns, lines in _chunks(path, islice(file, head, None), layout, head + 1):
+        for _ in range(head):
+            file.readline()
+        for columns, lines in _chunks(path, file, layout, head + 1):
             for ids in (users, items):
                 ids.add(columns[ids.position], lines, path)
             for position, pieces in numbers.items():
                 pieces.append(_numbers(columns[position], lines, path, layout.column(position)))
     if not users.codes:
         raise ValueError(f"{path}: the file has {'a header and ' if layout.names else ''}no rows")
-    user_ids, user_codes = users.finish()
-    item_ids, item_codes = items.finish()
+    user_ids, user_codes = users.finish(path)
+    item_ids, item_codes = items.finish(path)
     joined = {position: np.concatenate(pieces) for position, pieces in numbers.items()}
     return CodedTable(user_ids, item_ids, user_codes, item_codes, joined)
 
@@ -97,10 +101,15 @@ class _Column:
         if "" in self.number:
             raise ValueError(f"{path}, line {lines[ids.index('')]}: the id in column {self.name} is empty")
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+    def finish(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """The sorted distinct ids and the code of each row among them."""
         names = list(self.number)
-        ids = np.array([int(name) for name in names] if all(map(_WHOLE.fullmatch, names)) else names)
+        if all(map(_WHOLE.fullmatch, names)):
+            ids = np.array([int(name) for name in names])
+        elif "\0" in "".join(names):
+            raise ValueError(f"{path}: an id in column {self.name} holds a NUL character, as binary data would")
+        else:
+            ids = text_array(names, f"{path}: column {self.name}")
         order = np.argsort(ids, kind="stable")
         rank = np.empty(order.size, np.int64)
         rank[order] = np.arange(order.size)
@@ -108,24 +117,27 @@ class _Column:
 
 
 def _chunks(
-    path: Path, file: Iterator[str], layout: TextLayout, line: int
+    path: Path, file: TextIO, layout: TextLayout, line: int
 ) -> Iterator[tuple[list[Sequence[str]], Sequence[int]]]:
     """Columns of text and the line number of each row, for one piece of the file after another."""
-    while lines := list(islice(file, _CHUNK_ROWS)):
+    while lines := file.readlines(_CHUNK):
         even = _cut_evenly(lines, layout)
         if even is not None:
             yield even, range(line, line + len(lines))
             line += len(lines)
             continue
         rows, numbers, read = [], [], 0
-        for row, read in _cut(lines, file, layout.separator):
-            if row and len(row) != layout.width:
-                raise ValueError(
-                    f"{path}, line {line + read - 1}: {len(row)} fields where the first line has {layout.width}"
-                )
-            if row:
-                rows.append(row)
-                numbers.append(line + read - 1)
+        try:
+            for row, read in _cut(lines, file, layout.separator):
+                if row and len(row) != layout.width:
+                    raise ValueError(
+                        f"{path}, line {line + read - 1}: {len(row)} fields where the first line has {layout.width}"
+                    )
+                if row:
+                    rows.append(row)
+                    numbers.append(line + read - 1)
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {line + read}: {error}") from None
         line += read
         if rows:
             yield list(zip(*rows, strict=True)), numbers
@@ -149,20 +161,29 @@ def _cut(lines: list[str], file: Iterator[str], separator: str) -> Iterator[tupl
     if separator not in (",", ";"):
         yield from zip(split_lines(lines, separator), count(1))
         return
-    reader = csv.reader(chain(lines, file), delimiter=separator, skipinitialspace=True)
+    reader = csv.reader(chain(lines, _rest(file)), delimiter=separator, skipinitialspace=True)
     for row in reader:
         yield row, reader.line_num
         if reader.line_num >= len(lines):
             return
 
 
+def _rest(file: Iterator[str]) -> Iterator[str]:
+    """The lines that follow, of which only an open quote asks for more than there are."""
+    yield from file
+    raise csv.Error('a quote (") is opened and never closed')
+
+
 def _numbers(cells: Sequence[str], lines: Sequence[int], path: Path, column: str) -> np.ndarray:
     """A column of values as float64."""
     try:
         numbers = np.fromiter(map(float, cells), np.float64, len(cells))
-        if np.isfinite(numbers).all():
+        if np.isfinite(numbers).all() and "_" not in "".join(cells):
             return numbers
     except ValueError:
         pass
     bad = next(at for at, cell in enumerate(cells) if not (is_number(cell) and np.isfinite(float(cell))))
-    raise ValueError(f"{path}, line {lines[bad]}: column {column} has {cells[bad]!r}, wanted a finite number")
+    hint = ": decimals take a point, thousands nothing" if "," in cells[bad] else ""
+    raise ValueError(
+        f"{path}, line {lines[bad]}: column {column} has {brief(cells[bad])!r}, wanted a finite number{hint}"
+    )

@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["IdIndex", "UnknownIdError", "factorise", "id_array"]
+from fastals.files import brief
+
+__all__ = ["IdIndex", "UnknownIdError", "factorise", "id_array", "text_array"]
 
 # Integer ids are numbered through a table of flags while their span is at most this many times their number
 # (two linear passes instead of a sort).
 _DENSE_SPAN = 8
+# Fixed-width text takes 4 bytes a character of the longest id for each id: at most this, or this for each character.
+_TEXT_BYTES, _TEXT_BYTES_A_CHARACTER = 2**28, 128
+_WHOLE_IN_FLOAT = 2**53  # beyond it floats skip integers
 
 
 class UnknownIdError(KeyError, ValueError):
@@ -57,10 +62,10 @@ def id_array(values: Any, name: str) -> np.ndarray | list[str]:
 
 
 def _to_array(values: Any) -> np.ndarray:
-    """Array of a sequence, without NumPy turning a mixture of numbers and text into text."""
+    """Array of a sequence, without NumPy turning numbers among text into text, or all text into the longest's width."""
     if isinstance(values, Sequence) and not isinstance(values, (str, bytes)):
         kinds = set(map(type, values))
-        if len(kinds) > 1 and any(issubclass(kind, (str, bytes)) for kind in kinds):
+        if kinds != {bytes} and any(issubclass(kind, (str, bytes)) for kind in kinds):
             array = np.empty(len(values), dtype=object)
             array[:] = values
             return array
@@ -74,6 +79,8 @@ def _whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
     fraction = array != np.trunc(array)
     if fraction.any():
         raise TypeError(f"{name} must be integers or text, got {array[fraction][0]} at position {np.argmax(fraction)}")
+    if array.size and np.abs(array).max() > _WHOLE_IN_FLOAT:
+        raise ValueError(f"{name} are floats, exact up to 2^53 alone; got {np.abs(array).max()}: make them text first")
     return array.astype(np.int64)
 
 
@@ -82,13 +89,38 @@ def _text_or_integers(values: list[Any], name: str) -> np.ndarray | list[str]:
     if all(issubclass(kind, str) for kind in kinds):
         return values
     if all(issubclass(kind, (int, np.integer)) and not issubclass(kind, bool) for kind in kinds):
-        return np.array(values, dtype=np.int64)
+        try:
+            return np.array(values, dtype=np.int64)
+        except OverflowError:
+            raise ValueError(
+                f"{name} must be integers of at most 64 bits, got {max(values, key=abs)}: make them text first"
+            ) from None
     for position, value in enumerate(values):
         if not isinstance(value, (str, int, np.integer)) or isinstance(value, bool):
-            raise TypeError(
-                f"{name} must be integers or text, got {value!r} ({type(value).__name__}) at position {position}"
-            )
+            got = f"{brief(repr(value))} ({type(value).__name__})"
+            raise TypeError(f"{name} must be integers or text, got {got} at position {position}")
     raise TypeError(f"{name} mixes integers and text; make them all text first")
+
+
+def text_array(texts: Sequence[str], name: str) -> np.ndarray:
+    """Fixed-width text of ids or names.
+
+    Raises
+    ------
+    ValueError
+        If one is so much longer than the others that the array would dwarf them, or ends in a NUL character, which
+        fixed-width text cannot hold.
+    """
+    longest = max(texts, key=len, default="")
+    n_bytes, characters = 4 * len(longest) * len(texts), sum(map(len, texts))
+    if n_bytes > max(_TEXT_BYTES, _TEXT_BYTES_A_CHARACTER * characters):
+        raise ValueError(
+            f"{name}: one of {len(longest):,} characters among {len(texts):,}, {longest[:40]!r}..., which would take "
+            f"{n_bytes / 1e9:.1f} GB; shorten it or leave it out"
+        )
+    if any(text.endswith("\0") for text in texts):
+        raise ValueError(f"{name}: one ends in a NUL character")
+    return np.array(texts, dtype=np.str_)
 
 
 def factorise(values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +138,7 @@ def factorise(values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         distinct = sorted(set(checked))
         # A dictionary numbers 20 million strings in seconds where sorting them takes a minute.
         position = {text: code for code, text in enumerate(distinct)}
-        return np.array(distinct), np.fromiter(map(position.__getitem__, checked), np.int64, len(checked))
+        return text_array(distinct, name), np.fromiter(map(position.__getitem__, checked), np.int64, len(checked))
     if checked.dtype == np.int64 and checked.size:
         low, high = int(checked.min()), int(checked.max())
         if high - low < _DENSE_SPAN * checked.size:
@@ -131,13 +163,14 @@ class IdIndex:
 
     def __init__(self, ids: Any, noun: str) -> None:
         self.noun = noun
-        self.ids = np.asarray(id_array(ids, f"{noun}_ids"))
+        checked = id_array(ids, f"{noun}_ids")
+        self.ids = text_array(checked, f"{noun}_ids") if isinstance(checked, list) else checked
         ordered = bool((self.ids[1:] > self.ids[:-1]).all())
         self._order = None if ordered else np.argsort(self.ids, kind="stable")
         self._sorted = self.ids if self._order is None else self.ids[self._order]
         repeated = self._sorted[1:] == self._sorted[:-1]
         if repeated.any():
-            raise ValueError(f"{noun}_ids holds {self._sorted[1:][repeated][0].item()!r} more than once")
+            raise ValueError(f"{noun}_ids holds {brief(repr(self._sorted[1:][repeated][0].item()))} more than once")
 
     def find(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions (int64) of the wanted ids, and a mask of those which are known."""
@@ -163,7 +196,8 @@ class IdIndex:
             If an id is not known; the message says on which side it was sought.
         """
         scalar = np.ndim(wanted) == 0
-        array = np.asarray(id_array([wanted] if scalar else wanted, f"{self.noun} ids"))
+        checked = id_array([wanted] if scalar else wanted, f"{self.noun} ids")
+        array = text_array(checked, f"{self.noun} ids") if isinstance(checked, list) else checked
         if not array.size:
             return np.empty(0, np.int64)
         found, known = self.find(array)
@@ -172,12 +206,12 @@ class IdIndex:
         return int(found[0]) if scalar else found
 
     def _complaint(self, unknown: np.ndarray, other: IdIndex) -> str:
-        shown = ", ".join(repr(one) for one in unknown[:3].tolist()) + (", ..." if unknown.size > 3 else "")
+        shown = ", ".join(brief(repr(one)) for one in unknown[:3].tolist()) + (", ..." if unknown.size > 3 else "")
         message = f"unknown {self.noun} id{'s' if unknown.size > 1 else ''} {shown}"
         if self.ids.dtype.kind == "U" and unknown.dtype.kind != "U":
-            return f"{message}: the {self.noun} ids are text, such as {self.ids[0].item()!r}"
+            return f"{message}: the {self.noun} ids are text, such as {brief(repr(self.ids[0].item()))}"
         if self.ids.dtype.kind != "U" and unknown.dtype.kind == "U":
-            return f"{message}: the {self.noun} ids are integers, such as {self.ids[0].item()!r}"
+            return f"{message}: the {self.noun} ids are integers, such as {brief(repr(self.ids[0].item()))}"
         if other.find(unknown)[1].all():
             return f"{message}; known as {other.noun} id{'s' if unknown.size > 1 else ''}: are users and items swapped?"
         return f"{message} ({self.ids.size:,} {self.noun} ids are known)"

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy import sparse
 
+from fastals.files import brief
 from fastals.ids import IdIndex, factorise
 from fastals.validation import check_interactions
 
@@ -262,7 +263,8 @@ def _to_csr(
     if duplicates == "error" and first.size < pair.size:
         run = first[np.argmax(np.diff(np.append(first, pair.size)) > 1)]
         user, item = divmod(int(pair[run]), n_items)
-        raise ValueError(f"user {user_ids[user].item()!r} and item {item_ids[item].item()!r} meet more than once")
+        user_id, item_id = brief(repr(user_ids[user].item())), brief(repr(item_ids[item].item()))
+        raise ValueError(f"user {user_id} and item {item_id} meet more than once")
     data = _merge(values, order, first, pair.size, duplicates)
     pair = pair[first]
     if not data.all():
@@ -285,18 +287,18 @@ def _merge(
 ) -> np.ndarray:
     """One float32 value for each run of equal pairs."""
     counts = np.diff(np.append(first, size))
-    if values is None or duplicates == "count":
-        merged = counts if duplicates in ("sum", "count") else np.ones(first.size)
-    else:
-        ordered = values if order is None else values[order]
-        if duplicates == "last":
-            merged = ordered[first + counts - 1]
-        elif duplicates == "max":
-            merged = np.maximum.reduceat(ordered, first)
-        else:
-            merged = np.add.reduceat(ordered, first, dtype=np.float64)
-            merged = merged / counts if duplicates == "mean" else merged
     with np.errstate(over="ignore"):
+        if values is None or duplicates == "count":
+            merged = counts if duplicates in ("sum", "count") else np.ones(first.size)
+        else:
+            ordered = values if order is None else values[order]
+            if duplicates == "last":
+                merged = ordered[first + counts - 1]
+            elif duplicates == "max":
+                merged = np.maximum.reduceat(ordered, first)
+            else:
+                merged = np.add.reduceat(ordered, first, dtype=np.float64)
+                merged = merged / counts if duplicates == "mean" else merged
         data = merged.astype(np.float32)
     if not np.isfinite(data).all():
         raise ValueError(f"values must fit float32, got {merged[np.argmin(np.isfinite(data))]}")

@@ -27,10 +27,12 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from fastals.files import brief, open_regular, values_are_sound
+
 FORMAT = "fastals"
 FORMAT_VERSION = 1
 _HEADER_NAME = "header.json"
-_HEADER_LIMIT = 64 * 2**20
+_HEADER_LIMIT = 2**20  # parsed JSON takes up to 25 times its text
 _ALIGNMENT = 64
 _CHUNK = 16 * 2**20
 _ARRAY_NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
@@ -91,12 +93,9 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
     OSError
         If the file cannot be written.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise ValueError(f"cannot write {os.fspath(path)!r}: it exists and is not a regular file")
     prepared = {name: _prepare_array(name, array) for name, array in arrays.items()}
     header_bytes = _encode_header(header, prepared)
-    with _atomic_writer(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_writer(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(_member_info(_HEADER_NAME, len(header_bytes)), "w") as member:
             member.write(header_bytes)
         for name, array in prepared.items():
@@ -132,21 +131,23 @@ def read_model_file(
     Raises
     ------
     ValueError
-        If the file is no model file, is truncated or damaged (a checksum differs), declares what it does not hold, or
-        is of a newer format version. The message names the file and the reason.
+        If the file is no model file, not even a regular file, is truncated or damaged (a checksum differs), declares
+        what it does not hold, or is of a newer format version. The message names the file and the reason.
     OSError
         If the file cannot be opened or read.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
             return _read(file, mmap)
         except _ModelFileError as error:
             raise ValueError(f"cannot read {os.fspath(path)!r}: {error}") from None
         except _DAMAGE as error:
-            raise ValueError(f"cannot read {os.fspath(path)!r}: it is truncated or damaged ({error})") from error
+            raise ValueError(f"cannot read {os.fspath(path)!r}: it is truncated or damaged ({brief(error)})") from error
         except OSError as error:
             if error.errno == errno.EINVAL:  # a seek to an offset that makes no sense
-                raise ValueError(f"cannot read {os.fspath(path)!r}: it is truncated or damaged ({error})") from error
+                raise ValueError(
+                    f"cannot read {os.fspath(path)!r}: it is truncated or damaged ({brief(error)})"
+                ) from error
             raise
 
 
@@ -199,8 +200,14 @@ def _chunks(array: np.ndarray) -> Iterator[memoryview]:
 
 
 @contextlib.contextmanager
-def _atomic_writer(target: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the place of ``target`` once it is safely on the disk, and else vanishes."""
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a temporary file that takes the place of ``path`` once it is safely on the disk, and else vanishes.
+
+    A symbolic link is followed; ValueError for what exists and is not a regular file.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"cannot write {os.fspath(path)!r}: it exists and is not a regular file")
     temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, "xb") as file:
@@ -210,9 +217,11 @@ def _atomic_writer(target: Path) -> Iterator[IO[bytes]]:
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno and error.filename in (None, os.fspath(temporary)):
+            error.filename = os.fspath(path)  # that people know
         raise
     if os.name == "posix":
         # The rename itself; some file systems cannot sync a folder, and the data are safe by now.
@@ -232,7 +241,9 @@ def _read(file: IO[bytes], mmap: bool) -> tuple[dict[str, Any], dict[str, np.nda
         header, specs = _decode_header(archive.read(_HEADER_NAME))
         expected = [_HEADER_NAME, *(spec.member for spec in specs)]
         if list(members) != expected:
-            raise _ModelFileError(f"it should hold the members {expected}, and holds {str(list(members))[:1000]}")
+            raise _ModelFileError(
+                f"it should hold the members {brief(expected, 1000)}, and holds {brief(list(members), 1000)}"
+            )
         arrays = {}
         for spec in specs:
             info = members[spec.member]
@@ -256,7 +267,7 @@ def _check_members(infos: list[zipfile.ZipInfo], file_size: int) -> dict[str, zi
     for info in infos:
         # Flag bits stand for encryption, patches and the like, none of which the format uses.
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits:
-            raise _ModelFileError(f"member {info.filename!r} is compressed or encrypted")
+            raise _ModelFileError(f"member {brief(info.filename)!r} is compressed or encrypted")
     if sum(info.file_size for info in infos) > file_size or members[_HEADER_NAME].file_size > _HEADER_LIMIT:
         raise _ModelFileError("its members claim to be larger than the file")
     return members
@@ -268,10 +279,11 @@ def _decode_header(encoded: bytes) -> tuple[dict[str, Any], list[_ArraySpec]]:
         raise _ModelFileError(f"it is not a fastals model file ({_HEADER_NAME} does not say so)")
     version = content.get("format_version")
     if type(version) is not int or version < 1:
-        raise _ModelFileError(f"its format version is {version!r}")
+        raise _ModelFileError(f"its format version is {brief(repr(version))}")
     if version > FORMAT_VERSION:
         raise _ModelFileError(
-            f"it has format version {version}, newer than {FORMAT_VERSION}, which this fastals reads: upgrade fastals"
+            f"it has format version {brief(version)}, newer than {FORMAT_VERSION}, which this fastals reads: "
+            "upgrade fastals"
         )
     header, declared = content.get("header"), content.get("arrays")
     if not isinstance(header, dict) or not isinstance(declared, list):
@@ -292,7 +304,7 @@ def _decode_spec(entry: Any) -> _ArraySpec:
             and all(type(length) is int and 0 <= length < 2**63 for length in shape)
         ):
             return _ArraySpec(name, np.dtype(dtype), tuple(shape))
-    raise _ModelFileError(f"{_HEADER_NAME} declares an array as {str(entry)[:200]}")
+    raise _ModelFileError(f"{_HEADER_NAME} declares an array as {brief(entry)}")
 
 
 def _check_npy_header(member: IO[bytes], info: zipfile.ZipInfo, spec: _ArraySpec) -> int:
@@ -317,11 +329,8 @@ def _read_array(member: IO[bytes], spec: _ArraySpec) -> np.ndarray:
     for chunk in _chunks(array):
         if member.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]
             raise EOFError(f"member {spec.member!r} ends early")
-    if spec.dtype.kind in "bU" and array.size > 0:
-        # NumPy trusts these bytes: a code point beyond Unicode's or a bool of 2 would come out as nonsense.
-        unit, largest = (np.uint8, 1) if spec.dtype.kind == "b" else ("<u4", 0x10FFFF)
-        if array.reshape(-1).view(unit).max() > largest:
-            raise _ModelFileError(f"member {spec.member!r} holds values that {spec.dtype.str} does not have")
+    if not values_are_sound(array):
+        raise _ModelFileError(f"member {spec.member!r} holds values that {spec.dtype.str} does not have")
     return array
 
 

@@ -17,7 +17,9 @@ from fastals.serving import Serving
 from fastals.solver import SOLVERS, Settings, build_sides, full_loss
 from fastals.training import Training, TrainingState
 from fastals.validation import (
+    LARGEST_INT32,
     Rows,
+    as_array,
     check_choice,
     check_dtype,
     check_factors,
@@ -27,9 +29,11 @@ from fastals.validation import (
     check_real,
     check_rows,
     describe,
+    is_auto,
     read_only,
 )
 
+DRAWN_ROWS = 2**16
 Callback = Callable[["ImplicitALS", int, float], Any]
 
 
@@ -199,27 +203,28 @@ class ImplicitALS(Parameters, Serving, Persistence):
         TypeError, ValueError
             For arguments or parameters that do not fit. As after any other error, an earlier fit stays as it was.
         FloatingPointError
-            Where rows have no finite solution.
+            Where rows have no finite solution, or factors, their products or the loss overflow.
 
         Notes
         -----
-        On KeyboardInterrupt the model is left as the last finished half-sweep made it.
+        On KeyboardInterrupt the model is left as the last finished half-sweep made it; before the first of them is
+        finished, an earlier fit stays as it was.
         """
         settings = self._checked_settings()
-        objective = self._checked_objective(alpha=1.0 if self._automatic else self.alpha)
+        objective = self._checked_objective(alpha=1.0 if is_auto(self.alpha) else self.alpha)
         iterations = check_integer("iterations", self.iterations, 0)
-        if not isinstance(self.acceleration, bool) and self.acceleration != "auto":
+        if not isinstance(self.acceleration, bool) and not is_auto(self.acceleration):
             raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(self.acceleration)}")
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
         rows, phi = check_rows(user_items, "user_items", preference=preference, allow_empty=False)
-        if self._automatic:
+        if is_auto(self.alpha):
             objective = objective.with_alpha_for(rows)
         dtype = check_dtype(self.dtype)
         start = self._first_factors(rows.shape, dtype, user_factors, item_factors)
         users, items = build_sides(objective, rows, phi, dtype)
         given = user_factors is not None or item_factors is not None
-        accelerated = not given if self.acceleration == "auto" else bool(self.acceleration)
+        accelerated = not given if is_auto(self.acceleration) else bool(self.acceleration)
         training = Training(objective, settings, users, items, *start, accelerated=accelerated)
         if resume_from is not None:
             training.restore(resume_from)
@@ -235,12 +240,13 @@ class ImplicitALS(Parameters, Serving, Persistence):
                     advance(loss)
                     if callback is not None and callback(self, sweep, loss) is True:
                         break
-        except KeyboardInterrupt:
-            self._adopt(training, rows)
-            raise
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            training.check_products()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and training.advanced:
+                self._adopt(training, rows)
+            else:
+                self.__dict__.clear()
+                self.__dict__.update(before)
             raise
         finally:
             self.__dict__.pop("_training", None)
@@ -274,16 +280,16 @@ class ImplicitALS(Parameters, Serving, Persistence):
         ------
         TypeError, ValueError
             For a matrix that does not fit.
+        FloatingPointError
+            Where the loss overflows float64.
         NotFittedError
             Before ``fit``.
         """
         objective, settings = self._checked_objective(), self._checked_settings()
-        shape = self.user_factors.shape[0], self.item_factors.shape[0]
-        rows, phi = check_rows(user_items, "user_items", shape=shape, preference=preference)
+        P, Q = self._matching_factors()
+        rows, phi = check_rows(user_items, "user_items", shape=(P.shape[0], Q.shape[0]), preference=preference)
         users, items = build_sides(objective, rows, phi, np.dtype(np.float64))
-        return full_loss(
-            users, self.user_factors, self.item_factors, items.regularization, objective, settings.num_threads
-        )
+        return full_loss(users, P, Q, items.regularization, objective, settings.num_threads)
 
     def predict(self, user: Any, item: Any) -> Any:
         """Score p_u.q_i of users and items.
@@ -304,12 +310,11 @@ class ImplicitALS(Parameters, Serving, Persistence):
         NotFittedError
             Before ``fit``.
         """
-        users = check_ids(user, "user", self.user_factors.shape[0])
-        items = check_ids(item, "item", self.item_factors.shape[0])
+        P, Q = self._matching_factors()
+        users, items = check_ids(user, "user", P.shape[0]), check_ids(item, "item", Q.shape[0])
         if users.ndim == items.ndim == 1 and 1 != users.size != items.size != 1:
             raise ValueError(f"user and item must have equal lengths; got {users.size} and {items.size}")
-        scores = np.einsum("...k,...k->...", self.user_factors[users], self.item_factors[items])
-        return scores[()]
+        return np.einsum("...k,...k->...", P[users], Q[items])[()]
 
     @property
     def user_factors(self) -> np.ndarray:
@@ -332,9 +337,7 @@ class ImplicitALS(Parameters, Serving, Persistence):
     @property
     def user_items_(self) -> sp.csr_array:
         """What the model was fitted to: canonical csr_array (n_users, n_items)."""
-        rows = self._fitted("_rows")
-        data = np.broadcast_to(rows.data, rows.indices.shape).astype(check_dtype(self.dtype))
-        return sp.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+        return self._fitted("_rows").as_csr(check_dtype(self.dtype))
 
     def _fitted(self, name: str) -> Any:
         try:
@@ -343,19 +346,15 @@ class ImplicitALS(Parameters, Serving, Persistence):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first") from None
 
     def _given_factors(self, name: str, value: Any) -> np.ndarray:
-        array = np.asarray(value)
-        if array.ndim != 2:
+        array = as_array(value, name)
+        if array.ndim != 2 or not array.shape[1]:
             raise ValueError(f"{name} must have two dimensions; got shape {array.shape}")
         return read_only(check_factors(value, name, array.shape, check_dtype(self.dtype)))
-
-    @property
-    def _automatic(self) -> bool:
-        return isinstance(self.alpha, str) and self.alpha == "auto"
 
     def _checked_objective(self, alpha: Any = None) -> Objective:
         """Checked parameters; with alpha="auto" the alpha of the fit, unless one is given."""
         if alpha is None:
-            alpha = self._fitted("alpha_") if self._automatic else self.alpha
+            alpha = self._fitted("alpha_") if is_auto(self.alpha) else self.alpha
         return Objective.checked(
             objective=self.objective,
             confidence=self.confidence,
@@ -370,7 +369,7 @@ class ImplicitALS(Parameters, Serving, Persistence):
         return Settings(
             check_choice("solver", self.solver, SOLVERS),
             check_real("tol", self.tol),
-            check_integer("max_cg_steps", self.max_cg_steps, 1),
+            min(check_integer("max_cg_steps", self.max_cg_steps, 1), LARGEST_INT32),
             None if self.num_threads is None else check_integer("num_threads", self.num_threads, 1),
         )
 
@@ -378,7 +377,7 @@ class ImplicitALS(Parameters, Serving, Persistence):
         self, shape: tuple[int, int], dtype: np.dtype, user_factors: Any, item_factors: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Factors to start from: the given ones, those of an earlier fit with ``warm_start``, or random ones."""
-        factors = check_integer("factors", self.factors, 1)
+        factors = check_integer("factors", self.factors, 1, LARGEST_INT32)
         user_shape, item_shape = (shape[0], factors), (shape[1], factors)
         if self.warm_start and user_factors is None and item_factors is None:
             user_factors, item_factors = (self.__dict__.get(name) for name in ("_user_factors", "_item_factors"))
@@ -388,7 +387,8 @@ class ImplicitALS(Parameters, Serving, Persistence):
         if P is None:
             P = np.zeros(user_shape, dtype)
             if Q is None:
-                random.standard_normal(dtype=dtype, out=P)
+                for first in range(0, user_shape[0], DRAWN_ROWS):  # an interrupt is heard in between
+                    random.standard_normal(dtype=dtype, out=P[first : first + DRAWN_ROWS])
                 P *= dtype.type(0.1 / np.sqrt(factors))
         return P, np.zeros(item_shape, dtype) if Q is None else Q
 

@@ -47,9 +47,9 @@ class Objective:
         regularization_exponent: Any,
     ) -> Objective:
         """Objective of a model's raw parameters; TypeError or ValueError that names the one that is wrong."""
-        single = not isinstance(regularization, (tuple, list, np.ndarray)) or np.ndim(regularization) == 0
-        pair = (regularization,) * 2 if single else regularization
-        if len(pair) != 2:
+        several = isinstance(regularization, (tuple, list)) or getattr(regularization, "ndim", 0) > 0
+        pair = regularization if several else (regularization,) * 2
+        if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
             raise ValueError(f"regularization must be one number or (users, items); got {describe(regularization)}")
         return cls(
             check_choice("objective", objective, OBJECTIVES),
@@ -71,9 +71,19 @@ class Objective:
         alpha differs a thousandfold between play counts and visits.
         """
         density = rows.indices.size / (np.count_nonzero(rows.counts) * np.unique(rows.indices).size)
-        size = np.abs(rows.data)
-        mean = float(np.mean(np.log1p(size / self.epsilon) if self.confidence == "log" else size))
-        return replace(self, alpha=(self.unobserved_weight or density**0.5) / density**0.5 / mean)
+        log, total = self.confidence == "log", np.float64(0)
+        with np.errstate(over="ignore"):
+            for first in range(0, rows.data.size, CHUNK):
+                size = np.abs(rows.data[first : first + CHUNK].astype(np.float64))
+                total += np.sum(np.log1p(size / self.epsilon) if log else size)
+            mean = total / rows.data.size
+            alpha = (self.unobserved_weight or density**0.5) / density**0.5 / mean
+        if not 0 < alpha < np.inf:
+            raise ValueError(
+                f"alpha must be given, for 'auto' finds none: user_items have a mean size of {mean:.3g}"
+                f"{' in the logarithm' if log else ''} and unobserved_weight is {self.unobserved_weight:.3g}"
+            )
+        return replace(self, alpha=float(alpha))
 
     @property
     def offset(self) -> float:
@@ -93,7 +103,11 @@ class Objective:
         """
         weight = np.empty(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
-        largest, limit = 0.0, np.sqrt(np.finfo(dtype).max)
+        largest, limit = 0.0, float(np.sqrt(np.finfo(dtype).max))
+        if not self.unobserved_weight < limit:
+            raise ValueError(
+                f"unobserved_weight must stay below {limit:.3g} in {np.dtype(dtype)}; got {self.unobserved_weight:.3g}"
+            )
         for first in range(0, values.size, CHUNK):
             part = slice(first, first + CHUNK)
             size = np.abs(values[part].astype(np.float64))
@@ -125,7 +139,7 @@ class Objective:
             Where it overflows.
         """
         frequency = rows.counts + self.unobserved_weight * rows.shape[1]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             strength = regularization * frequency**self.regularization_exponent
         if not np.isfinite(strength).all():
             raise ValueError(

@@ -7,10 +7,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastals.files import brief
 from fastals.interactions import Interactions
 from fastals.io import read_model_file, write_model_file
 from fastals.training import TrainingState
-from fastals.validation import Rows, check_rows, describe
+from fastals.validation import (
+    LARGEST_INT32,
+    Rows,
+    check_dtype,
+    check_integer,
+    check_real,
+    check_rows,
+    describe,
+    largest_factor,
+)
 
 Self = TypeVar("Self", bound="Persistence")
 PLAIN = (type(None), bool, int, float, str)
@@ -45,10 +55,12 @@ class Persistence:
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            For interactions that are none, or of another shape.
+            For interactions that are none, or of another shape; for parameters that have been set since ``fit`` and
+            contradict the factors, so that ``load`` would refuse the file.
         """
         model: Any = self
         rows: Rows = model._fitted("_rows")
+        _check_parts(model, {"user_factors": model.user_factors, "item_factors": model.item_factors}, rows.shape)
         interactions = getattr(self, "interactions", None) if interactions is None else interactions
         arrays = {
             "user_factors": model.user_factors,
@@ -64,6 +76,10 @@ class Persistence:
             if interactions.user_items.shape != rows.shape:
                 raise ValueError(
                     f"interactions must have the model's shape {rows.shape}; got {interactions.user_items.shape}"
+                )
+            if np.abs(rows.data).max(initial=0) > np.finfo(np.float32).max:
+                raise ValueError(
+                    "interactions hold float32, which values of the model's user_items exceed; leave them out"
                 )
             arrays |= {"user_ids": interactions.user_ids, "item_ids": interactions.item_ids}
         header = {
@@ -83,7 +99,8 @@ class Persistence:
         ----------
         path : str or path
         mmap : bool
-            Whether to map the factors into memory instead of reading them.
+            Whether to map the factors into memory instead of keeping a copy of them. They are read once, to see that
+            they are finite; their checksum is not verified.
 
         Returns
         -------
@@ -92,34 +109,48 @@ class Persistence:
         Raises
         ------
         ValueError
-            For a file that is no model, damaged, or of a later format. Nothing in it is ever executed.
+            For a file that is no model, damaged, of a later format, or whose parts do not fit together: factors that
+            are not finite or of the wrong shape, a training matrix that is not canonical, ids of another number. The
+            message names the file and the part. Nothing in the file is ever executed.
         OSError
             Where the file cannot be opened.
         """
         header, arrays = read_model_file(path, mmap=mmap)
         try:
-            model: Any = cls(**header["parameters"])
-            factors = model.factors
-            if isinstance(model.regularization, list):
-                model.regularization = tuple(model.regularization)
-            model.alpha_ = header["alpha"]
-            model._checked_objective(), model._checked_settings()
-            shape = tuple(header["shape"])
-            rows = _checked_structure(arrays, shape)
-            for name, count in (("user_factors", shape[0]), ("item_factors", shape[1])):
-                _check_loaded_factors(arrays[name], name, (count, factors), np.dtype(model.dtype))
-                model.__dict__[f"_{name}"] = arrays[name]
-                arrays[name].flags.writeable = False
-            model._rows = rows
-            model.loss_history = arrays["loss_history"].astype(float).tolist()
-            model.solver_report_ = dict(header["report"])
-            if "user_ids" in arrays:
-                matrix = model.user_items_
-                table = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data.astype(np.float32)}
-                ids = {"user_ids": arrays["user_ids"], "item_ids": arrays["item_ids"]}
-                model.interactions = Interactions.from_saved(table | ids)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {error}") from error
+            return cls._restored(header, arrays)
+        except KeyError as error:
+            raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: it lacks {brief(error)}") from error
+        except (TypeError, ValueError, AttributeError, OverflowError, SyntaxError) as error:
+            raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {brief(error)}") from error
+
+    @classmethod
+    def _restored(cls: type[Self], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        """Model of the parts of a file, held against each other."""
+        model: Any = cls(**header["parameters"])
+        if isinstance(model.regularization, list):
+            model.regularization = tuple(model.regularization)
+        model.alpha_ = check_real("alpha", header["alpha"])
+        shape = _checked_shape(header["shape"])
+        model._rows = _checked_structure(arrays, shape)
+        _check_parts(model, arrays, shape)
+        for name in ("user_factors", "item_factors"):
+            arrays[name].flags.writeable = False
+            model.__dict__[f"_{name}"] = arrays[name]
+        history = arrays["loss_history"]
+        if history.dtype != np.float64 or history.ndim != 1 or not np.isfinite(history).all():
+            raise ValueError(f"loss_history must be a finite float64 vector; got {describe(history)}")
+        model.loss_history = history.tolist()
+        model.solver_report_ = dict(header["report"])
+        for name, value in model.solver_report_.items():
+            check_real(name, value)
+        if "user_ids" in arrays or "item_ids" in arrays:
+            matrix = model.user_items_
+            table = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data.astype(np.float32)}
+            ids = {name: arrays[name] for name in ("user_ids", "item_ids")}
+            for (name, values), count in zip(ids.items(), shape, strict=True):
+                if values.shape != (count,):
+                    raise ValueError(f"{name} must have one entry for each of {count}; got shape {values.shape}")
+            model.interactions = Interactions.from_saved(table | ids)
         return model
 
     def training_state(self) -> TrainingState:
@@ -146,9 +177,30 @@ class Persistence:
                 state[name].flags.writeable = False
 
 
-def _check_loaded_factors(array: np.ndarray, name: str, shape: tuple[int, int], dtype: np.dtype) -> None:
+def check_stored_factors(array: np.ndarray, name: str, shape: tuple[int, int], dtype: np.dtype) -> None:
+    """Raise ValueError for factors that serving could not rely on; reads them once, and copies nothing."""
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"{name} must be {dtype} of shape {shape}; got {describe(array)}")
+    limit = largest_factor(shape, dtype)
+    if array.size and not max(array.max(), -array.min()) < limit:  # false for NaN, too
+        raise ValueError(f"{name} must be finite and below {limit:.3g}; got values that are not")
+
+
+def _check_parts(model: Any, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> None:
+    """Hold parameters, factors and the shape of the training matrix against each other."""
+    model._checked_objective(), model._checked_settings()
+    factors, dtype = check_integer("factors", model.factors, 1), check_dtype(model.dtype)
+    for name, count in zip(("user_factors", "item_factors"), shape, strict=True):
+        check_stored_factors(arrays[name], name, (count, factors), dtype)
+
+
+def _checked_shape(value: Any) -> tuple[int, int]:
+    """Two integers, which indptr and factors are then held against."""
+    if not isinstance(value, list) or len(value) != 2 or not all(type(length) is int for length in value):
+        raise ValueError(f"shape must be two integers; got {describe(value)}")
+    if max(value) > LARGEST_INT32:
+        raise ValueError(f"shape must be below 2^31; got {describe(value)}")
+    return value[0], value[1]
 
 
 def _checked_structure(arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> Rows:

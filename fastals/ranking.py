@@ -8,18 +8,21 @@ import numpy as np
 
 from fastals import threads
 from fastals.kernels import ranking as kernels
-from fastals.validation import check_ids, check_integer, read_only
+from fastals.validation import check_ids, check_integer, largest_factor, read_only
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # A block of queries and its lists stay in a core's cache while the items pass by.
 _BLOCK_BYTES = 256 * 1024
-# Blocks of each thread in one launch: between launches Ctrl-C is heard and other callers get their turn.
+# Of each thread in one launch: between launches Ctrl-C is heard and other callers get their turn.
 _BLOCKS_PER_LAUNCH = 16
+_LAUNCH_WORK = 2**33  # multiply-adds, a fraction of a second
 # Below this many multiply-adds one thread is done before others have woken up.
 _SERIAL_WORK = 2**25
 # Fewer candidates than this share of the items are worth packing on their own.
 _PACKED_SHARE = 0.25
+_SMALLEST_NORM = 1e-140  # squares of smaller factors lose digits in float64
+_UNRANKED = -2
 _EMPTY_MASK = np.zeros(0, dtype=np.bool_)
 
 
@@ -63,6 +66,9 @@ class ItemIndex(NamedTuple):
         """
         items = _for_kernel(_check_factors("items", items))
         norms = np.empty(items.shape[0])
+        limit, largest = largest_factor(items.shape, items.dtype), max(items.max(initial=0), -items.min(initial=0))
+        if not largest < limit:
+            raise ValueError(f"items must be finite and below {limit:.3g}; got {largest:.3g}")
         kernels.row_norms(items, norms)
         order = np.argsort(-norms, kind="stable").astype(np.int32)
         panels = np.empty(_panel_shape(*items.shape), items.dtype)
@@ -161,6 +167,20 @@ def top_items(
     return np.pad(ids, tail, constant_values=-1), np.pad(scores, tail, constant_values=np.nan)
 
 
+def unit_rows(factors: Array) -> Array:
+    """Rows scaled to Euclidean norm 1 (norms in float64); rows of zeros stay."""
+    dtype = factors.dtype
+    norms = np.sqrt(np.einsum("ij,ij->i", factors, factors, dtype=np.float64))
+    small = norms < _SMALLEST_NORM
+    if small.any():  # squares that underflow
+        factors = factors.astype(np.float64)
+        largest = np.abs(factors[small]).max(axis=1, keepdims=True)
+        factors[small] /= np.where(largest > 0, largest, 1)
+        norms[small] = np.sqrt(np.einsum("ij,ij->i", factors[small], factors[small]))
+    norms[norms == 0] = 1
+    return (factors / norms[:, None]).astype(dtype)
+
+
 def _rank(
     queries: Array,
     index: ItemIndex,
@@ -180,17 +200,23 @@ def _rank(
     if n_queries * index.order.size * factors <= _SERIAL_WORK:
         kernels.rank_block(0, 1, queries, *packed, indptr, indices, scores, ids)
         return
-    size = max(kernels.TILE_QUERIES, _BLOCK_BYTES // ((factors + 2 * scores.shape[1]) * queries.itemsize))
+    work = index.order.size * factors
+    size = min(_BLOCK_BYTES // ((factors + 2 * scores.shape[1]) * queries.itemsize), _LAUNCH_WORK // work)
+    size = max(size, kernels.TILE_QUERIES)
+    blocks_per_launch = min(max(_LAUNCH_WORK // (work * size), 1), _BLOCKS_PER_LAUNCH)
+    ids[:, 0] = _UNRANKED
     start = 0
     while start < n_queries:
         with threads.parallel(num_threads) as n_threads:
-            stop = min(start + size * n_threads * _BLOCKS_PER_LAUNCH, n_queries)
+            stop = min(start + size * n_threads * blocks_per_launch, n_queries)
             blocks = n_threads * -(-(stop - start) // (size * n_threads))
             part = slice(start, stop)
             kernels.rank_blocks(
                 blocks, queries[part], *packed, indptr[start : stop + 1], indices, scores[part], ids[part]
             )
         start = stop
+    if (ids[:, 0] == _UNRANKED).any():  # parallel loops lose the exceptions of other threads
+        raise MemoryError(f"no memory for ranking in blocks of {size} queries")
 
 
 def _panel_shape(n_items: int, factors: int) -> tuple[int, int, int]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import io, sparse
 
 from fastals.delimited import read_delimited
+from fastals.files import brief, open_bytes, open_regular, text_errors
 from fastals.interactions import Duplicates, Interactions
-from fastals.text_layout import ITEM_NAMES, USER_NAMES, VALUE_NAMES, match_name, open_bytes, open_text, sniff_layout
+from fastals.matrix_market import read_matrix_market
+from fastals.npz import PlainArchive, open_npz
+from fastals.text_layout import ITEM_NAMES, USER_NAMES, VALUE_NAMES, match_name, sniff_layout
 
 __all__ = ["read_interactions"]
+
+_MATRIX_MARKET = b"%%matrixmarket"
 
 
 def read_interactions(
@@ -64,56 +67,46 @@ def read_interactions(
     if path.is_dir():
         raise ValueError(f"{path}: this is a folder, wanted a file")
     columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column, "value_column": value_column}
-    with open(path, "rb") as file:
-        start = file.read(6)
-    if start[:4] == b"PK\x03\x04" or path.suffix == ".npz":
-        return _read_npz(path, columns, duplicates)
-    if start[:4] == b"PAR1":
-        raise ValueError(f"{path}: Parquet is not read directly; use a dataframe and Interactions.from_dataframe")
-    if _is_matrix_market(path):
-        return _read_matrix_market(path)
-    layout = sniff_layout(path, separator=separator, header=header, **columns)
-    return read_delimited(path, layout, duplicates=duplicates)
-
-
-def _is_matrix_market(path: Path) -> bool:
-    try:
-        with open_text(path) as file:
-            return file.readline(100).lower().startswith("%%matrixmarket")
-    except (OSError, EOFError, UnicodeDecodeError):
-        return False
+    with text_errors(path):
+        with open_regular(path) as packed, open_bytes(path) as file:
+            magic, start = packed.read(4), file.read(len(_MATRIX_MARKET))
+        if magic == b"PK\x03\x04" or path.suffix == ".npz":
+            return _read_npz(path, columns, duplicates)
+        if magic == b"PAR1":
+            raise ValueError(f"{path}: Parquet is not read directly; use a dataframe and Interactions.from_dataframe")
+        if start.lower() == _MATRIX_MARKET:
+            return _read_matrix_market(path)
+        layout = sniff_layout(path, separator=separator, header=header, **columns)
+        return read_delimited(path, layout, duplicates=duplicates)
 
 
 def _read_npz(path: Path, columns: dict[str, Any], duplicates: Duplicates) -> Interactions:
-    try:
-        # Files opened here, since NumPy leaves those that it opened open if they turn out to be no archives.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            is_matrix = {"format", "shape"} <= set(archive.files)
-            arrays = {} if is_matrix else _id_arrays(path, archive, columns)
-        if is_matrix:
-            with open(path, "rb") as file:
-                matrix = sparse.load_npz(file)
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
-        raise ValueError(f"{path}: this is no readable .npz file ({error})") from None
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path}: this is no .npz file of plain arrays ({error})") from None
-    try:
-        if is_matrix:
-            made = Interactions(matrix)
-            made.source = f"{path.name}: sparse matrix, ids are positions counted from 0"
+    arrays: dict[str, np.ndarray] = {}
+    with open_npz(path) as archive:
+        if not archive.has_arrays:
+            held = brief(", ".join(map(repr, archive.names)) or "nothing")
+            raise ValueError(
+                f"{path}: this is a zip archive without arrays, of {held}; unpack it and pass a table in it"
+            )
+        if {"format", "shape"} <= set(archive.names):
+            matrix = archive.read_sparse()
         else:
+            arrays = _id_arrays(path, archive, columns)
+    try:
+        if arrays:
             made = Interactions.from_arrays(*arrays.values(), duplicates=duplicates)
             made.source = f"{path.name}: arrays {', '.join(map(repr, arrays))}"
+        else:
+            made = Interactions(matrix)
+            made.source = f"{path.name}: sparse matrix, ids are positions counted from 0"
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
     return made
 
 
-def _id_arrays(path: Path, archive: Any, columns: dict[str, Any]) -> dict[str, np.ndarray]:
+def _id_arrays(path: Path, archive: PlainArchive, columns: dict[str, Any]) -> dict[str, np.ndarray]:
     """The arrays of users, items and perhaps values, in this order."""
-    names = archive.files
+    names = archive.names
     picked = []
     for kind, known in (("user", USER_NAMES), ("item", ITEM_NAMES), ("value", VALUE_NAMES)):
         wanted = columns[f"{kind}_column"]
@@ -124,19 +117,17 @@ def _id_arrays(path: Path, archive: Any, columns: dict[str, Any]) -> dict[str, n
                 continue
         if wanted not in names:
             what = "array" if wanted is None else f"array {wanted!r}"
-            raise ValueError(f"{path}: no {kind} {what}; the file has {', '.join(map(repr, names)) or 'none'}")
+            there = brief(", ".join(map(repr, names)) or "none", 1000)
+            raise ValueError(f"{path}: no {kind} {what}; the file has {there}")
         picked.append(wanted)
-    return {name: archive[name] for name in picked}
+    return {name: archive.read(name) for name in picked}
 
 
 def _read_matrix_market(path: Path) -> Interactions:
+    matrix = read_matrix_market(path)
     try:
-        with open_bytes(path) as file:
-            matrix = io.mmread(file, spmatrix=False)
-        if not sparse.issparse(matrix):
-            raise ValueError("a dense array, wanted coordinates")
         made = Interactions(matrix)
-    except (TypeError, ValueError, OverflowError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: this is no usable MatrixMarket file ({error})") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
     made.source = f"{path.name}: MatrixMarket, ids are positions counted from 0"
     return made

@@ -8,12 +8,23 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
-from fastals.ranking import ItemIndex, top_items
+from fastals import threads
+from fastals.explanation import contributions, factorised_system
+from fastals.ranking import ItemIndex, top_items, unit_rows
 from fastals.solver import Basis, Side, eigenbasis, gramian, solve_side, transposed
-from fastals.validation import Rows, check_ids, check_integer, check_rows, describe, read_only
+from fastals.validation import (
+    LARGEST_INT32,
+    Rows,
+    check_ids,
+    check_integer,
+    check_products,
+    check_rows,
+    describe,
+    read_only,
+    row_of,
+)
 
 # Up to so many entries times factors one thread is done before others have woken up; on a busy machine they may take
 # milliseconds.
@@ -74,7 +85,7 @@ class Serving:
         rows = None
         if filter_already_liked_items or recalculate_user:
             rows = self._rows_of(users, user_items, "user_items", axis=0)
-        queries = self._fold_in(rows, axis=0) if recalculate_user else self.user_factors[users]
+        queries = self._fold_in(rows, axis=0) if recalculate_user else self._matching_factors()[0][users]
         seen = (rows.indptr, rows.indices) if filter_already_liked_items else None
         return self._top(queries, "items", N, scalar, filter_items, items, seen)
 
@@ -190,22 +201,18 @@ class Serving:
         user, _ = self._ids("userid", userid, None, scalar=True)
         count = check_integer("N", N, 1)
         if sp.issparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1:
-            user_items = user_items.tocsr()[check_ids(user, "userid", user_items.shape[0])]
-        row = self._rows_of(user, user_items, "user_items", axis=0)
-        objective, values = self._checked_objective(), np.broadcast_to(row.data, row.indices.shape)
-        extra = objective.extra(values, np.dtype(np.float64))
-        target = (extra + objective.offset) * (values > 0)
-        Y = self.item_factors
-        stored = Y[row.indices].astype(np.float64)
+            check_ids(user, "userid", user_items.shape[0])
+            row = row_of(user_items, int(user[0]), "user_items", self.item_factors.shape[0])
+        else:
+            row = self._rows_of(user, user_items, "user_items", axis=0)
+        objective, Y = self._checked_objective(), self.item_factors
         if user_weights is None:
             G = self._cached("gramian", (Y,), lambda: gramian(Y, np.zeros(Y.shape[0]), self.num_threads)[0])
-            A = objective.unobserved_weight * G + (stored.T * extra) @ stored
-            A[np.diag_indices_from(A)] += objective.row_regularization(row, objective.user_regularization)
-            user_weights = scipy.linalg.cho_factor(A)
-        contributions = target * (stored @ scipy.linalg.cho_solve(user_weights, Y[item].astype(np.float64)))
-        order = np.argsort(-contributions, kind="stable")[:count]
-        best = [(int(row.indices[t]), float(contributions[t])) for t in order]
-        return float(contributions.sum()), best, user_weights
+            user_weights = factorised_system(objective, row, Y, G)
+        parts = contributions(objective, row, Y, user_weights, Y[item])
+        order = np.argsort(-parts, kind="stable")[:count]
+        best = [(int(row.indices[t]), float(parts[t])) for t in order]
+        return float(parts.sum()), best, user_weights
 
     def recalculate_user(self, userid: Any, user_items: Any = None) -> np.ndarray:
         """Factors of users solved from their rows: one row of a training half-sweep, bit for bit.
@@ -265,6 +272,13 @@ class Serving:
             raise ValueError(f"{name} must be one integer; got {describe(value)}")
         return np.atleast_1d(ids), ids.ndim == 0
 
+    def _matching_factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Factors of users and of items; ValueError where those assigned are of different lengths."""
+        P, Q = self.user_factors, self.item_factors
+        if P.shape[1] != Q.shape[1]:
+            raise ValueError(f"user_factors and item_factors must be equally long; got shapes {P.shape} and {Q.shape}")
+        return P, Q
+
     def _rows_of(self, ids: np.ndarray, matrix: Any, name: str, axis: int) -> Rows:
         """One canonical row for each id: of the given matrix, or of the training matrix (axis 1: its transpose)."""
         if matrix is not None:
@@ -283,13 +297,22 @@ class Serving:
         return rows.taken(ids)
 
     def _training_rows(self, axis: int) -> Rows:
-        rows: Rows = self._fitted("_rows")
+        with self._lock("read"):  # not in the middle of an update
+            rows: Rows = self._fitted("_rows")
+            name, factors = (("item", self.item_factors), ("user", self.user_factors))[axis]
+        if factors.shape[0] != rows.shape[1 - axis]:
+            raise ValueError(
+                f"{name}_factors must have {rows.shape[1 - axis]} rows for the training matrix, of shape {rows.shape}, "
+                f"to serve; got shape {factors.shape}; fit again, or pass {('user_items', 'item_users')[axis]}"
+            )
         return rows if axis == 0 else self._cached("columns", (rows,), lambda: transposed(rows))
 
     def _fold_in(self, rows: Rows, axis: int) -> np.ndarray:
         """Solve rows against the fitted factors of the other side, as a half-sweep does."""
         objective, settings = self._checked_objective(), self._checked_settings()
         Y = self.item_factors if axis == 0 else self.user_factors
+        if rows.shape[1] > Y.shape[0]:  # its kernels would read beyond the end
+            raise RuntimeError("the model was fitted anew, to a smaller matrix, during a call of another thread")
         weight = objective.unobserved_weight
         basis: Basis = self._cached(
             f"basis {axis}", (Y, weight), lambda: eigenbasis(Y, np.zeros(Y.shape[0]), weight, settings.num_threads)
@@ -306,10 +329,15 @@ class Serving:
             settings = replace(settings, num_threads=1)
         if rows.shape[0]:
             solve_side(side, basis, X, objective, settings)
+            check_products(X, "the factors calculated")
         return X
 
     def _update(self, ids: Any, matrix: Any, axis: int) -> None:
-        """Replace rows of one side, growing it where needed; all or nothing."""
+        """Replace rows of one side, growing it where needed; all or nothing, and one update after the other."""
+        with self._lock("update"):
+            self._replace(ids, matrix, axis)
+
+    def _replace(self, ids: Any, matrix: Any, axis: int) -> None:
         names = ("userids", "user_items", "_user_factors") if axis == 0 else ("itemids", "item_users", "_item_factors")
         new, _ = self._ids(names[0], ids, None)
         if np.unique(new).size != new.size:
@@ -319,6 +347,8 @@ class Serving:
         given = self._rows_of(new, matrix, names[1], axis)
         solved = self._fold_in(given, axis)
         before, old = getattr(self, names[2][1:]), self._training_rows(axis)
+        if before.shape != (old.shape[0], solved.shape[1]):
+            raise ValueError(f"{names[2][1:]} must have shape {(old.shape[0], solved.shape[1])}; got {before.shape}")
         size = max(before.shape[0], int(new.max()) + 1)
         factors = np.zeros((size, before.shape[1]), before.dtype)
         factors[: before.shape[0]] = before
@@ -327,14 +357,20 @@ class Serving:
         rows = rows if axis == 0 else transposed(rows)
         if size > before.shape[0] and "interactions" in self.__dict__:
             # The last thing that can fail: the warning may be turned into an error.
-            warnings.warn("the model has grown beyond its id maps, which it no longer carries", stacklevel=3)
+            warnings.warn("the model has grown beyond its id maps, which it no longer carries", stacklevel=4)
             del self.interactions
-        self.__dict__.update({names[2]: read_only(factors), "_rows": rows})
+        with self._lock("read"):
+            self.__dict__.update({names[2]: read_only(factors), "_rows": rows})
+
+    def _lock(self, purpose: str) -> threading.RLock:
+        """Lock of this model and process: one inherited by a fork may be held for ever, so there it is another."""
+        cache = self.__dict__.setdefault("_cache", {})
+        return cache.setdefault(f"{purpose} lock {threads.forks}", threading.RLock())
 
     def _cached(self, name: str, sources: tuple[Any, ...], build: Any) -> Any:
         """Value made from ``sources``, kept until one of them is another object (factors never change in place)."""
         cache = self.__dict__.setdefault("_cache", {})
-        with cache.setdefault("lock", threading.RLock()):  # of many requests to a cold model one does the work
+        with self._lock("build"):  # of many requests to a cold model one does the work
             held = cache.get(name)
             if held is None or not all(
                 a is b or (np.isscalar(a) and a == b) for a, b in zip(held[0], sources, strict=True)
@@ -354,8 +390,10 @@ class Serving:
         names: tuple[str, str] = ("filter_items", "items"),
     ) -> tuple[np.ndarray, np.ndarray]:
         """Top lists among "items", or "unit items" or "unit users" for cosines; one-dimensional for a scalar id."""
-        length, settings = check_integer("N", N, 1), self._checked_settings()
+        length, settings = check_integer("N", N, 1, None if scalar else LARGEST_INT32), self._checked_settings()
         factors = self.user_factors if among == "unit users" else self.item_factors
+        if scalar:
+            length = min(length, max(factors.shape[0], 1))  # no more are returned
         excluded, candidates = (
             None if ids is None else np.atleast_1d(check_ids(ids, name, factors.shape[0]))
             for name, ids in zip(names, (excluded, candidates), strict=True)
@@ -371,10 +409,3 @@ class Serving:
             return ids, scores
         found = ids[0] >= 0
         return ids[0][found], scores[0][found]
-
-
-def unit_rows(factors: np.ndarray) -> np.ndarray:
-    """Rows scaled to Euclidean norm 1 (norms in float64); rows of zeros stay."""
-    norms = np.sqrt(np.einsum("ij,ij->i", factors, factors, dtype=np.float64))
-    norms[norms == 0] = 1
-    return (factors / norms[:, None]).astype(factors.dtype)

@@ -5,27 +5,26 @@ The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V);
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fastals.blas import single_threaded_blas
-from fastals.kernels.factors import gramian_parts, rotate, stored_loss_parts
+from fastals.kernels.factors import BLOCK, gramian_parts, rotate, stored_loss_parts
 from fastals.kernels.half_sweep import FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS, half_sweep
 from fastals.kernels.memory import CACHE_LINE, aligned_empty
 from fastals.kernels.sparse import transpose
-from fastals.kernels.vector import PAD
+from fastals.kernels.vector import PAD, TILE_ROWS
 from fastals.objective import Objective
-from fastals.threads import parallel
+from fastals.threads import launches, parallel
 from fastals.validation import Rows, as_type
 
 SOLVERS = ("cg", "cholesky")
 RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
+RANGES_OF_A_LAUNCH = 4  # for each thread
 LEAST_ROWS = 32  # in a range on average: solutions are rotated eight at a time
 ROW_COST = 16  # what a row costs besides its entries, in entries
-LAUNCH_FLOPS = 2e10  # upper bound on the work between two chances to react to an interrupt, a fraction of a second
+LARGEST_TOLERANCE = 1e15  # its square is finite in float32; from 1 on, one step does
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,14 @@ def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tupl
     """X'X as (factors, factors) float64, and sum_u weights_u |x_u|^2; the same for any number of threads."""
     factors, bounds = X.shape[1], even_bounds(X.shape[0], 16)
     width = -(-factors // PAD) * PAD
-    parts, squares = np.empty((bounds.size - 1, width, width)), np.empty(bounds.size - 1)
-    with parallel(num_threads):
-        gramian_parts(X, bounds, weights, parts, squares)
-    upper = np.triu(parts.sum(axis=0)[:factors, :factors])
-    return upper + np.triu(upper, 1).T, float(squares.sum())
+    ranges = bounds.size - 1
+    parts, squares, blocks = np.empty((ranges, width, width)), np.empty(ranges), np.empty((ranges, BLOCK, width))
+    for part in launches(ranges, float(X.shape[0]) * width * width, num_threads):
+        with parallel(num_threads):
+            gramian_parts(X, bounds[part.start : part.stop + 1], weights, blocks[part], parts[part], squares[part])
+    with np.errstate(over="ignore", invalid="ignore"):  # callers look for what has overflowed
+        upper = np.triu(parts.sum(axis=0)[:factors, :factors])
+        return upper + np.triu(upper, 1).T, float(squares.sum())
 
 
 def aligned_factors(Y: np.ndarray) -> np.ndarray:
@@ -168,27 +170,25 @@ def eigenbasis(
     rotated = aligned_factors(Y) if rotated is None else rotated
     width = rotated.shape[1]
     G, penalty = gramian(Y, regularization, num_threads)
-    if not np.isfinite(G).all():
-        raise FloatingPointError("the factors have overflowed; scale the data down or raise regularization")
-    with single_threaded_blas():
-        eigenvalues, V = np.linalg.eigh(G)
     spectrum = np.ones(width)
-    spectrum[:factors] = unobserved_weight * np.maximum(eigenvalues, 0)
+    if np.isfinite(G).all():
+        with single_threaded_blas():
+            eigenvalues, V = np.linalg.eigh(G)
+        spectrum[:factors] = unobserved_weight * np.maximum(eigenvalues, 0)
+    # The row kernels hold the spectrum in the type of the factors.
+    if not np.isfinite(G).all() or not spectrum.max() < np.finfo(Y.dtype).max:
+        raise FloatingPointError(
+            f"the factors have overflowed {Y.dtype}; scale user_items or given factors down, or raise regularization"
+        )
     forward, rotation = aligned_empty(factors, width, Y), aligned_empty(width, width, Y)
     forward[:], rotation[:] = 0, 0
     forward[:, :factors], rotation[:factors, :factors] = V, V.T
-    with parallel(num_threads):
-        rotate(Y, even_bounds(Y.shape[0]), forward, rotated)
+    bounds = even_bounds(Y.shape[0])
+    tiles = np.zeros((bounds.size - 1, 2, TILE_ROWS, width), Y.dtype)
+    for part in launches(bounds.size - 1, 2.0 * Y.shape[0] * width * width, num_threads):
+        with parallel(num_threads):
+            rotate(Y, bounds[part.start : part.stop + 1], forward, tiles[part], rotated)
     return Basis(rotated, spectrum, rotation, penalty)
-
-
-def _launches(side: Side, factors: int) -> Iterator[slice]:
-    """Slices of the side's ranges, each a bounded amount of work, so that an interrupt is seen in time."""
-    work = 2.0 * factors * (factors + 20) * (side.indptr[-1] + side.bounds[-1])
-    count = int(min(max(work / LAUNCH_FLOPS, 1), side.bounds.size - 1)) or 1
-    edges = np.linspace(0, side.bounds.size - 1, count + 1).astype(int)
-    for first, last in itertools.pairwise(edges):
-        yield slice(first, last)
 
 
 def _determined(basis: Basis, factors: int, least: float) -> Basis:
@@ -216,33 +216,47 @@ def solve_side(side: Side, basis: Basis, X: np.ndarray, objective: Objective, se
     ------
     FloatingPointError
         Where a row has no finite solution.
+    MemoryError
+        Where a thread found no memory for its scratch.
     """
-    reports = np.zeros((side.bounds.size - 1, REPORTS))
+    reports = np.full((side.bounds.size - 1, REPORTS), -1.0)
     given, basis = basis, _determined(basis, X.shape[1], side.regularization.min())
     how = (
         X.dtype.type(objective.offset),
         X.dtype.type(objective.unobserved_weight),
         settings.solver == "cg",
-        X.dtype.type(settings.tolerance),
+        X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)),
         settings.max_steps,
     )
-    for part in _launches(side, X.shape[1]):
+    work = 2.0 * X.shape[1] * (X.shape[1] + 20) * (side.indptr[-1] + X.shape[0])  # an upper bound
+    for part in launches(side.bounds.size - 1, work, settings.num_threads, each=RANGES_OF_A_LAUNCH):
         bounds = side.bounds[part.start : part.stop + 1]
         with parallel(settings.num_threads) as tasks:
             half_sweep(
                 tasks, bounds, side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X, how,
                 reports[part],
             )  # fmt: skip
-    totals = reports.sum(axis=0)
+    if (reports[:, FAILED] < 0).any():  # parallel loops lose the exceptions of other threads
+        raise MemoryError(f"no memory for the scratch of the row kernels, {X.shape[1]} factors")
+    with np.errstate(over="ignore", invalid="ignore"):
+        totals = reports.sum(axis=0)
     if totals[FAILED]:
         raise FloatingPointError(
             f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "
             "scale the data down, raise regularization or use dtype='float64'"
         )
+    loss = finite_loss(float(totals[LOSS]) + basis.penalty)
     if basis is not given:
         totals[SINGULAR] = np.count_nonzero(np.diff(side.indptr))
     counts = (int(totals[column]) for column in (STEPS, ITERATED, FALLBACKS, SINGULAR))
-    return Report(float(totals[LOSS]) + basis.penalty, *counts)
+    return Report(loss, *counts)
+
+
+def finite_loss(loss: float) -> float:
+    """The loss, or FloatingPointError."""
+    if not np.isfinite(loss):
+        raise FloatingPointError("the loss has overflowed float64; scale user_items, alpha or preference down")
+    return loss
 
 
 def full_loss(
@@ -251,8 +265,13 @@ def full_loss(
 ) -> float:  # fmt: skip
     """Loss of any factors, in float64: the stored pairs' sum + c0 tr(X'X Y'Y) + regularisation."""
     parts = np.empty(users.bounds.size - 1)
-    with parallel(num_threads):
-        stored_loss_parts(users.bounds, users.arrays, objective.offset, X, Y, parts)
+    work = 20.0 * X.shape[1] * users.indptr[-1]  # 2, but ten times as slow
+    for part in launches(parts.size, work, num_threads, each=RANGES_OF_A_LAUNCH):
+        with parallel(num_threads):
+            bounds = users.bounds[part.start : part.stop + 1]
+            stored_loss_parts(bounds, users.arrays, objective.offset, X, Y, parts[part])
     GX, user_penalty = gramian(X, users.regularization, num_threads)
     GY, item_penalty = gramian(Y, item_regularization, num_threads)
-    return float(parts.sum() + objective.unobserved_weight * np.vdot(GX, GY) + user_penalty + item_penalty)
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = parts.sum() + objective.unobserved_weight * np.vdot(GX, GY) + user_penalty + item_penalty
+    return finite_loss(float(loss))

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
-__all__ = [
-    *("TextLayout", "is_number", "match_name", "open_bytes", "open_text", "sniff_layout", "split_lines"),
-    "text_errors",
-]
+from fastals.files import brief, open_text, text_errors
+
+__all__ = ["TextLayout", "is_number", "match_name", "sniff_layout", "split_lines"]
 
 # Spellings under which tables in the wild keep the three columns (compared without case, spaces, "_" and "-").
 USER_NAMES = ("user", "userid", "uid", "customer", "customerid", "visitorid", "profile", "profileid", "listener")
@@ -31,6 +27,8 @@ TIME_NAMES = ("timestamp", "time", "date", "ts", "datetime", "unixtime", "year")
 
 _SEPARATORS = ("\t", "::", "|", ";", ",", " ")
 _SAMPLE_LINES = 50
+_MARKUP = re.compile(r'\s*(\{\s*"[^"]*"\s*:|\[\s*[\[{]|[\[{]\s*$|<(!doctype|html|\?xml)\b)', re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"\s*-?[0-9]+,[0-9]+\s*")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class TextLayout:
 
     def column(self, position: int) -> str:
         """Name a column to people: its header, or its number counted from 1."""
-        return repr(self.names[position]) if self.names else f"number {position + 1}"
+        return brief(repr(self.names[position])) if self.names else f"number {position + 1}"
 
     def __str__(self) -> str:
         value = "no values (each row counts 1)" if self.value is None else f"values {self.column(self.value)}"
@@ -76,18 +74,6 @@ def match_name(names: Iterable[str], known: tuple[str, ...]) -> int | None:
         if re.sub(r"[\s_\-]", "", name).lower() in known:
             return position
     return None
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """Open a file, plain or gzip (told by its first bytes)."""
-    with open(path, "rb") as probe:
-        zipped = probe.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else open(path, "rb")  # type: ignore[return-value]
-
-
-def open_text(path: Path) -> TextIO:
-    """Open a text file, plain or gzip, as UTF-8."""
-    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="")
 
 
 def sniff_layout(
@@ -127,8 +113,11 @@ def sniff_layout(
         raise ValueError(f"{path}: the file is empty")
     if any("\0" in line for line in lines):
         raise ValueError(f"{path}: this is binary data, wanted delimited text (or .npz or .mtx)")
-    separator = separator or _sniff_separator(lines)
-    rows = list(split_lines(lines, separator))
+    if _MARKUP.match(lines[0]):
+        raise ValueError(f"{path}: this is JSON or markup, wanted delimited text: {lines[0].strip()[:60]!r}")
+    with text_errors(path):
+        separator = separator or _sniff_separator(lines)
+        rows = list(split_lines(lines, separator))
     width = len(rows[0])
     if width < 2:
         raise ValueError(f"{path}: the first line has one field, wanted at least a user and an item: {lines[0][:60]!r}")
@@ -152,26 +141,6 @@ def sniff_layout(
     if value is None:
         value = _value_column(rows[1:] if header else rows, names, (user, item), width)
     return TextLayout(separator, names, width, user, item, value, skipped)
-
-
-class text_errors:  # noqa: N801 - reads as a statement
-    """Turn what can go wrong while reading bytes into one clear ValueError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UnicodeDecodeError):
-            raise ValueError(
-                f"{self.path}: this is not UTF-8 text (byte 0x{error.object[error.start]:02x}); wanted delimited text"
-            ) from None
-        if isinstance(error, (EOFError, gzip.BadGzipFile, zlib.error)):
-            raise ValueError(f"{self.path}: the gzip file is damaged ({error})") from None
-        if isinstance(error, csv.Error):
-            raise ValueError(f"{self.path}: this is not delimited text ({error})") from None
 
 
 def _sample(file: TextIO) -> tuple[list[str], int]:
@@ -209,12 +178,17 @@ def _sniff_separator(lines: list[str]) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether `float` understands the text."""
+    """Whether `float` understands the text, other than with underscores between digits."""
     try:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
+
+
+def _is_meant_as_number(text: str) -> bool:
+    """Whether the text is a number, or one with a decimal comma, of which reading will tell that it cannot be read."""
+    return is_number(text) or _DECIMAL_COMMA.fullmatch(text) is not None
 
 
 def _looks_like_header(rows: list[list[str]]) -> bool:
@@ -222,7 +196,8 @@ def _looks_like_header(rows: list[list[str]]) -> bool:
         return True
     body = [row for row in rows[1:] if len(row) == len(rows[0])]
     return bool(body) and any(
-        not is_number(head) and all(is_number(row[position]) for row in body) for position, head in enumerate(rows[0])
+        not _is_meant_as_number(head) and all(_is_meant_as_number(row[position]) for row in body)
+        for position, head in enumerate(rows[0])
     )
 
 
@@ -233,7 +208,7 @@ def _position(path: Path, kind: str, column: str | int | None, names: tuple[str,
     if isinstance(column, str):
         if names is not None and column in names:
             return names.index(column)
-        there = ", ".join(map(repr, names)) if names else f"no header, only columns 1 to {width}"
+        there = brief(", ".join(map(repr, names)), 1000) if names else f"no header, only columns 1 to {width}"
         raise ValueError(f"{path}: no {kind} column {column!r}; the file has {there}")
     if not 0 <= column < width:
         raise ValueError(f"{path}: no {kind} column number {column + 1}; the file has columns 1 to {width}")
@@ -254,7 +229,7 @@ def _value_column(body: list[list[str]], names: tuple[str, ...] | None, ids: tup
     if width < 3 or sorted(ids) != [0, 1] or (names and match_name([names[2]], TIME_NAMES) is not None):
         return None
     cells = [row[2] for row in body if len(row) == width]
-    if not cells or not all(map(is_number, cells)):
+    if not cells or not all(map(_is_meant_as_number, cells)):
         return None
     # Seconds since 1970 for any date since 1973; whoever has such play counts can name the column.
-    return None if all(float(cell) >= 1e8 for cell in cells) else 2
+    return None if all(is_number(cell) and float(cell) >= 1e8 for cell in cells) else 2

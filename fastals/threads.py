@@ -1,43 +1,82 @@
 """The one door to Numba's threads: their number, a lock around every parallel launch, and safety after a fork."""
 
 import contextlib
+import itertools
 import operator
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 
 import numba
+import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
+
+LAUNCH_FLOPS = 2e10
 
 # Numba's workqueue layer aborts the process when two Python threads launch parallel loops at once.
 _lock = threading.RLock()
-_inherited_layer: str | None = None
+# Forks between the first process and this one: a lock made before the last of them may be held by a thread of another
+# process for ever.
+forks = 0
+# A launch is done within a fraction of a second, unless it compiles; seconds that a fork waits for it at the most.
+_PATIENCE = 10.0
+_launchers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_forking = threading.local()
+_inherited: str | None = None  # what a fork has left unusable in this process
+
+
+def _before_fork() -> None:
+    """Wait for the launch and the compilation that another thread is at, whose locks no child would ever get.
+
+    A launch may compile but no compilation launches: hence the order.
+    """
+    _forking.holds_lock = _lock.acquire(timeout=_PATIENCE)
+    _forking.beside_launchers = not _forking.holds_lock or any(
+        thread.is_alive() for thread in _launchers if thread is not threading.current_thread()
+    )
+    global_compiler_lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    global_compiler_lock.release()
+    if _forking.holds_lock:
+        _lock.release()
 
 
 def _after_fork_in_child() -> None:
-    """Replace the lock, whose holder may not exist here, and note which threading layer the parent had started."""
-    global _lock, _inherited_layer
+    """Replace the lock, whose holder may not exist here, and note which threads the parent had started.
+
+    Workqueue starts its threads anew in the child, and so do OpenMP libraries other than GNU's. TBB does if it could
+    stop them for the fork, which it cannot where other Python threads live that have used it: then the child's loops
+    hang now and then.
+    """
+    global _lock, _inherited, forks
+    global_compiler_lock.release()
     _lock = threading.RLock()
+    forks += 1
+    _launchers.clear()
     with contextlib.suppress(ValueError):  # not started yet
-        _inherited_layer = numba.threading_layer()
+        layer = numba.threading_layer()
+        vendor = getattr(sys.modules.get("numba.np.ufunc.omppool"), "openmp_vendor", "GNU")
+        if layer == "omp" and vendor == "GNU":
+            _inherited = "GNU OpenMP threads, which do not survive a fork"
+        elif layer == "tbb" and _forking.beside_launchers:
+            _inherited = "TBB threads for several Python threads, which do not survive a fork"
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _check_usable_after_fork() -> None:
-    """Refuse GNU OpenMP started before a fork: its next parallel loop terminates the process.
-
-    Workqueue and TBB start their threads anew in the child, and so do other vendors' OpenMP.
-    """
-    if _inherited_layer != "omp":
-        return
-    if getattr(sys.modules.get("numba.np.ufunc.omppool"), "openmp_vendor", "GNU") == "GNU":
+    """Refuse threads that a fork has left unusable: the next parallel loop would terminate the process, or hang."""
+    if _inherited is not None:
         raise RuntimeError(
-            "fastals cannot run in this process: it was forked from one where Numba had started GNU OpenMP threads, "
-            "which do not survive a fork. Start worker processes with multiprocessing's 'spawn' or 'forkserver' "
-            "method, or set the environment variable NUMBA_THREADING_LAYER to 'workqueue' or 'tbb' before Python starts"
+            f"fastals cannot run in this process: it was forked from one where Numba had started {_inherited}. "
+            "Start worker processes with multiprocessing's 'spawn' or 'forkserver' method, or set the environment "
+            "variable NUMBA_THREADING_LAYER to 'workqueue' before Python starts"
         )
 
 
@@ -52,6 +91,25 @@ def _check_num_threads(num_threads: int | None) -> None:
         raise TypeError(f"num_threads must be an integer or None, got {num_threads!r}")
     if count < 1:
         raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+
+
+def number(num_threads: int | None) -> int:
+    """Number of threads that ``parallel`` will use; see there."""
+    _check_num_threads(num_threads)
+    if num_threads is None:
+        return int(numba.get_num_threads())
+    return min(operator.index(num_threads), int(numba.config.NUMBA_NUM_THREADS))
+
+
+def launches(pieces: int, work: float, num_threads: int | None, each: int = 1) -> Iterator[slice]:
+    """Slices of ``pieces`` of ``work`` floating-point operations in all, one for each launch.
+
+    Between launches an interrupt is heard: one takes a fraction of a second, but has ``each`` pieces or more for each
+    thread, so that their shares are even.
+    """
+    count = max(int(min(work / LAUNCH_FLOPS, pieces / (each * number(num_threads)))), 1)
+    for first, last in itertools.pairwise(np.linspace(0, pieces, count + 1).astype(int).tolist()):
+        yield slice(first, last)
 
 
 @contextlib.contextmanager
@@ -79,21 +137,28 @@ def parallel(num_threads: int | None) -> Iterator[int]:
     TypeError, ValueError
         If `num_threads` is not an integer, or below 1.
     RuntimeError
-        In a process forked after Numba had started GNU OpenMP, where a parallel loop would terminate the process.
+        In a process forked after Numba had started GNU OpenMP, where a parallel loop would terminate the process, or
+        TBB from several Python threads, where it might hang.
+    MemoryError
+        Where the compiled code found no memory.
 
     Notes
     -----
     The lock knows of this library's launches alone. If other code of the process runs Numba's parallel functions in
     several Python threads, choose the threading layer ``omp`` or ``tbb``, which allow it.
     """
-    _check_num_threads(num_threads)
+    count = number(num_threads)
     _check_usable_after_fork()
     with _lock:
         before = numba.get_num_threads()
-        available = numba.config.NUMBA_NUM_THREADS
-        count = before if num_threads is None else min(operator.index(num_threads), available)
-        numba.set_num_threads(count)
+        _launchers.add(threading.current_thread())
         try:
+            numba.set_num_threads(count)
             yield count
+        except SystemError as error:
+            # What a parallel loop raises on the calling thread stays pending behind the call's result.
+            if isinstance(error.__cause__, MemoryError):
+                raise error.__cause__ from None
+            raise
         finally:
             numba.set_num_threads(before)

@@ -23,7 +23,7 @@ from fastals.kernels.factors import extrapolate
 from fastals.objective import Objective
 from fastals.solver import Report, Settings, Side, aligned_factors, eigenbasis, even_bounds, solve_side
 from fastals.threads import parallel
-from fastals.validation import check_factors, describe
+from fastals.validation import check_factors, check_products, describe
 
 LARGEST_MOMENTUM = 0.9
 
@@ -78,17 +78,20 @@ class Training:
         self._rotated_users, self._rotated_items = rotated[: len(self.user_factors)], rotated[: len(self.item_factors)]
         self._solved_items: np.ndarray | None = None  # X_{n-1}, once there is one
         self._sequence = 1.0  # t_n
+        self.advanced = False  # whether a half-sweep has been finished
 
     def solve_items(self) -> Report:
         """Solve the items against the users' factors."""
         report = self._solved(self.items, self.users, self.user_factors, self._rotated_users, self._spare_items)
         self.item_factors, self._spare_items = self._spare_items, self.item_factors
+        self.advanced = True
         return report
 
     def solve_users(self) -> Report:
         """Solve the users against the items' factors."""
         report = self._solved(self.users, self.items, self.item_factors, self._rotated_items, self._spare_users)
         self.user_factors, self._spare_users = self._spare_users, self.user_factors
+        self.advanced = True
         return report
 
     def sweep(self) -> float:
@@ -135,7 +138,7 @@ class Training:
         for name, expected in self.problem.items():
             if (got := state.problem.get(name)) != expected:
                 raise ValueError(f"resume_from must come from a fit of the same {name}: {expected}; got {got}")
-        self.accelerated, self._sequence = state.accelerated, state.sequence
+        self.accelerated, self._sequence, self.advanced = state.accelerated, state.sequence, True
         self.loss_history, self.reports = list(state.loss_history), list(state.reports)
         dtype, items_shape = self.item_factors.dtype, self.item_factors.shape
         self.user_factors = check_factors(state.user_factors, "user_factors", self.user_factors.shape, dtype)
@@ -172,6 +175,11 @@ class Training:
         self.item_factors, self._ahead = ahead, solved
         self.user_factors, self._spare_users = self._spare_users, self.user_factors
         return report
+
+    def check_products(self) -> None:
+        """Raise FloatingPointError where scores, the products of the factors, may overflow."""
+        check_products(self.user_factors, "user_factors")
+        check_products(self.item_factors, "item_factors")
 
     def summary(self) -> dict[str, float]:
         """Mean steps a row in the last sweep, and rows over all half-sweeps that needed more than the plain way."""

@@ -242,7 +242,10 @@ def _storage(optuna: Any, storage: str | Path | None) -> Any:
     if path.suffix in (".journal", ".log"):
         backend = optuna.storages.journal.JournalFileBackend(str(path))
         return optuna.storages.JournalStorage(backend)
-    return f"sqlite:///{path.resolve()}"
+    from sqlalchemy.pool import NullPool  # comes with Optuna
+
+    # Connections are closed after use: SQLAlchemy would keep them, and the file, open for as long as the process lives.
+    return optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"poolclass": NullPool})
 
 
 def _optuna() -> Any:

@@ -37,6 +37,15 @@ class Rows(NamedTuple):
 
         return Rows(own(self.indptr), own(self.indices), own(self.data), self.shape)
 
+    def as_csr(self, dtype: np.dtype) -> sp.csr_array:
+        """Matrix with values of ``dtype``, or of their own type where that one does not hold them all."""
+        data = np.broadcast_to(self.data, self.indices.shape)
+        with np.errstate(over="ignore"):
+            converted = data.astype(dtype)
+        if not (np.isfinite(converted).all() and converted.all()):
+            converted = data.copy()
+        return sp.csr_array((converted, self.indices.copy(), self.indptr.copy()), shape=self.shape)
+
     def taken(self, ids: np.ndarray) -> Rows:
         """The rows ``ids``, in their order."""
         starts, counts = self.indptr[ids], self.indptr[ids + 1] - self.indptr[ids]
@@ -82,12 +91,19 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     return value
 
 
-def check_integer(name: str, value: Any, minimum: int) -> int:
-    """Return an int of at least ``minimum``; TypeError for other types, bool among them, ValueError below."""
+def is_auto(value: Any) -> bool:
+    """Whether a parameter is the string "auto"."""
+    return isinstance(value, str) and value == "auto"
+
+
+def check_integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """Return an int in minimum .. maximum; TypeError for other types, bool among them, ValueError outside."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer >= {minimum}; got {describe(value)}")
     if value < minimum:
         raise ValueError(f"{name} must be >= {minimum}; got {value}")
+    if maximum is not None and int(value) > maximum:
+        raise ValueError(f"{name} must be <= {maximum}; got {value}")
     return int(value)
 
 
@@ -108,7 +124,7 @@ def check_dtype(value: Any) -> np.dtype:
     """Return float32 or float64 as a dtype, or raise ValueError."""
     try:
         dtype = np.dtype(value)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         raise ValueError(f"dtype must be float32 or float64; got {describe(value)}") from None
     if value is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype must be float32 or float64; got {describe(value)}")
@@ -132,18 +148,39 @@ def _check_sparse(matrix: Any, name: str, shape: tuple[int | None, int | None]) 
             raise ValueError(f"{name} must have shape {expected}; got {matrix.shape}{hint}".replace("'", ""))
 
 
+def _check_structure(matrix: Any, name: str) -> None:
+    """Raise where index arrays point outside of the matrix: SciPy's conversions trust them and read or write there."""
+    if matrix.format == "coo":
+        coordinates = list(zip((matrix.row, matrix.col), matrix.shape, strict=True))
+    elif matrix.format in ("csr", "csc", "bsr"):
+        block = matrix.blocksize if matrix.format == "bsr" else (1, 1)
+        sizes = [length // step for length, step in zip(matrix.shape, block, strict=True)]
+        major, minor = sizes[::-1] if matrix.format == "csc" else sizes
+        indptr, stored = matrix.indptr, min(len(matrix.indices), len(matrix.data))
+        if indptr.shape != (major + 1,) or indptr[0] != 0 or indptr[-1] > stored or (indptr[1:] < indptr[:-1]).any():
+            raise ValueError(f"{name} must have {major + 1} pointers that rise from 0 to the number of its indices")
+        coordinates = [(matrix.indices[: indptr[-1]], minor)]
+    else:
+        return
+    for index, size in coordinates:
+        if len(index) and (index.min() < 0 or index.max() >= size):
+            raise ValueError(f"{name} has indices outside of 0 .. {size - 1}: {index.min()} .. {index.max()}")
+
+
 def _canonical_csr(matrix: Any, name: str) -> sp.csr_array:
     """Sorted CSR without duplicates, explicit zeros kept, values float64 or float32; shares what it need not copy."""
-    # SciPy sums the duplicates of the coordinate form as it converts it, in the type they came in.
-    csr = sp.csr_array(matrix.astype(np.float64, copy=False) if matrix.format == "coo" else matrix)
-    if not csr.has_canonical_format:
-        # Duplicates are summed in float64, so that the order and the type they came in make no difference.
-        csr = csr.astype(np.float64) if csr.dtype != np.float64 else csr.copy()
-        csr.sum_duplicates()
-    if csr.dtype not in (np.float32, np.float64):
-        csr = csr.astype(np.float64)
-    if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= csr.shape[1]):
-        raise ValueError(f"{name} has column indices outside of 0 .. {csr.shape[1] - 1}")
+    _check_structure(matrix, name)
+    with np.errstate(over="ignore"):  # of longdouble; refused below
+        # SciPy sums the duplicates of these forms as it converts them, in the type they came in, and not every type
+        # of theirs can it convert.
+        cast = matrix.format in ("coo", "bsr", "dia") or (matrix.format == "csc" and matrix.dtype != np.float32)
+        csr = sp.csr_array(matrix.astype(np.float64, copy=False) if cast else matrix)
+        if not csr.has_canonical_format:
+            # Duplicates are summed in float64, so that the order and the type they came in make no difference.
+            csr = csr.astype(np.float64) if csr.dtype != np.float64 else csr.copy()
+            csr.sum_duplicates()
+        if csr.dtype not in (np.float32, np.float64):
+            csr = csr.astype(np.float64)
     if not np.isfinite(csr.data).all():
         bad = int(np.count_nonzero(~np.isfinite(csr.data)))
         raise ValueError(f"{name} must be finite; got {bad} values that are NaN or infinite")
@@ -223,8 +260,22 @@ def check_rows(
         raise ValueError(f"{name} must have at least one stored value that is not zero; got none")
     if data.size and data.min() == data.max():
         data = data[:1]
-    rows = Rows(indptr.astype(np.int64), indices.astype(np.int32, copy=False), np.ascontiguousarray(data), csr.shape)
-    return rows, phi
+    # Strided or unaligned arrays would have every kernel compiled anew.
+    indices, data = (np.require(array, dtype, ["C", "A"]) for array, dtype in ((indices, np.int32), (data, None)))
+    return Rows(indptr.astype(np.int64), indices, data, csr.shape), phi
+
+
+def row_of(matrix: Any, row: int, name: str, n_columns: int) -> Rows:
+    """One row of interactions in canonical form, for the price of the row alone where it can be had."""
+    _check_sparse(matrix, name, (None, n_columns))
+    if matrix.format == "csr":
+        first, end = (int(pointer) for pointer in matrix.indptr[row : row + 2])
+        if not 0 <= first <= end <= min(len(matrix.indices), len(matrix.data)):
+            raise ValueError(f"{name} has pointers {first} .. {end} to its {len(matrix.indices)} indices")
+        pointers = np.array([0, end - first])
+        parts = matrix.data[first:end], matrix.indices[first:end], pointers
+        matrix, row = sp.csr_array(parts, shape=(1, n_columns)), 0
+    return check_rows(matrix, name)[0].taken(np.array([row]))
 
 
 def check_interactions(matrix: Any, name: str = "user_items", dtype: Any = np.float32) -> sp.csr_array:
@@ -241,25 +292,58 @@ def check_interactions(matrix: Any, name: str = "user_items", dtype: Any = np.fl
     return sp.csr_array((data, rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
 
 
+def as_array(value: Any, name: str) -> np.ndarray:
+    """Array of any value; TypeError where it has no shape, ValueError where parts of it are masked."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} must be an array; got {describe(value)}: {error}") from None
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must not be masked; got {describe(value)}")
+    return array
+
+
+def largest_factor(shape: tuple[int, ...], dtype: np.dtype) -> float:
+    """Size below which no product of two rows of factors overflows: (largest number / factors)^1/2."""
+    return float(np.sqrt(np.finfo(dtype).max / shape[-1]))
+
+
 def check_factors(value: Any, name: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     """Contiguous copy of given factors in the model's type; TypeError or ValueError where they do not fit."""
-    array = np.asarray(value)
+    array = as_array(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got {describe(value)}")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         factors = np.array(array, dtype=dtype, order="C")
     if not np.isfinite(factors).all():
         raise ValueError(f"{name} must be finite in {dtype}; got values that are not")
+    if array.any() and not factors.any():
+        raise ValueError(f"{name} must not vanish in {dtype}; got {np.abs(array).max():.3g} at the most")
+    limit = largest_factor(shape, dtype)
+    if factors.size and max(factors.max(), -factors.min()) >= limit:
+        raise ValueError(f"{name} must stay below {limit:.3g} in {dtype}; got {np.abs(factors).max():.3g}")
     return factors
+
+
+def check_products(factors: np.ndarray, name: str) -> None:
+    """FloatingPointError where factors have grown so large that their products may overflow."""
+    limit = largest_factor(factors.shape, factors.dtype)
+    if factors.size and not max(factors.max(), -factors.min()) < limit:
+        raise FloatingPointError(
+            f"{name} have grown beyond {limit:.3g}, where scores overflow {factors.dtype}; "
+            "raise regularization, or scale user_items or given factors"
+        )
 
 
 def check_ids(value: Any, name: str, size: int) -> np.ndarray:
     """Integer ids of shape () or (n,) in 0 .. size - 1, as int64; TypeError or ValueError with the first offender."""
-    ids = np.asarray(value)
+    ids = as_array(value, name)
     if ids.size == 0 and ids.ndim == 1:
         return np.empty(0, np.int64)
+    if ids.dtype == object and isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must lie in 0 .. {size - 1}; got {value}")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an integer or an array of integers; got {describe(value)}")
     if ids.ndim > 1:

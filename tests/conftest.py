@@ -1,4 +1,7 @@
-"""What several test files share: a random matrix with empty rows and columns, and interactions for hypothesis."""
+"""What several test files share: hypothesis's profiles, and a random matrix with empty rows and columns."""
+
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +12,21 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "fastals", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
-settings.load_profile("fastals")
+# The long fault hunt: FASTALS_HUNT=1 pytest tests/test_hunt*.py, or any other number of thousands of examples.
+settings.register_profile(
+    "hunt",
+    deadline=None,
+    max_examples=int(1000 * float(os.environ.get("FASTALS_HUNT") or 1)),
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("hunt" if os.environ.get("FASTALS_HUNT") else "fastals")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if os.environ.get("FASTALS_HUNT") and "hunting" in sys.modules:
+        terminalreporter.section("calls of the fault hunt, by outcome")
+        for outcome, count in sorted(sys.modules["hunting"].COUNTS.items()):
+            terminalreporter.write_line(f"{outcome} {count}")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 def weights(R, *, alpha, confidence, epsilon):
     """What a stored value adds to the confidence: alpha |r| or alpha log(1 + |r| / epsilon)."""
     size = np.abs(np.asarray(R, np.float64))
-    return alpha * np.log(1 + size / epsilon) if confidence == "log" else alpha * size
+    return alpha * np.log1p(size / epsilon) if confidence == "log" else alpha * size
 
 
 def terms(R, *, objective="hu", confidence="linear", alpha=1.0, epsilon=1.0, c0=1.0, preference=None):

@@ -241,6 +241,39 @@ class TestFile:
         with pytest.raises((ValueError, TypeError), match=name):
             Checkpoint(path).fit(unfitted(), plays)
 
+    @pytest.mark.parametrize(
+        ("part", "value", "message"),
+        [
+            ("accelerated", "yes", "accelerated must be true or false"),
+            ("sequence", -1.0, "sequence must be finite and > 0"),
+            ("sequence", None, "sequence must be a real number"),
+            ("problem", 3, "not iterable"),
+            ("kind", "other", "its kind is 'other'"),
+            ("kind", None, "its kind is 'None'"),
+            ("reports", lambda a: a - 1e9, "reports must hold finite counts"),
+            ("reports", lambda a: a * np.inf, "reports must hold finite counts"),
+            ("loss_history", lambda a: a * np.nan, "loss_history must be a finite"),
+            ("user_factors", lambda a: a * np.float32("nan"), "user_factors must be finite"),
+            ("item_factors", lambda a: a * np.float32("inf"), "item_factors must be finite"),
+            ("previous_items", lambda a: a[0], "previous_items must be a matrix of floats"),
+            ("item_factors", None, "it lacks 'item_factors'"),
+        ],
+    )
+    def test_parts_that_do_not_fit_name_the_file(self, plays, tmp_path, part, value, message):
+        path = tmp_path / "state"
+        unfitted(iterations=4).fit(plays, callback=Checkpoint(path))
+        header, arrays = read_model_file(path)
+        if part in header:
+            header[part] = value
+        elif value is None:
+            del arrays[part]
+        else:
+            with np.errstate(invalid="ignore"):
+                arrays[part] = value(arrays[part])
+        write_model_file(path, header, arrays)
+        with pytest.raises(ValueError, match=rf"cannot read '.*state': no valid training state: .*{message}"):
+            read_state(path)
+
     @pytest.mark.parametrize("content", [b"", b"PK", b"not a state"])
     def test_damaged(self, plays, tmp_path, content):
         (tmp_path / "state").write_bytes(content)

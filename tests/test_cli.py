@@ -171,7 +171,7 @@ def test_failed_batch_leaves_the_earlier_file(fitted, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fastals.cli.batch._write_csv", broken)
-    assert fails("recommend", fitted[1], "--all", "-o", path) == "error: No space left on device"
+    assert fails("recommend", fitted[1], "--all", "-o", path) == f"error: {path}: No space left on device"
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -252,6 +252,12 @@ def test_help_and_version():
         ("", [], "the file is empty"),
         ("a\n", [], "the first line has one field"),
         ("1,2\n3\n4,5\n", [], "line 2: 1 fields where the first line has 2"),
+        ('1,2\n3,"4\n', [], 'line 2: a quote (") is opened and never closed'),
+        ("1,2\0\n", [], "this is binary data"),
+        ('{"user": 1, "item": 2}\n', [], "this is JSON or markup"),
+        ("u;i;n\n1;2;2,5\n", [], "column 'n' has '2,5', wanted a finite number: decimals take a point"),
+        ("%%MatrixMarket matrix coordinate real general\n9 9 9999999\n1 1 1\n", [], "wanted 9999999 of 3"),
+        ("1,2\n" + "x" * 2**21, [], "a line is longer than 1,048,576 bytes"),
         ("user,item,rating\n1,2,nan\n", [], "line 2: column 'rating' has 'nan'"),
         ("user,item\n1,2\n", ["--item-column", "book"], "no item column 'book'; the file has 'user', 'item'"),
         ("1,2\n", ["--user-column", "9"], "no user column number 9; the file has columns 1 to 2"),

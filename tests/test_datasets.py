@@ -191,6 +191,85 @@ def test_lightgcn_format(tmp_path, load):
     assert made.test.item_ids.tolist() == [0, 1, 2, 4]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 1\n1 two\n", "line 2: .* is no list of integers"),
+        (f"0 1\n1 {2**70}\n", "line 2: .* is no list of integers"),
+        (f"{2**70} 1\n", "line 1: .* is no list of integers"),
+        ("0 1_0\n", "line 1: .* is no list of integers"),
+        ("0 1\0\n", "line 1: .* is no list of integers"),
+        ("0 " + "1" * 2**24, "a line is longer than 16,777,216 bytes"),
+    ],
+    ids=range(6),
+)
+def test_adjacency_lists_of_something_else(tmp_path, text, message):
+    (tmp_path / "train.txt").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_adjacency_list(tmp_path / "train.txt")
+    assert str(caught.value).startswith(str(tmp_path / "train.txt"))
+
+
+def test_repeated_pair_of_a_split_names_its_file(tmp_path):
+    (tmp_path / "train.txt").write_text("0 1\n")
+    (tmp_path / "test.txt").write_text("0 2\n0 2\n")
+    with pytest.raises(ValueError, match=r"test\.txt: user 0 and item 2 meet more than once"):
+        load_gowalla(path=tmp_path)
+
+
+def damaged_in_the_middle(content):
+    return content[:45] + bytes([content[45] ^ 0xFF]) + content[46:]
+
+
+def encrypted(content):
+    content = bytearray(content)
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "damage", "message"),
+    [
+        ({"ml-100k/u.data": b"196\t242\t3\n"}, bytes, "u.data, line 1: 3 fields where the first line has 4"),
+        ({"ml-100k/u.data": b"1\t2\t3\t1e300\n"}, bytes, r"u.data: a timestamp is 1e\+300 seconds since 1970"),
+        ({"ml-100k/u.data": b"1\t2\t3\t4\n1\t2\t3\t4\n"}, bytes, "user 1 and item 2 meet more than once"),
+        ({"copy/u.data": b"1\t2\t3\t4\n"}, bytes, "there is more than one u.data in this archive"),
+        ({"ml-100k/u.item": b"242|" + b"x" * 2**20}, bytes, "a line is longer than 1,048,576 bytes"),
+        ({}, damaged_in_the_middle, "no zip archive, or it is damaged .Bad CRC-32"),
+        ({}, encrypted, "is encrypted"),
+        ({}, lambda content: content[:-30], "no zip archive"),
+    ],
+)
+def test_archives_of_something_else(tmp_path, change, damage, message):
+    path = pack(MOVIELENS["100k"] | change, tmp_path / "a.zip")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_movielens("100k", path=path)
+    assert str(caught.value).startswith(str(path)), "and not a temporary folder"
+
+
+def test_members_that_would_leave_the_folder(tmp_path):
+    files = {f"../../{Path(name).name}": content for name, content in MOVIELENS["100k"].items()}
+    (tmp_path / "in").mkdir()
+    made = load_movielens("100k", path=pack(files, tmp_path / "in" / "a.zip"))
+    assert made.interactions.user_items.nnz == 3
+    assert [one.name for one in tmp_path.rglob("*")] == ["in", "a.zip"]
+
+
+def test_ratings_of_zero_have_no_time(tmp_path):
+    files = MOVIELENS["100k"] | {"ml-100k/u.data": b"1\t242\t0\t7\n1\t302\t2\t8\n"}
+    made = load_movielens("100k", path=pack(files, tmp_path / "a.zip"))
+    assert made.timestamps.indices.tolist() == made.interactions.user_items.indices.tolist() == [1]
+    assert made.timestamps.data.tolist() == [8]
+
+
+def test_table_of_names_without_titles(tmp_path):
+    unpack({"to_read.csv": b"user_id,book_id\n9,8\n", "books.csv": b"id,name\n8,x\n"}, tmp_path)
+    with pytest.raises(ValueError, match=r"books\.csv: no column 'title'; the file has 'id', 'name'"):
+        load_goodbooks(path=tmp_path)
+
+
 def test_bad_adjacency_lists(tmp_path):
     path = tmp_path / "train.txt"
     path.write_text("0 1\n1 two\n")

@@ -31,7 +31,7 @@ class Popularity(BruteForce):
 def problem(seed=0, n_users=25, n_items=18, levels=None):
     """Train and test matrix, partly overlapping, and a model; few `levels` of factors give tied scores."""
     rng = np.random.default_rng(seed)
-    train, test = (sp.random_array((n_users, n_items), density=d, rng=rng, format="csr") for d in (0.25, 0.2))
+    train, test = (sp.csr_array(sp.random(n_users, n_items, d, random_state=rng)) for d in (0.25, 0.2))
     draw = rng.standard_normal if levels is None else lambda shape: rng.integers(0, levels, shape).astype(float)
     return train, test, BruteForce(draw((n_users, 3)), draw((n_items, 3)))
 

@@ -135,6 +135,11 @@ def test_ids_beyond_int64_are_kept():
         (([1], [1], [1, 2]), ValueError, r"one entry for each of the 1 rows, got shape \(2,\)"),
         (([1, 2], [1, 2], [1, np.inf]), ValueError, "values must be finite, got inf at position 1"),
         (([1], [1], [1e300]), ValueError, r"values must fit float32, got 1e\+300"),
+        (([1, 1], [1, 1], [1e308, 1e308]), ValueError, "values must fit float32, got inf"),
+        (([10**30], [1]), ValueError, "users must be integers of at most 64 bits, got 1000"),
+        (([1e17], [1]), ValueError, r"users are floats, exact up to 2\^53 alone; got 1e\+17"),
+        ((["a", "a\0"], [1, 2]), ValueError, "users: one ends in a NUL character"),
+        ((["x" * 10**6, *map(str, range(999))], range(1000)), ValueError, "users: one of 1,000,000 characters among"),
     ],
 )
 def test_bad_columns(arguments, error, message):
@@ -176,6 +181,17 @@ def test_unknown_ids_say_which_side(side, wanted, message):
     for kind in (KeyError, ValueError, UnknownIdError):
         with pytest.raises(kind, match=message):
             getattr(made, f"{side}_index")(wanted)
+
+
+def test_ids_that_cannot_be_known():
+    made = Interactions.from_arrays([10, 20], ["a", "b"])
+    with pytest.raises(ValueError, match="user ids must be integers of at most 64 bits, got 1000"):
+        made.user_index(10**30)
+    with pytest.raises(ValueError, match="item ids: one ends in a NUL character"):
+        made.item_index("a\0")
+    with pytest.raises(UnknownIdError) as caught:
+        made.item_index("y" * 10**5)
+    assert len(str(caught.value)) < 400
 
 
 def test_swapped_sides_are_recognised():

@@ -16,6 +16,7 @@ import hypothesis
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 import fastals.io
@@ -94,7 +95,7 @@ numeric = st.one_of(
 arrays = hnp.arrays(numeric, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
 
 
-@hypothesis.settings(max_examples=50, deadline=None, suppress_health_check=["function_scoped_fixture"])
+@hypothesis.settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @hypothesis.given(
     st.dictionaries(st.from_regex(r"[A-Za-z0-9_]{1,100}", fullmatch=True), arrays, max_size=4), st.booleans()
 )
@@ -281,7 +282,7 @@ def test_flipped_bits_are_refused_or_harmless(path, bit):
     assert refused > 0.7 * len(content) / 7
 
 
-@hypothesis.settings(max_examples=50, deadline=None, suppress_health_check=["function_scoped_fixture"])
+@hypothesis.settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @hypothesis.given(st.data())
 def test_overwritten_stretches_are_refused_or_harmless(path, data):
     content = path.read_bytes()
@@ -481,6 +482,27 @@ def test_misplaced_data_are_not_mapped(path):
     assert_same(read_model_file(path)[1], ARRAYS)
     with pytest.raises(ValueError, match="does not lie where it can be mapped"):
         read_model_file(path, mmap=True)
+
+
+def test_large_headers_are_refused_unparsed(path):
+    rewrite(path, content={"header": {"note": "x" * 2**20}})
+    refuse(path, "its members claim to be larger than the file")  # or than a header may be
+    with pytest.raises(ValueError, match="header must take at most"):
+        write_model_file(path, {"note": "x" * 2**20}, {})
+
+
+def test_messages_do_not_quote_the_file(path):
+    rewrite(path, declared=[[f"a{number}", "<f4", [1]] for number in range(1000)])
+    with pytest.raises(ValueError, match="should hold the members") as caught:
+        read_model_file(path)
+    assert len(str(caught.value)) < 3000
+
+    content = bytearray(path.read_bytes())
+    content[26:28] = b"\xff\x0f"  # the length of the first name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="truncated or damaged") as caught:
+        read_model_file(path)
+    assert len(str(caught.value)) < 500
 
 
 def test_reading_leaves_no_open_file(path, tmp_path):

@@ -206,3 +206,32 @@ def test_automatic_alpha_is_kept_with_the_model(ratings, tmp_path):
 
     assert (got.alpha, got.alpha_) == ("auto", model.alpha_)
     np.testing.assert_array_equal(got.recalculate_user(3), model.recalculate_user(3))
+
+
+@pytest.mark.parametrize("scale", [1e-310, 3e307])
+def test_automatic_alpha_that_overflows_is_refused(ratings, scale):
+    with pytest.raises(ValueError, match="alpha must be given, for 'auto' finds none"):
+        ImplicitALS(2).fit(ratings * scale)
+
+
+def test_automatic_alpha_with_a_scale_of_the_logarithm_that_overflows(ratings):
+    with pytest.raises(ValueError, match=r"alpha must be given, for 'auto' finds none: .* in the logarithm"):
+        ImplicitALS(2, confidence="log", epsilon=1e-320).fit(ratings)
+
+
+@pytest.mark.parametrize("alpha", ["auto", 1.0])
+@pytest.mark.parametrize("weight", [1e20, 1e300])
+def test_unobserved_weight_beyond_the_type_of_the_factors_is_refused(ratings, alpha, weight):
+    with pytest.raises(ValueError, match=r"unobserved_weight must stay below 1.84e\+19 in float32; got 1e"):
+        ImplicitALS(2, unobserved_weight=weight, alpha=alpha).fit(ratings)
+
+
+@pytest.mark.parametrize("value", [[[0], [1, 2]], np.zeros((2, 2)), [1, None]])
+def test_regularization_of_no_shape_is_refused(ratings, value):
+    with pytest.raises((TypeError, ValueError), match="regularization must be"):
+        ImplicitALS(2, regularization=value).fit(ratings)
+
+
+def test_no_regularization_with_an_exponent_that_overflows(ratings):
+    with pytest.raises(ValueError, match="regularization_exponent must leave"):
+        ImplicitALS(2, regularization=0, regularization_exponent=1e5).fit(ratings)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastals import ranking
-from fastals.ranking import ItemIndex, top_items
+from fastals.ranking import ItemIndex, top_items, unit_rows
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 DTYPES = [np.float32, np.float64]
@@ -330,3 +330,21 @@ def test_real_factors_against_brute_force():
     got = top_items(queries, items, 10, seen=seen)
 
     check_equal(got, brute_force(computed_scores(queries, items), 10, seen=seen))
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-160, 1, 1e150])
+def test_unit_rows_of_any_magnitude(scale):
+    """Also where squares underflow; rows of zeros stay."""
+    rows = np.array([[3.0, 4], [0, 0], [-1, 0]]) * scale
+
+    got = unit_rows(rows)
+
+    np.testing.assert_allclose(got, [[0.6, 0.8], [0, 0], [-1, 0]], rtol=1e-3 if scale < 1e-300 else 1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2e19])
+def test_items_whose_products_may_overflow_are_refused(value):
+    items = np.ones((4, 2), np.float32)
+    items[1, 1] = value
+    with pytest.raises(ValueError, match="items must be finite and below"):
+        top_items(np.ones((1, 2), np.float32), items, 1)

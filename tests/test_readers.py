@@ -1,4 +1,5 @@
 import gzip
+import zipfile
 
 import numpy as np
 import pytest
@@ -98,6 +99,18 @@ def test_quotes_comments_blank_lines_and_byte_order_mark(tmp_path):
     assert table(made) == [("Smith, J.", 'say "hi"', 2.0), ("ann", "two\nlines", 3.0)]
 
 
+def test_mixed_line_ends(tmp_path):
+    path = write(tmp_path, '1,2\r3,4\n5,6\r\n"7",8')
+    assert table(read_interactions(path)) == [(1, 2, 1.0), (3, 4, 1.0), (5, 6, 1.0), (7, 8, 1.0)]
+
+
+def test_ids_of_any_size(tmp_path):
+    made = read_interactions(write(tmp_path, f"-3000000000,{10**18 - 1}\n4,-7\n"))
+    assert made.user_ids.tolist() == [-3000000000, 4]
+    assert made.item_ids.tolist() == [-7, 10**18 - 1]
+    assert read_interactions(write(tmp_path, f"{10**30},1\n4,1\n")).user_ids.tolist() == [str(10**30), "4"]
+
+
 def test_quotes_are_letters_in_tab_separated_files(tmp_path):
     made = read_interactions(write(tmp_path, '1\t12" mix\t3\n2\tx\t4\n'))
     assert table(made) == [(1, '12" mix', 3.0), (2, "x", 4.0)]
@@ -114,7 +127,7 @@ def test_quotes_are_letters_in_tab_separated_files(tmp_path):
         min_size=1,
         max_size=12,
     ),
-    size=st.integers(1, 5),
+    size=st.integers(1, 40),
     blanks=st.booleans(),
 )
 def test_pieces_of_any_size_give_what_the_csv_module_wrote(tmp_path_factory, rows, size, blanks):
@@ -129,7 +142,7 @@ def test_pieces_of_any_size_give_what_the_csv_module_wrote(tmp_path_factory, row
             file.write("\n" * blanks)
     expected = Interactions.from_arrays(*zip(*rows, strict=True), duplicates="last")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delimited, "_CHUNK_ROWS", size)
+        patch.setattr(delimited, "_CHUNK", size)
         got = read_interactions(path, separator=",", duplicates="last")
     assert table(got) == [(u, str(i), v) for u, i, v in table(expected)]
 
@@ -155,6 +168,20 @@ def test_pieces_of_any_size_give_what_the_csv_module_wrote(tmp_path_factory, row
         ("1,2\n", {"user_column": 1, "item_column": 1}, "the user and the item column are the same one, number 2"),
         ("1,2\n1,2\n", {"duplicates": "error"}, "user 1 and item 2 meet more than once"),
         ("a\0b,c\n", {}, "this is binary data"),
+        ("1,2\n" * 99 + "3,\0\n", {}, "an id in column number 2 holds a NUL character"),
+        ("user\titem\n" + "1\t2\n" * 99 + "3\tx\0\n", {}, "an id in column 'item' holds a NUL character"),
+        ('1,2\n3,"4\n5,6\n', {}, r'line 2: a quote \("\) is opened and never closed'),
+        ("1,2\n" * 99 + '3,"4"\n5,"6\n7,8\n', {}, r'line 101: a quote \("\) is opened and never closed'),
+        ('1,2\n"' + "x\n" * 70_000 + '",3\n', {}, "line 2: field larger than field limit"),
+        ('"' + ("x" * 90_000 + "\n") * 3 + '",3\n', {}, "this is not delimited text .field larger than field limit"),
+        ("user,item,rating\n1,2,1_0\n", {}, "column 'rating' has '1_0', wanted a finite number$"),
+        ("kunde;ware;menge\n1;2;2,5\n", {}, "line 2: column 'menge' has '2,5', .*: decimals take a point"),
+        ("user,item,rating\n1,2," + "9x" * 5000, {}, r"has '9x9x.{180,200}\.\.\.', wanted a finite number"),
+        ("a,b\n" + "1," + "2" * 2**20, {}, "a line is longer than 1,048,576 bytes"),
+        ("".join(f"{n}a,1\n" for n in range(5000)) + "y" * 100_000 + ",1\n", {}, "one of 100,000 characters among"),
+        ('{"user": 1, "item": 2}\n{"user": 2, "item": 2}\n', {}, "this is JSON or markup"),
+        ('[{"user": 1, "item": 2}]\n', {}, "this is JSON or markup"),
+        ("<!DOCTYPE html>\n<p>Not, found", {}, "this is JSON or markup"),
     ],
 )
 def test_bad_text(tmp_path, text, options, message):
@@ -170,6 +197,12 @@ def test_bad_text(tmp_path, text, options, message):
         ("a.csv", b"\x89PNG\r\n\x1a\n\0\xff", "not UTF-8 text|binary data"),
         ("a.csv", "1,Größe\n".encode("latin-1"), "not UTF-8 text"),
         ("a.csv", gzip.compress(b"1,2\n" * 1000)[:-20], "gzip file is damaged"),
+        ("a.csv", gzip.compress(b"1,2\n" * 1000)[:10] + b"\xff" * 50, "gzip file is damaged"),
+        ("a.csv", gzip.compress(b"1,2\n")[:10], "gzip file is damaged"),
+        ("a.csv", gzip.compress(b"1,2\n") + b"more", "gzip file is damaged"),
+        ("a.csv", b"\x1f\x8b\x08", "gzip file is damaged"),
+        ("a.csv", gzip.compress(b""), "the file is empty"),
+        ("a.csv", "user,item\n1,2\n".encode("utf-16"), "not UTF-8 text"),
         ("a.csv", b"PAR1\0\0", "Parquet is not read directly"),
         ("a.npz", b"nothing", "no readable .npz file|no .npz file"),
         ("a.npz", b"", "no readable .npz file|no .npz file"),
@@ -230,9 +263,50 @@ def test_npz_with_bad_values_names_the_file(tmp_path):
         read_interactions(path)
 
 
-@pytest.mark.parametrize("kind", ["csr", "csc", "coo"])
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"user": [1e300], "item": [1]}, "users are floats, exact up to 2.53 alone; got 1e.300"),
+        ({"user": [1, 2], "item": [1]}, "must be equally long"),
+        ({"user": 5, "item": [1]}, "must be one-dimensional"),
+        ({"user": [b"\xff"], "item": [1]}, "can't decode byte 0xff"),
+        (
+            {"user": [1], "item": [1], "value": np.array([1e300], np.longdouble)},
+            r"values must fit float32, got 1e\+300",
+        ),
+        ({"user": [1, 1], "item": [1, 1], "value": [1e308, 1e308]}, "values must fit float32, got inf"),
+        ({"format": b"csr", "shape": [2, 2], "indptr": [0, 9, 2], "indices": [0, 1], "data": [1.0, 2]}, "rise from 0"),
+        ({"format": b"csc", "shape": [2, 2], "indptr": [0, 1, 2], "indices": [0, 10**8], "data": [1.0, 2]}, "outside"),
+        ({"format": b"csr", "shape": [2, 2], "indptr": [0, 1, 2], "indices": [0, 1], "data": [1.0, np.nan]}, "finite"),
+        ({"format": b"csr", "shape": [2, 2], "indptr": [0, 1, 2], "indices": [0, 1]}, "there is no array 'data'"),
+        ({"format": b"lil", "shape": [2, 2]}, "a form of csr, csc, bsr, coo, dia"),
+        ({"format": [b"csr"], "shape": [2, 2]}, "no sparse matrix"),
+        ({"format": b"csr", "shape": [2, 2, 2]}, "no sparse matrix of two dimensions"),
+        ({"format": b"csr", "shape": [2.0, 2.0]}, "no sparse matrix"),
+        ({"format": b"csr", "shape": [-2, 2], "indptr": [0], "indices": [0], "data": [1.0]}, "negative"),
+        ({"format": b"coo", "shape": [2, 2], "row": [5], "col": [0], "data": [1.0]}, "exceeds matrix dimension"),
+        ({"format": b"coo", "shape": [10**9, 2], "row": [0], "col": [0], "data": [1.0]}, "out of proportion"),
+        ({"format": b"csr", "shape": [1, 10**9], "indptr": [0, 1], "indices": [0], "data": [1.0]}, "out of proportion"),
+    ],
+)
+def test_npz_of_arrays_that_do_not_fit(tmp_path, arrays, message):
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_interactions(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_zip_of_something_else(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("ratings.csv", "1,2\n")
+    with pytest.raises(ValueError, match=r"zip archive without arrays, of 'ratings\.csv'; unpack it"):
+        read_interactions(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia"])
 def test_npz_of_a_sparse_matrix(tmp_path, kind):
-    matrix = sparse.random_array((5, 7), density=0.4, format=kind, rng=np.random.default_rng(0))
+    matrix = sparse.csr_array(sparse.random(5, 7, 0.4, random_state=0)).asformat(kind)
     path = tmp_path / "a.npz"
     sparse.save_npz(path, matrix)
     made = read_interactions(path)
@@ -242,7 +316,7 @@ def test_npz_of_a_sparse_matrix(tmp_path, kind):
 
 @pytest.mark.parametrize("suffix", [".mtx", ".mtx.gz"])
 def test_matrix_market(tmp_path, suffix):
-    matrix = sparse.random_array((5, 7), density=0.4, format="coo", rng=np.random.default_rng(1))
+    matrix = sparse.coo_array(sparse.random(5, 7, 0.4, random_state=1))
     plain = tmp_path / "a.mtx"
     io.mmwrite(plain, matrix)
     path = tmp_path / f"b{suffix}"

@@ -195,10 +195,11 @@ class TestScalarsAndArrays:
         assert board.recalculate_user([]).shape == (0, 3)
 
     def test_row_of_a_sparse_array(self, board):
-        """``csr_array[u]`` is one-dimensional, ``csr_matrix[u]`` is not: implicit's ``user_items[userid]``."""
+        """A row ``csr_array[u]`` is one-dimensional where SciPy is new, ``csr_matrix[u]`` never: implicit's call."""
         rows = checkerboard(30)
+        dense = rows.toarray()[3]
         expected = board.recommend(3)[0]
-        for row in (rows[3], rows[[3]], sp.csr_matrix(rows)[3], sp.coo_array(rows[3])):
+        for row in (sp.csr_array(dense), rows[[3]], sp.csr_matrix(rows)[3], sp.coo_array(dense)):
             np.testing.assert_array_equal(board.recommend(3, row)[0], expected)
             np.testing.assert_array_equal(board.recommend(3, row, recalculate_user=True)[0], expected)
             assert board.explain(3, row, 3)[0] == board.explain(3, rows, 3)[0] == board.explain(3, itemid=3)[0]
@@ -330,7 +331,10 @@ def test_similar_items_equal_brute_force(request):
         (lambda m, R: m.similar_items(4, recalculate_item=True), "itemid must lie in 0 .. 3; got 4"),
         (lambda m, R: m.explain(3, R, 0), "userid must lie in 0 .. 2; got 3"),
         (lambda m, R: m.explain([0], R, 0), "userid must be one integer"),
-        (lambda m, R: m.explain(0, R.T, 0), r"user_items must have shape \(1, 4\); got \(1, 3\)"),
+        (
+            lambda m, R: m.explain(0, R.T, 0),
+            r"user_items must have shape \(any, 4\); got \(4, 3\); it looks transposed",
+        ),
         (lambda m, R: m.recalculate_user(0, sp.csr_array([[0, np.nan, 1, 2]])), "user_items must be finite"),
     ],
 )
@@ -344,3 +348,48 @@ def test_errors_say_which(call, message):
 def test_item_to_explain_must_be_named(board):
     with pytest.raises(TypeError, match="itemid must be given"):
         board.explain(0)
+
+
+def test_lengths_beyond_the_number_of_items(small):
+    """Of one user no more than there is is made room for."""
+    ids, scores = small.recommend(0, N=10**30, filter_already_liked_items=False)
+
+    assert len(ids) == len(scores) == len(small.item_factors)
+    with pytest.raises(ValueError, match="N must be <= 2147483647"):
+        small.recommend([0, 1], N=10**30)
+
+
+@pytest.mark.parametrize("value", [[[0], [1, 2]], np.ma.masked_array([0, 1], [0, 1]), 10**30, -(10**30)])
+def test_ids_of_no_kind_are_refused(small, value):
+    with pytest.raises((TypeError, ValueError), match="userid must"):
+        small.recommend(value)
+
+
+class TestAssignedFactorsThatDoNotFit:
+    """Unchecked, compiled code would read past their ends."""
+
+    @pytest.fixture
+    def model(self, ratings):
+        return ImplicitALS(4, iterations=1, random_state=0).fit(ratings)
+
+    def test_fewer_factors(self, model, ratings):
+        model.user_factors = np.ones((30, 3))
+        for call in (lambda: model.loss(ratings), lambda: model.predict(0, 0), lambda: model.recommend(0)):
+            with pytest.raises(ValueError, match="user_factors and item_factors must be equally long"):
+                call()
+
+    def test_fewer_items(self, model):
+        model.item_factors = np.ones((5, 4))
+        for call in (model.recommend, model.recalculate_user):
+            with pytest.raises(ValueError, match="item_factors must have 22 rows for the training matrix"):
+                call(0)
+
+    def test_fewer_users(self, model, ratings):
+        model.user_factors = np.ones((5, 4))
+        with pytest.raises(ValueError, match=r"user_factors must have shape \(30, 4\); got \(5, 4\)"):
+            model.partial_fit_users([0], ratings[[0]])
+
+    @pytest.mark.parametrize("value", [1e30, 1e-60])
+    def test_too_large_or_too_small(self, model, value):
+        with pytest.raises(ValueError, match=r"user_factors must (stay below|not vanish)"):
+            model.user_factors = np.full((30, 4), value)

@@ -324,3 +324,38 @@ def test_eigenbasis(n, factors):
     np.testing.assert_allclose(rotated @ rotation, Y, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(0.5 * rotated.T @ rotated, np.diag(basis.spectrum[:factors]), rtol=1e-10, atol=1e-10 * n)
     assert not basis.rotated[:, factors:].any()
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e-12, 1, 1e12, 1e18])
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+def test_scale_of_the_factors_makes_no_row_singular(scale, solver):
+    """Without regularisation x y = 1 has a solution however small y; the padding of y is not to be compared with it."""
+    model = ImplicitALS(1, regularization=0, unobserved_weight=0, iterations=1, alpha=1.0, solver=solver)
+
+    model.fit(sp.csr_array(np.array([[0, 0, 1.0]])), user_factors=[[scale]])
+
+    assert model.solver_report_["singular_rows"] == 0
+    assert model.predict(0, 2) == pytest.approx(1, rel=1e-6)
+    assert model.loss_history[-1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-3), ("float64", 1e-9)])
+def test_rows_of_few_independent_factors_and_heavy_weights(dtype, bound):
+    """One factor, two entries, weights 1e16 times c0: the dual form is left with rounding errors alone."""
+    R = sp.csr_array(np.array([[0, 0, 2.6, 0.2], [0, 0, 0, 0], [0, 0, 0, 2.2]]))
+    model = ImplicitALS(
+        1, regularization=0, alpha=1e8, unobserved_weight=1e-8, iterations=1, dtype=dtype, random_state=0
+    )
+
+    model.fit(R)
+
+    assert model.loss_history[-1] == pytest.approx(model.loss(R), rel=bound)
+    y, weights = model.item_factors[2:, 0].astype(float), 1e8 * np.array([2.6, 0.2])
+    assert model.user_factors[0, 0] == pytest.approx((weights @ y) / (weights @ y**2), rel=bound)
+
+
+def test_spectrum_beyond_single_precision_is_refused(ratings):
+    """In the kernel it would be infinite, and the solution zero."""
+    start = np.full((30, 1), 3e18)
+    with pytest.raises(FloatingPointError, match="the factors have overflowed float32"):
+        ImplicitALS(1, unobserved_weight=10, alpha=1.0).fit(ratings, user_factors=start)

@@ -10,7 +10,7 @@ SHAPE = (30, 20)
 
 
 def interactions(seed=0, density=0.3, dtype=np.float64):
-    values = sp.random_array(SHAPE, density=density, rng=np.random.default_rng(seed), format="csr")
+    values = sp.csr_array(sp.random(*SHAPE, density, random_state=np.random.default_rng(seed)))
     values.data = np.arange(1, values.nnz + 1).astype(dtype)
     return values
 

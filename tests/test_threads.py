@@ -1,13 +1,12 @@
 """Thread counts are checked and restored; the lock keeps launches apart; a fork is safe or refused."""
 
-import os
-import subprocess
 import sys
 import threading
 
 import numba
 import numpy as np
 import pytest
+from layers import LAYERS, needs_fork, run_under_layer
 
 from fastals.threads import parallel
 
@@ -28,22 +27,10 @@ def run(values=np.ones(1000)):
     with parallel(2):
         return total(values)
 """
-LAYERS = ["workqueue", "omp", "tbb"]
 
 
 def run_script(script: str, layer: str) -> list[str]:
-    settings = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
-    found = subprocess.run(
-        [sys.executable, "-c", SUM + script],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if "No threading layer could be loaded" in found.stderr:
-        pytest.skip(f"Numba's threading layer {layer} is not installed")
-    assert found.returncode == 0, found.stderr
-    return found.stdout.splitlines()
+    return run_under_layer(layer, "-c", SUM + script)
 
 
 @pytest.fixture
@@ -136,7 +123,10 @@ print(numba.threading_layer(), len(sums), set(sums))
     assert run_script(script, layer) == [f"{layer} 1600 {{1000.0}}"]
 
 
+# Another thread may hold the lock while this one forks, and then does so for longer than a fork waits for it.
 FORK = """
+import fastals.threads
+fastals.threads._PATIENCE = 0.1
 run()
 entered, leave = threading.Event(), threading.Event()
 def hold():
@@ -144,8 +134,9 @@ def hold():
         entered.set()
         leave.wait()
 holder = threading.Thread(target=hold)
-holder.start()
-entered.wait()  # another thread holds the lock while this one forks
+if HELD:
+    holder.start()
+    entered.wait()
 child = os.fork()
 if child == 0:
     try:
@@ -153,28 +144,69 @@ if child == 0:
     except RuntimeError as error:
         print("refused", error, flush=True)
     os._exit(0)
-leave.set()
-holder.join()
+if HELD:
+    leave.set()
+    holder.join()
 print("status", os.waitpid(child, 0)[1], run())
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-@pytest.mark.parametrize("layer", ["workqueue", "tbb"])
-def test_fork_after_use(layer):
-    assert run_script(FORK, layer) == ["child 1000.0", "status 0 1000.0"]
+@needs_fork
+@pytest.mark.parametrize(("layer", "held"), [("workqueue", False), ("workqueue", True), ("tbb", False)])
+def test_fork_after_use(layer, held):
+    assert run_script(f"HELD = {held}\n{FORK}", layer) == ["child 1000.0", "status 0 1000.0"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Numba uses GNU OpenMP on Linux only")
-def test_fork_after_use_of_gnu_openmp_is_refused():
-    refused, status = run_script(FORK, "omp")
+@pytest.mark.parametrize(("layer", "held"), [("omp", False), ("omp", True), ("tbb", True)])
+def test_fork_after_use_is_refused(layer, held):
+    refused, status = run_script(f"HELD = {held}\n{FORK}", layer)
 
     assert refused.startswith("refused fastals cannot run in this process: it was forked")
     assert "'spawn'" in refused
     assert status == "status 0 1000.0"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+# TBB cannot stop its threads for a fork while Python threads live that have used it.
+FORK_BESIDE_THREAD = """
+finish = threading.Event()
+def use():
+    try:
+        run()
+    finally:
+        used.set()
+    if STAYS:
+        finish.wait()
+used = threading.Event()
+user = threading.Thread(target=use)
+user.start()
+used.wait()
+if not STAYS:
+    user.join()
+child = os.fork()
+if child == 0:
+    try:
+        print("child", run(), flush=True)
+    except RuntimeError as error:
+        print("refused", flush=True)
+    os._exit(0)
+print("status", os.waitpid(child, 0)[1], run())
+finish.set()
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("layer", "stays", "expected"),
+    [("workqueue", True, "child 1000.0"), ("tbb", True, "refused"), ("tbb", False, "child 1000.0")],
+)
+def test_fork_beside_a_thread_that_has_used_numba(layer, stays, expected):
+    got = run_script(f"STAYS = {stays}\n{FORK_BESIDE_THREAD}", layer)
+
+    assert got == [expected, "status 0 1000.0"]
+
+
+@needs_fork
 @pytest.mark.parametrize("layer", LAYERS)
 def test_fork_before_use(layer):
     script = """
@@ -187,7 +219,7 @@ print("status", os.waitpid(child, 0)[1], run())
     assert run_script(script, layer) == ["child 1000.0", "status 0 1000.0"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@needs_fork
 def test_fork_inside_leaves_both_sides_balanced():
     script = """
 with parallel(1):

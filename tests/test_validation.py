@@ -76,6 +76,7 @@ BAD_PARAMETERS = [
     ("max_cg_steps", 0, ValueError, "max_cg_steps must be >= 1; got 0"),
     ("dtype", "float16", ValueError, "dtype must be float32 or float64; got str 'float16'"),
     ("dtype", "number", ValueError, "dtype must be float32 or float64; got str 'number'"),
+    ("dtype", "f4,(", ValueError, "dtype must be float32 or float64; got str 'f4,('"),
     ("dtype", None, ValueError, "dtype must be float32 or float64; got NoneType None"),
     ("dtype", int, ValueError, "dtype must be float32 or float64; got type <class 'int'>"),
     ("num_threads", 0, ValueError, "num_threads must be >= 1; got 0"),
@@ -92,7 +93,6 @@ BAD_DATA = [
     ({"user_items": "ratings.csv"}, TypeError, "user_items must be a SciPy sparse matrix or array; got str 'ratings.csv'"),
     ({"user_items": of_type(object)}, TypeError, "user_items must hold real numbers; got dtype object"),
     ({"user_items": of_type(complex)}, TypeError, "user_items must hold real numbers; got dtype complex128"),
-    ({"user_items": sp.coo_array(np.arange(5.0))}, ValueError, "user_items must have two dimensions, users and items; got shape (5,)"),
     ({"user_items": changed(np.nan)}, ValueError, "user_items must be finite; got 1 values that are NaN or infinite"),
     ({"user_items": changed(np.inf)}, ValueError, "user_items must be finite; got 1 values"),
     ({"user_items": changed(-np.inf)}, ValueError, "user_items must be finite; got 1 values"),
@@ -179,6 +179,15 @@ def test_argument_of_fit_is_refused(arguments, error, message):
         bad.fit(**{"user_items": GOOD, **arguments})
 
     assert not hasattr(bad, "user_factors")
+
+
+def test_one_dimensional_array_is_refused():
+    flat = sp.coo_array(np.arange(5.0))
+    if flat.ndim == 2:
+        pytest.skip("SciPy before 1.13 has no one-dimensional arrays")
+
+    with pytest.raises(ValueError, match=re.escape("must have two dimensions, users and items; got shape (5,)")):
+        model().fit(flat)
 
 
 @pytest.fixture(scope="module")

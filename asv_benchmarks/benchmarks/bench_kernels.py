@@ -67,6 +67,7 @@ class WholeSide:
         self.Y, self.V = normal(40_000, factors, dtype=dtype), normal(factors, factors, dtype=dtype)
         self.weights, self.rotated = np.ones(40_000), np.empty_like(self.Y)
         self.bounds = even_bounds(40_000)
+        self.tiles = np.zeros((self.bounds.size - 1, 2, 8, factors), dtype)
         self.time_gramian(factors, dtype)
         self.time_rotate(factors, dtype)
 
@@ -75,4 +76,4 @@ class WholeSide:
 
     def time_rotate(self, factors: int, dtype: str) -> None:
         with parallel(1):
-            rotate(self.Y, self.bounds, self.V, self.rotated)
+            rotate(self.Y, self.bounds, self.V, self.tiles, self.rotated)

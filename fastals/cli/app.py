@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +85,7 @@ def fit(
     """Fit a model to user, item[, value] data and save it with the ids."""
     from fastals.cli import show
 
-    _check_writable(output)
+    _check_writable(output, file)
     interactions = columns.read(file)
     show.summary(interactions)
     model = settings.model()
@@ -117,8 +118,9 @@ def recommend(
         raise typer.BadParameter("--all needs --output FILE.csv or FILE.parquet")
     if output is not None:
         batch.check_format(output)
-        _check_writable(output)
+        _check_writable(output, model)
     fitted, interactions = _load(model)
+    number = min(number, interactions.n_items)
     if everyone:
         rows = np.arange(interactions.n_users)
     else:
@@ -130,6 +132,9 @@ def recommend(
     for row in rows:
         ids, numbers = fitted.recommend(int(row), N=number, filter_already_liked_items=not seen)
         title = f"For user {interactions.user_ids[row]} ({interactions.user_items[[row]].nnz} items known)"
+        if not ids.size:
+            show.line(f"{title}: nothing is left to recommend; --seen includes what is known")
+            continue
         show.scores(title, "item", interactions.item_ids[ids], numbers)
 
 
@@ -214,10 +219,14 @@ def demo(
     run_demo(settings, None if data is None else columns.read(data))
 
 
-def _check_writable(output: Path) -> None:
-    """Find out before the work that its result cannot be saved."""
+def _check_writable(output: Path, source: Path) -> None:
+    """Find out before the work that its result cannot be saved, or would take the place of what it is made from."""
     if output.is_dir():
         raise ValueError(f"--output {output}: this is a folder, wanted a file")
+    if output.exists() and not output.is_file():
+        raise ValueError(f"--output {output}: this exists and is not a regular file")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise ValueError(f"--output {output}: this is the file that is read")
     if not output.resolve().parent.is_dir():
         raise ValueError(f"--output {output}: there is no folder {output.resolve().parent}")
 
@@ -234,7 +243,4 @@ def _load(path: Path) -> tuple[Any, Any]:
 
 def _id(text: str, known: Any) -> Any:
     """An id from the command line in the type of the known ones."""
-    try:
-        return int(text) if known.dtype.kind in "iu" else text
-    except ValueError:
-        return text
+    return int(text) if known.dtype.kind in "iu" and re.fullmatch("[+-]?[0-9]{1,20}", text) else text

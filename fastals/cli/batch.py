@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
-import uuid
+import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastals.cli import show
+from fastals.io import atomic_writer
 
 if TYPE_CHECKING:
     from fastals.interactions import Interactions
@@ -39,15 +38,9 @@ def write_recommendations(
 
     The file appears when it is complete; a failure leaves an earlier one as it was.
     """
-    writer = _write_parquet if path.suffix == ".parquet" else _write_csv
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        written = writer(partial, _blocks(model, interactions, rows, number, seen))
-        os.replace(partial, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-    return written
+    write = _write_parquet if path.suffix == ".parquet" else _write_csv
+    with atomic_writer(path) as file:
+        return write(file, _blocks(model, interactions, rows, number, seen))
 
 
 def _blocks(
@@ -66,26 +59,26 @@ def _blocks(
             display.update(task, advance=block.size)
 
 
-def _write_csv(path: Path, blocks: Iterator[tuple[np.ndarray, ...]]) -> int:
+def _write_csv(file: IO[bytes], blocks: Iterator[tuple[np.ndarray, ...]]) -> int:
     written = 0
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        for columns in blocks:
-            *ids, scores = columns
-            shortest = scores.astype(str)  # float32 in its own digits, not in those of the double nearest to it
-            writer.writerows(zip(*(column.tolist() for column in (*ids, shortest)), strict=True))
-            written += columns[0].size
+    file.write((",".join(_COLUMNS) + "\r\n").encode())
+    for columns in blocks:
+        *ids, scores = columns
+        shortest = scores.astype(str)  # float32 in its own digits, not in those of the double nearest to it
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(zip(*(column.tolist() for column in (*ids, shortest)), strict=True))
+        file.write(text.getvalue().encode("utf-8"))
+        written += columns[0].size
     return written
 
 
-def _write_parquet(path: Path, blocks: Iterator[tuple[np.ndarray, ...]]) -> int:
+def _write_parquet(file: IO[bytes], blocks: Iterator[tuple[np.ndarray, ...]]) -> int:
     pyarrow, parquet = _pyarrow()
     written, writer = 0, None
     try:
         for columns in blocks:
             table = pyarrow.table(dict(zip(_COLUMNS, columns, strict=True)))
-            writer = writer or parquet.ParquetWriter(path, table.schema)
+            writer = writer or parquet.ParquetWriter(file, table.schema)
             writer.write_table(table)
             written += columns[0].size
     finally:

@@ -26,7 +26,13 @@ def _out() -> Console:
 
 def line(text: str = "") -> None:
     """One line of plain text."""
-    _out().print(Text(text), soft_wrap=True)
+    _out().print(_text(text), soft_wrap=True)
+
+
+def _text(value: Any, style: str = "") -> Text:
+    """Text that is not read as markup, nor by the terminal: ids come from files and may hold control sequences."""
+    shown = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(value))
+    return Text("".join(shown), style=style)
 
 
 def _table(title: str, columns: Iterable[tuple[str, str]], rows: Iterable[Iterable[Any]]) -> None:
@@ -36,9 +42,9 @@ def _table(title: str, columns: Iterable[tuple[str, str]], rows: Iterable[Iterab
     for heading, side in columns:
         table.add_column(heading, justify=side, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*map(_text, row))
     # The title is a line of its own: rich would fold it to the width of the table.
-    _out().print(Text(title, style="bold"), soft_wrap=True)
+    _out().print(_text(title, style="bold"), soft_wrap=True)
     _out().print(table)
 
 

@@ -43,7 +43,7 @@ import scipy.sparse as sp
 
 from fastals.evaluation.results import RankingMetrics
 from fastals.kernels.metrics import areas_under_curve, ranking_values
-from fastals.threads import parallel
+from fastals.threads import launches, number, parallel
 from fastals.validation import check_ids, check_integer, check_interactions
 
 # The columns that `ranking_values` fills, in its order.
@@ -287,15 +287,23 @@ def _areas(
     panels = np.ascontiguousarray(transposed.reshape(-1, n_panels, _PANEL_WIDTH).swapaxes(0, 1))
     area = np.empty(n_users)
     n_blocks = min(4, max(1, _SCORE_BYTES // (8 * n_panels * _PANEL_WIDTH * dtype.itemsize)))
-    with parallel(num_threads) as n_threads:
-        areas_under_curve(
-            queries,
-            panels,
-            n_items,
-            (excluded.indptr.astype(np.int64), excluded.indices.astype(np.int64)),
-            (test.indptr.astype(np.int64), test.indices.astype(np.int64)),
-            np.empty((n_threads, n_blocks, n_panels, 8, _PANEL_WIDTH), dtype),
-            np.empty((n_threads, int(np.diff(test.indptr).max())), dtype),
-            area,
-        )
+    scores = np.empty((number(num_threads), n_blocks, n_panels, 8, _PANEL_WIDTH), dtype)
+    positive = np.empty((number(num_threads), int(np.diff(test.indptr).max())), dtype)
+    (out_indptr, out_indices), (in_indptr, in_indices) = (
+        (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)) for matrix in (excluded, test)
+    )
+    groups = -(-n_users // (8 * n_blocks))
+    for part in launches(groups, 2.0 * n_users * panels.size, num_threads):
+        first, last = 8 * n_blocks * part.start, min(8 * n_blocks * part.stop, n_users)
+        with parallel(num_threads):
+            areas_under_curve(
+                queries[first : 8 * -(-last // 8)],
+                panels,
+                n_items,
+                (out_indptr[first : last + 1], out_indices),
+                (in_indptr[first : last + 1], in_indices),
+                scores,
+                positive,
+                area[first:last],
+            )
     return area

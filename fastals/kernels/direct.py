@@ -14,11 +14,12 @@ import numpy as np
 from fastals.kernels.blocks import add_gramian, add_rows, back_substitute, factorise, prefetch, row_gramian
 from fastals.kernels.jit import compiled_bare
 
+DUAL_FLOOR = 1e7  # times the primal form's: of pivots below 1e-7 of the diagonal float64 leaves nine digits
 GATHERED_ROWS = 64  # rows packed at a time: 64 x 128 float32 are a first-level cache
 
 
 @compiled_bare
-def _solve_dual(Y, indices, extra, target, M, x, scratch):
+def _solve_dual(Y, indices, extra, target, M, x, scratch, floor):
     """Dual form; returns the trace of Z Z' (negative where it could not be solved) and b.x."""
     vectors, Z, matrix, diagonal, counting = scratch
     count, width = indices.shape[0], Y.shape[1]
@@ -45,14 +46,15 @@ def _solve_dual(Y, indices, extra, target, M, x, scratch):
         flat[i] = 0
     K = flat.reshape(size, padded)
     row_gramian(Z, fours, width, K)
-    trace = M[0] * 0
+    trace, largest = M[0] * 0, M[0] * 0
     for i in range(count):
         trace += K[i, i]
         K[i, i] += 1
+        largest = max(largest, K[i, i])
         K[i, size] = right[i]
     for i in range(count, size):
         K[i, i] = 1
-    if not factorise(K, size, padded, trace * 0, diagonal):
+    if not factorise(K, size, padded, floor * largest, diagonal):
         return -1.0, 0.0
     back_substitute(K, size, size, diagonal, z)
     rows = counting[:fours]
@@ -153,5 +155,9 @@ def solve_direct(Y, indices, extra, target, M, x, scratch, floor):
     for t in range(extra.shape[0]):
         positive &= extra[t] > 0
     if positive and prefers_dual(indices.shape[0], Y.shape[1]):
-        return _solve_dual(Y, indices, extra, target, M, x, scratch)
+        # Rows of fewer independent y_t than entries leave of I + Z Z' rounding errors where Z Z' is large: entries may
+        # then be many, but A is no worse for it.
+        trace, product = _solve_dual(Y, indices, extra, target, M, x, scratch, DUAL_FLOOR * floor)
+        if trace >= 0:
+            return trace, product
     return _solve_primal(Y, indices, extra, target, M, x, scratch, floor)

@@ -24,16 +24,16 @@ def _gramian_of_rows(X, first, last, block, G):
 
 
 @compiled_parallel
-def gramian_parts(X, bounds, weights, parts, squares):
+def gramian_parts(X, bounds, weights, blocks, parts, squares):
     """Gramians of ranges of rows, in float64, and their weighted squared norms.
 
     Writes X_c' X_c (upper triangle) to parts[c] and sum_u weights_u |x_u|^2 to squares[c] in place, over the rows u
-    from bounds[c] to bounds[c + 1]. ``parts`` is (ranges, width, width), ``weights`` (n,) float64.
+    from bounds[c] to bounds[c + 1]. ``parts`` is (ranges, width, width), ``weights`` (n,) float64; ``blocks``
+    (ranges, BLOCK, width) float64 is scratch.
     """
     for c in prange(bounds.shape[0] - 1):
         parts[c] = 0
-        block = np.empty((BLOCK, parts.shape[1]))
-        _gramian_of_rows(X, bounds[c], bounds[c + 1], block, parts[c])
+        _gramian_of_rows(X, bounds[c], bounds[c + 1], blocks[c], parts[c])
         total = 0.0
         for u in range(bounds[c], bounds[c + 1]):
             squared = 0.0
@@ -44,25 +44,28 @@ def gramian_parts(X, bounds, weights, parts, squares):
 
 
 @compiled
-def _rotate_rows(X, first, last, B, out):
-    """Write X[first:last] B to out[first:last] in place."""
+def _rotate_rows(X, first, last, B, tail, block, out):
+    """Write X[first:last] B to out[first:last] in place; ``tail`` and ``block`` (TILE_ROWS, width) are scratch."""
     factors = X.shape[1]
-    tail = np.zeros((TILE_ROWS, factors), X.dtype)
     for start in range(first, last, TILE_ROWS):
         if start + TILE_ROWS <= last:
             multiply_block(X, start, factors, B, out[start : start + TILE_ROWS])
         else:
-            tail[: last - start] = X[start:last]
-            block = np.empty((TILE_ROWS, out.shape[1]), out.dtype)
+            for t in range(last - start):
+                for j in range(factors):
+                    tail[t, j] = X[start + t, j]
             multiply_block(tail, 0, factors, B, block)
             out[start:last] = block[: last - start]
 
 
 @compiled_parallel
-def rotate(X, bounds, B, out):
-    """Write X B to ``out`` (n, width) in place, over ranges of rows; B is (factors, width) of X's type."""
+def rotate(X, bounds, B, tiles, out):
+    """Write X B to ``out`` (n, width) in place, over ranges of rows; B is (factors, width) of X's type.
+
+    ``tiles`` (ranges, 2, TILE_ROWS, width) is scratch of finite numbers.
+    """
     for c in prange(bounds.shape[0] - 1):
-        _rotate_rows(X, bounds[c], bounds[c + 1], B, out)
+        _rotate_rows(X, bounds[c], bounds[c + 1], B, tiles[c, 0], tiles[c, 1], out)
 
 
 @compiled_parallel

@@ -25,30 +25,38 @@ def _solve_in_float64(Y, indices, extra, target, spectrum, ridge, x, scratch):
     """Solve a row in float64 for x in place, whatever the model's type; returns b.x and whether a ridge was added.
 
     A system whose pivots vanish (no regularisation and fewer independent rows than factors) gets a ridge of 1e-12 of
-    the trace, more where that is not enough, so that the row is the regularised limit and not garbage.
+    the trace, more where that is not enough, so that the row is the regularised limit and not garbage. Columns in which
+    the row's y_t are all zero, such as those past ``factors``, get zero whatever stands on the diagonal, but compared
+    with it pivots might seem to vanish: it is the trace for them.
     """
     width = Y.shape[1]
-    solution, M = scratch[0][4, :width], scratch[0][5, :width]
+    solution, M, squares = scratch[0][4, :width], scratch[0][5, :width], scratch[0][6, :width]
+    squares[:] = 0
     largest = 0.0
     for t in range(indices.shape[0]):
         y = Y[indices[t]]
         squared = 0.0
         for j in range(width):
-            squared += np.float64(y[j]) * y[j]
+            square = np.float64(y[j]) * y[j]
+            squares[j] += square
+            squared += square
         largest += abs(extra[t]) * squared
+    undetermined = False
     for j in range(width):
-        largest = max(largest, spectrum[j] + ridge)
-    added, product = 0.0, 0.0
+        if squares[j] > 0:
+            largest = max(largest, spectrum[j] + ridge)
+        undetermined |= squares[j] == 0 and spectrum[j] + ridge == 0
+    added, trace, product = 0.0, -1.0, 0.0
     for _ in range(8):
         for j in range(width):
-            M[j] = spectrum[j] + ridge + added
+            M[j] = spectrum[j] + ridge + added if squares[j] > 0 else max(largest, 1e-300)
         trace, product = solve_direct(Y, indices, extra, target, M, solution, scratch, FLOAT64_FLOOR)
-        if trace >= 0 or largest == 0:
+        if trace >= 0:
             break
         added = max(10 * added, 1e-12 * largest)
     for j in range(width):
-        x[j] = solution[j]
-    return product, added > 0 or largest == 0
+        x[j] = solution[j] if trace >= 0 else np.nan
+    return product, added > 0 or undetermined
 
 
 @compiled_bare
@@ -144,10 +152,10 @@ def _solve_row(u, rows, Y, spectrum, regularization, settings, x, scratch, scrat
         )
         report[FALLBACKS] += 1
         report[SINGULAR] += ridged
-    unusual = x[0] * 0
+    finite = True
     for j in range(width):
-        unusual += x[j] * 0  # NaN for infinities and NaN
-    if unusual != 0:
+        finite &= np.isfinite(x[j])
+    if not finite:
         report[FAILED] += 1
         for j in range(width):
             x[j] = 0

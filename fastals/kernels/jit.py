@@ -4,7 +4,8 @@ Numba's ``cache=True`` compares only the file of the function itself: code inlin
 stays in use. It also raises at import where no folder is writable. The cache here
 - lies in a folder named by a digest of every file of this package, of the interpreter, Numba, llvmlite and NumPy, and
   of the host's CPU, so an edit or an upgrade of any of them starts an empty folder;
-- is left alone as soon as the files on disk are no longer those the process started with;
+- is left alone as soon as the files on disk are no longer those the process started with, and not written to where
+  Python itself runs stale bytecode;
 - keeps one checksummed file per function and signature, put in place by a rename, so processes may fill it at once;
 - is tried in ``NUMBA_CACHE_DIR``, in this package's ``__pycache__`` and in the user's cache folder; where none can be
   read or written, or Numba's internals are not as expected, functions are compiled anew in each process.
@@ -13,6 +14,7 @@ Module constants that a kernel uses must follow from the sources, the host's CPU
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import pickle
@@ -21,6 +23,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,6 +101,18 @@ def _stamp(source_digest: str | None) -> str | None:
 
 _SOURCE_DIGEST = _source_digest()
 _STAMP = _stamp(_SOURCE_DIGEST)
+
+
+@functools.cache
+def _bytecode_is_current() -> bool:
+    """Whether the modules of this package run what their files say: Python's own cache goes by time and size alone."""
+    for name, module in list(sys.modules.items()):
+        loader, path = getattr(module, "__loader__", None), getattr(module, "__file__", None)
+        if not isinstance(loader, SourceFileLoader) or not path or _PACKAGE not in Path(path).resolve().parents:
+            continue
+        if loader.get_code(name) != loader.source_to_code(loader.get_data(path), path):
+            return False
+    return True
 
 
 def _cache_roots() -> Iterator[Path]:
@@ -191,7 +206,8 @@ class _MachineCodeCache:
             from numba.core.serialize import dumps
 
             # Machine code that holds addresses of this process is of no use to another.
-            if compile_result.lifted or compile_result.library.has_dynamic_globals:
+            library = compile_result.library
+            if compile_result.lifted or library.has_dynamic_globals or not _bytecode_is_current():
                 return
             name = self._entry_name(signature, compile_result.target_context)
             payload = dumps(compile_result._reduce())

@@ -142,6 +142,21 @@ def test_edit_while_a_process_runs_leaves_no_stale_code(tmp_path):
     assert run(tmp_path) == ["51.0", "1 0"]
 
 
+def test_stale_bytecode_of_python_leaves_no_stale_code(tmp_path):
+    # Of the same length and time, so Python takes the old bytecode.
+    inner = write_package(tmp_path) / "inner.py"
+    run(tmp_path, PYTHONDONTWRITEBYTECODE="")
+    times = inner.stat()
+    inner.write_text(INNER.format(factor="20"))
+    os.utime(inner, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    assert run(tmp_path, PYTHONDONTWRITEBYTECODE="") == ["51.0", "0 1"]
+    os.utime(inner)
+    assert run(tmp_path, PYTHONDONTWRITEBYTECODE="") == ["101.0", "0 1"]
+    os.utime(inner, (1, 1))
+    assert run(tmp_path, PYTHONDONTWRITEBYTECODE="") == ["101.0", "1 0"]
+
+
 @pytest.mark.parametrize("upgraded", ["numba.__version__", "llvmlite.__version__", "platform.machine"])
 def test_other_compiler_or_machine_has_its_own_folder(tmp_path, upgraded):
     kernels = write_package(tmp_path)
@@ -215,6 +230,27 @@ def test_damaged_entry_is_compiled_anew(tmp_path, kept):
     assert run(tmp_path) == ["51.0", "1 0"]
 
 
+@pytest.mark.parametrize("position", [0, 31, 32, 1000, -1])
+def test_flipped_bit_is_noticed(tmp_path, position):
+    kernels = write_package(tmp_path)
+    run(tmp_path)
+    for path in kernels.rglob("*.bin"):
+        content = bytearray(path.read_bytes())
+        content[position] ^= 4
+        path.write_bytes(content)
+
+    assert run(tmp_path) == ["51.0", "0 1"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_file_size_limit_leaves_the_call_alone(tmp_path):
+    write_package(tmp_path)
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+
+    assert run(tmp_path, limit + CALL) == ["51.0", "0 1"]
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".tmp", ".bin")]
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
 def test_entry_of_another_user_is_not_trusted(tmp_path):
     kernels = write_package(tmp_path)
@@ -237,10 +273,10 @@ def test_processes_fill_the_cache_at_once(tmp_path):
     kernels = write_package(tmp_path)
     signatures = ("outer(2)\nouter(True)\n", "outer(True)\nouter(2)\n")
 
-    processes = [start(tmp_path, CALL + text) for text in signatures]
+    processes = [start(tmp_path, CALL + text) for text in 2 * signatures]
     got = [finish(process)[0] for process in processes]
 
-    assert got == ["51.0"] * 2
+    assert got == ["51.0"] * 4
     again = "print(outer(2), outer(True), sum(outer.stats.cache_misses.values()))"
     assert run(tmp_path, CALL + again)[1:] == ["1 0", "21 11 0"]
     assert len(list(kernels.rglob("outer-*.bin"))) == 3

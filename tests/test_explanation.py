@@ -1,0 +1,60 @@
+"""What ``explain`` refuses; that contributions are those of the dense formula is in test_fold_in.py."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fastals import ImplicitALS
+
+
+@pytest.fixture
+def model(ratings):
+    return ImplicitALS(4, iterations=2, random_state=0, alpha=1.0).fit(ratings)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error"),
+    [
+        ("x", TypeError),
+        ([], TypeError),
+        ((1, 2), TypeError),
+        ((np.eye(3), True), ValueError),
+        ((np.eye(4, dtype=np.float32), True), ValueError),
+        ((np.full((4, 4), np.nan), True), ValueError),
+        ((np.zeros((4, 4)), True), ValueError),
+    ],
+)
+def test_other_weights_are_refused(model, weights, error):
+    with pytest.raises(error, match="user_weights must"):
+        model.explain(0, itemid=1, user_weights=weights)
+
+
+def test_undetermined_users_are_named(ratings):
+    model = ImplicitALS(4, iterations=0, regularization=0, unobserved_weight=0, alpha=1.0)
+    model.fit(ratings, item_factors=np.eye(22, 4))
+    with pytest.raises(np.linalg.LinAlgError, match="not determined by user_items; raise regularization"):
+        model.explain(3, itemid=1)
+
+
+def test_overflow_is_refused(ratings):
+    model = ImplicitALS(2, iterations=0, dtype="float64", alpha=1e100).fit(ratings)
+    model.item_factors = np.full((22, 2), 1e120)
+    with pytest.raises(FloatingPointError, match="item_factors and the weights of user_items are too large"):
+        model.explain(0, itemid=1)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "lil"])
+def test_the_whole_matrix_in_any_form_gives_what_the_row_gives(model, ratings, form):
+    expected = model.explain(2, ratings[[2]], itemid=1)
+
+    got = model.explain(2, ratings.asformat(form), itemid=1)
+
+    assert got[:2] == expected[:2]
+
+
+@pytest.mark.parametrize("pointer", [10**6, -1])
+def test_damaged_pointers_are_refused(model, ratings, pointer):
+    damaged = sp.csr_array(ratings.copy())
+    damaged.indptr[3] = pointer
+    with pytest.raises(ValueError, match="user_items has pointers"):
+        model.explain(2, damaged, itemid=1)

@@ -1,0 +1,132 @@
+"""A model file whose parts contradict each other is refused; a model that could not be read again is not written."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fastals import ImplicitALS
+from fastals.interactions import Interactions
+from fastals.io import read_model_file, write_model_file
+
+MATRIX = sp.csr_array(np.array([[1.0, 0, 2], [0, 3, 0], [4, 0, 5], [0, 0, 1]]))
+
+
+def fitted(**parameters) -> ImplicitALS:
+    return ImplicitALS(**{"factors": 2, "iterations": 2, "random_state": 0, **parameters}).fit(MATRIX)
+
+
+@pytest.fixture
+def path(tmp_path):
+    target = tmp_path / "model.fastals"
+    fitted().save(target, interactions=Interactions(MATRIX, ["a", "b", "c", "d"], [10, 20, 30]))
+    return target
+
+
+def set_to(value, *, dtype=None):
+    def change(array):
+        array = array.astype(dtype or array.dtype)
+        array.flat[-1] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("user_factors", set_to(np.nan), "user_factors must be finite"),
+        ("item_factors", set_to(np.inf), "item_factors must be finite"),
+        ("item_factors", set_to(-3e38), "item_factors must be finite and below 1.3e"),
+        ("item_factors", lambda a: a[:, :1], r"item_factors must be float32 of shape \(3, 2\)"),
+        ("user_factors", None, "it lacks 'user_factors'"),
+        ("loss_history", set_to(np.nan), "loss_history must be a finite float64 vector"),
+        ("loss_history", lambda a: a[None], "loss_history must be a finite float64 vector"),
+        ("loss_history", lambda a: a.astype(str), "loss_history must be a finite float64 vector"),
+        ("loss_history", lambda a: a + 1j, "loss_history must be a finite float64 vector"),
+        ("indices", set_to(3), "indices outside of 0 .. 2"),
+        ("indices", set_to(-1), "indices outside of 0 .. 2"),
+        ("indptr", set_to(5), "indptr does not rise"),
+        ("indptr", lambda a: a[1:], "indptr does not rise"),
+        ("data", set_to(np.nan), "user_items must be finite"),
+        ("user_ids", lambda a: a[:3], r"user_ids must have one entry for each of 4; got shape \(3,\)"),
+        ("item_ids", lambda a: a[None], r"item_ids must have one entry for each of 3; got shape \(1, 3\)"),
+        ("item_ids", set_to(10), "item_ids holds 10 more than once"),
+        ("item_ids", set_to(np.nan, dtype=float), "item_ids has a missing id"),
+        ("item_ids", set_to(1e300, dtype=float), "item_ids are floats"),
+        ("item_ids", lambda a: a + 1j, "item_ids must be integers or text"),
+        ("item_ids", None, "it lacks 'item_ids'"),
+        ("user_ids", None, "it lacks 'user_ids'"),
+    ],
+)
+def test_arrays(path, name, change, message, mmap):
+    header, arrays = read_model_file(path)
+    if change is None:
+        del arrays[name]
+    else:
+        arrays[name] = change(arrays[name])
+    write_model_file(path, header, arrays)
+
+    with pytest.raises(ValueError, match=rf"cannot read '.*model\.fastals': no valid model: .*{message}"):
+        ImplicitALS.load(path, mmap=mmap)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpha": -1.0}, "alpha must be finite"),
+        ({"alpha": 10**400}, "alpha must be finite"),
+        ({"alpha": "x"}, "alpha must be a real number"),
+        ({"shape": []}, "shape must be two integers"),
+        ({"shape": [4, 3, 1]}, "shape must be two integers"),
+        ({"shape": [4.0, 3.0]}, "shape must be two integers"),
+        ({"shape": [4, 10**30]}, "shape must be below 2"),
+        ({"report": None}, "not iterable"),
+        ({"report": {"cg_steps": "x"}}, "cg_steps must be a real number"),
+        ({"parameters": []}, "must be a mapping"),
+        ({"parameters": {"dtype": "f4,("}}, ""),
+        ({"parameters": {"dtype": "O"}}, "dtype must be float32 or float64"),
+        ({"parameters": {"factors": 10**30}}, "user_factors must be float32 of shape"),
+        ({"parameters": {"regularization": [[1], 2]}}, ""),
+        ({"parameters": {"alpha": 10**400}}, "alpha must be finite"),
+    ],
+)
+def test_header(path, changes, message):
+    header, arrays = read_model_file(path)
+    write_model_file(path, header | changes, arrays)
+
+    with pytest.raises(ValueError, match=rf"cannot read '.*model\.fastals': no valid model: .*{message}") as caught:
+        ImplicitALS.load(path)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"factors": 3}, r"user_factors must be float32 of shape \(4, 3\)"),
+        ({"dtype": "float64"}, r"user_factors must be float64 of shape \(4, 2\)"),
+        ({"regularization": -1}, "regularization"),
+        ({"solver": "sgd"}, "solver"),
+    ],
+)
+def test_parameters_that_contradict_the_factors_are_not_saved(tmp_path, parameters, message):
+    model = fitted().set_params(**parameters)
+    with pytest.raises(ValueError, match=message):
+        model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_factors_of_other_sizes_are_not_saved(tmp_path):
+    model = fitted()
+    model.item_factors = np.ones((5, 2))
+    with pytest.raises(ValueError, match=r"item_factors must be float32 of shape \(3, 2\)"):
+        model.save(tmp_path / "model")
+
+
+def test_values_beyond_those_of_interactions_are_not_saved_with_them(tmp_path):
+    huge = MATRIX * 1e39
+    model = ImplicitALS(2, iterations=1, dtype="float64", random_state=0).fit(huge)
+    model.save(tmp_path / "alone")
+    assert ImplicitALS.load(tmp_path / "alone").user_items_.max() == huge.max()
+    with pytest.raises(ValueError, match="interactions hold float32"):
+        model.save(tmp_path / "model", interactions=Interactions(MATRIX))
