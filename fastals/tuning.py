@@ -162,10 +162,10 @@ def tune(
         seed=seed,
         pruned=optuna.TrialPruned,
     )
-    with _quiet(optuna, show_progress):
+    with _quiet(optuna, show_progress), _opened(optuna, storage) as place:
         study = optuna.create_study(
             direction="maximize",
-            storage=_storage(optuna, storage),
+            storage=place,
             study_name=study_name,
             pruner=pruner
             or optuna.pruners.PercentilePruner(70.0, n_startup_trials=4, n_warmup_steps=1, n_min_trials=4),
@@ -234,18 +234,22 @@ def _claim(study: Any, fingerprint: str) -> None:
         )
 
 
-def _storage(optuna: Any, storage: str | Path | None) -> Any:
-    """Optuna's storage from a path by its ending, or from a URL."""
-    if storage is None or "://" in str(storage):
-        return storage
+@contextlib.contextmanager
+def _opened(optuna: Any, storage: str | Path | None) -> Iterator[Any]:
+    """Optuna's storage from a path by its ending, or from a URL; connections to a database are closed on leaving."""
+    if storage is None:
+        yield None
+        return
     path = Path(storage)
-    if path.suffix in (".journal", ".log"):
-        backend = optuna.storages.journal.JournalFileBackend(str(path))
-        return optuna.storages.JournalStorage(backend)
-    from sqlalchemy.pool import NullPool  # comes with Optuna
-
-    # Connections are closed after use: SQLAlchemy would keep them, and the file, open for as long as the process lives.
-    return optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"poolclass": NullPool})
+    if "://" not in str(storage) and path.suffix in (".journal", ".log"):
+        yield optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        return
+    database = optuna.storages.RDBStorage(str(storage) if "://" in str(storage) else f"sqlite:///{path.resolve()}")
+    try:
+        yield database
+    finally:
+        database.remove_session()
+        database.engine.dispose()  # the study opens new ones if it is asked again
 
 
 def _optuna() -> Any:
