@@ -7,26 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
-from fastals.objective import Objective
-from fastals.parameters import NotFittedError, Parameters
 from fastals.persistence import Persistence
 from fastals.progress import progress_bar
 from fastals.serving import Serving
-from fastals.solver import SOLVERS, Settings, build_sides, full_loss
+from fastals.solver import build_sides, full_loss
 from fastals.training import Training, TrainingState
 from fastals.validation import (
     LARGEST_INT32,
     Rows,
-    as_array,
-    check_choice,
     check_dtype,
     check_factors,
     check_ids,
     check_integer,
     check_random_state,
-    check_real,
     check_rows,
     describe,
     is_auto,
@@ -37,7 +31,7 @@ DRAWN_ROWS = 2**16
 Callback = Callable[["ImplicitALS", int, float], Any]
 
 
-class ImplicitALS(Parameters, Serving, Persistence):
+class ImplicitALS(Serving, Persistence):
     """Implicit-feedback matrix factorisation by exact alternating least squares.
 
     Minimises, over ALL pairs of users and items,
@@ -181,7 +175,8 @@ class ImplicitALS(Parameters, Serving, Persistence):
         user_items : sparse matrix or array (n_users, n_items)
             Rows are users. Left unchanged. Duplicates are summed; stored zeros are no observations and are dropped.
         preference : sparse matrix or array, optional
-            phi of every stored pair, on the same pattern.
+            phi of every stored pair, on the same pattern. The model does not keep it: in fold-in, partial updates and
+            ``explain`` phi follows from the sign of the values.
         user_factors, item_factors : arrays (n_users, factors), (n_items, factors), optional
             The start. A sweep solves the items first, from the users' factors; given only ``item_factors``, the users
             are solved from them before.
@@ -315,63 +310,6 @@ class ImplicitALS(Parameters, Serving, Persistence):
         if users.ndim == items.ndim == 1 and 1 != users.size != items.size != 1:
             raise ValueError(f"user and item must have equal lengths; got {users.size} and {items.size}")
         return np.einsum("...k,...k->...", P[users], Q[items])[()]
-
-    @property
-    def user_factors(self) -> np.ndarray:
-        """Users' factors, (n_users, factors), read-only; assigning copies."""
-        return self._fitted("_user_factors")
-
-    @user_factors.setter
-    def user_factors(self, value: Any) -> None:
-        self._user_factors = self._given_factors("user_factors", value)
-
-    @property
-    def item_factors(self) -> np.ndarray:
-        """Items' factors, (n_items, factors), read-only; assigning copies."""
-        return self._fitted("_item_factors")
-
-    @item_factors.setter
-    def item_factors(self, value: Any) -> None:
-        self._item_factors = self._given_factors("item_factors", value)
-
-    @property
-    def user_items_(self) -> sp.csr_array:
-        """What the model was fitted to: canonical csr_array (n_users, n_items)."""
-        return self._fitted("_rows").as_csr(check_dtype(self.dtype))
-
-    def _fitted(self, name: str) -> Any:
-        try:
-            return self.__dict__[name]
-        except KeyError:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first") from None
-
-    def _given_factors(self, name: str, value: Any) -> np.ndarray:
-        array = as_array(value, name)
-        if array.ndim != 2 or not array.shape[1]:
-            raise ValueError(f"{name} must have two dimensions; got shape {array.shape}")
-        return read_only(check_factors(value, name, array.shape, check_dtype(self.dtype)))
-
-    def _checked_objective(self, alpha: Any = None) -> Objective:
-        """Checked parameters; with alpha="auto" the alpha of the fit, unless one is given."""
-        if alpha is None:
-            alpha = self._fitted("alpha_") if is_auto(self.alpha) else self.alpha
-        return Objective.checked(
-            objective=self.objective,
-            confidence=self.confidence,
-            alpha=alpha,
-            epsilon=self.epsilon,
-            unobserved_weight=self.unobserved_weight,
-            regularization=self.regularization,
-            regularization_exponent=self.regularization_exponent,
-        )
-
-    def _checked_settings(self) -> Settings:
-        return Settings(
-            check_choice("solver", self.solver, SOLVERS),
-            check_real("tol", self.tol),
-            min(check_integer("max_cg_steps", self.max_cg_steps, 1), LARGEST_INT32),
-            None if self.num_threads is None else check_integer("num_threads", self.num_threads, 1),
-        )
 
     def _first_factors(
         self, shape: tuple[int, int], dtype: np.dtype, user_factors: Any, item_factors: Any

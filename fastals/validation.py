@@ -131,9 +131,14 @@ def check_dtype(value: Any) -> np.dtype:
     return dtype
 
 
+def is_sparse(value: Any) -> bool:
+    """Whether a value is a SciPy sparse matrix or array (what ``issparse`` tells a type checker has no shape)."""
+    return sp.issparse(value)
+
+
 def _check_sparse(matrix: Any, name: str, shape: tuple[int | None, int | None]) -> None:
     """Raise unless ``matrix`` is a two-dimensional real sparse matrix of the wanted shape (None: any)."""
-    if not sp.issparse(matrix):
+    if not is_sparse(matrix):
         hint = "; wrap it in scipy.sparse.csr_array" if isinstance(matrix, np.ndarray) else ""
         raise TypeError(f"{name} must be a SciPy sparse matrix or array; got {describe(matrix)}{hint}")
     if matrix.ndim != 2:

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_metrics import BruteForce, area_of_user, coverage, mean, metrics_of_user, rank_among
+from naive_metrics import BruteForce, area_of_user, coverage, mean, metrics_of_user
 from scipy.stats import mannwhitneyu
 
 from fastals import ImplicitALS
@@ -14,18 +13,10 @@ from fastals.evaluation import (
     item_popularity,
     metrics_from_rankings,
     ranking_metrics_at_k,
-    sampled_metrics_at_k,
-    sampled_metrics_from_scores,
     strong_generalization_split,
 )
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-
-
-class Popularity(BruteForce):
-    def __init__(self, train):
-        counts = np.bincount(sp.csr_array(train).indices, minlength=train.shape[1])
-        super().__init__(np.ones((train.shape[0], 1)), counts[:, None].astype(np.float64))
 
 
 def problem(seed=0, n_users=25, n_items=18, levels=None):
@@ -347,99 +338,3 @@ def test_no_relevant_item():
 def test_bad_rankings(ids, match):
     with pytest.raises(ValueError, match=match):
         metrics_from_rankings(ids, problem(0)[1])
-
-
-class TestSampled:
-    @settings(max_examples=30, deadline=None)
-    @given(seed=st.integers(0, 2**32 - 1), K=st.integers(1, 12), ties=st.sampled_from(["worst", "best"]))
-    def test_equals_naive(self, seed, K, ties):
-        rng = np.random.default_rng(seed)
-        P, Q = rng.integers(0, 3, (15, 2)).astype(float), rng.integers(0, 3, (20, 2)).astype(float)
-        users, items = rng.permutation(15)[:12], rng.integers(0, 20, 12)
-        negatives = rng.integers(-1, 20, (12, 10))
-        got = sampled_metrics_at_k(BruteForce(P, Q), users, items, negatives, K, ties=ties)
-        expected = {"hit_rate": [], "ndcg": [], "mrr": []}
-        for user, item, row in zip(users, items, negatives, strict=True):
-            scores = [P[user] @ Q[j] for j in row if j >= 0 and j != item]
-            rank = rank_among(P[user] @ Q[item], scores, ties)
-            expected["hit_rate"].append(float(rank <= K))
-            expected["ndcg"].append(np.log(2) / np.log(rank + 1) if rank <= K else 0.0)
-            expected["mrr"].append(1 / rank if rank <= K else 0.0)
-        for name, values in expected.items():
-            np.testing.assert_allclose(got.per_user[name], values, rtol=1e-12)
-        np.testing.assert_array_equal(got.users, users)
-
-    def test_marked(self):
-        got = sampled_metrics_from_scores(np.ones(3), np.zeros((3, 99)))
-        assert got.sampled == 99
-        assert "SAMPLED, 99 negatives" in repr(got)
-
-    def test_constant_model_gets_nothing(self):
-        model = BruteForce(np.ones((4, 3)), np.full((200, 3), 0.1))
-        negatives = np.arange(99) + np.zeros((4, 1), dtype=int)
-        assert sampled_metrics_at_k(model, np.arange(4), np.full(4, 150), negatives)["hit_rate"] == 0
-
-    @pytest.mark.parametrize(
-        ("arguments", "match"),
-        [
-            (([0, 1], [0], [[1], [1]]), "shape"),
-            (([9], [0], [[1]]), "test_user"),
-            (([0], [-1], [[1]]), "test_item"),
-            (([0], [0], [[7]]), "negatives"),
-            (([0], [0], [[0.5]]), "negatives must be integers"),
-            (([0], [0], [[1]], 0), "K must"),
-        ],
-    )
-    def test_bad_arguments(self, arguments, match):
-        with pytest.raises((ValueError, TypeError), match=match):
-            sampled_metrics_at_k(BruteForce(np.ones((2, 1)), np.ones((5, 1))), *arguments)
-
-    def test_bad_scores(self):
-        with pytest.raises(ValueError, match="NaN"):
-            sampled_metrics_from_scores([np.nan], [[1.0]])
-        with pytest.raises(ValueError, match="shape"):
-            sampled_metrics_from_scores([1.0], [1.0])
-        with pytest.raises(ValueError, match="ties"):
-            sampled_metrics_from_scores([1.0], [[1.0]], ties="mean")
-
-
-def load(name):
-    if not (DATA / f"{name}.npz").exists():
-        pytest.skip(f"{name} is not at hand")
-    return np.load(DATA / f"{name}.npz"), json.loads((DATA / f"{name}.json").read_text())
-
-
-@pytest.mark.parametrize(("name", "recall", "ndcg"), [("gowalla", 0.04163, 0.03169), ("yelp2018", 0.01245, 0.01011)])
-def test_popularity_figures_full_ranking(name, recall, ndcg):
-    data, notes = load(name)
-    shape = notes["counts"]["users"], notes["counts"]["items"]
-    train, test = (
-        sp.csr_array((np.ones(len(data[f"{part}_user"])), (data[f"{part}_user"], data[f"{part}_item"])), shape=shape)
-        for part in ("train", "test")
-    )
-    # A short list of the most popular items serves everybody: of its head K remain after filtering.
-    order = np.argsort(-np.bincount(train.indices, minlength=shape[1]), kind="stable")
-    rank = np.empty(shape[1], dtype=np.int64)
-    rank[order] = np.arange(shape[1])
-    ids = np.full((shape[0], 20), -1)
-    for user in range(shape[0]):
-        have = np.sort(rank[train.indices[train.indptr[user] : train.indptr[user + 1]]])
-        head = np.setdiff1d(np.arange(20 + np.searchsorted(have, 20 + len(have))), have, assume_unique=True)[:20]
-        ids[user] = order[head]
-    got = metrics_from_rankings(ids, test)
-    # Ties in popularity decide the fifth digit.
-    assert got["recall"] == pytest.approx(recall, abs=2e-5)
-    assert got["ndcg"] == pytest.approx(ndcg, abs=2e-5)
-
-
-def test_popularity_figures_sampled():
-    data, _ = load("ml-1m-ncf")
-    shape = 6040, int(max(data["train_item"].max(), data["test_negatives"].max(), data["test_item"].max())) + 1
-    train = sp.csr_array((data["train_value"], (data["train_user"], data["train_item"])), shape=shape)
-    arguments = Popularity(train), data["test_user"], data["test_item"], data["test_negatives"]
-    assert (data["test_negatives"] == data["test_item"][:, None]).any(axis=1).sum() == 156
-    worst, best = (sampled_metrics_at_k(*arguments, K=10, ties=ties) for ties in ("worst", "best"))
-    assert (worst["hit_rate"], best["hit_rate"]) == pytest.approx((0.45315, 0.45381), abs=6e-6)
-    assert (worst["ndcg"], best["ndcg"]) == pytest.approx((0.25409, 0.25446), abs=6e-6)
-    # The published TopPop: .4531 and .2542 (its ties fall in between).
-    assert worst["ndcg"] <= 0.2542 <= best["ndcg"]

@@ -293,7 +293,7 @@ class TestPartialFit:
         def fail(*arguments):
             raise FloatingPointError
 
-        monkeypatch.setattr("fastals.serving.solve_side", fail)
+        monkeypatch.setattr("fastals.fold_in.solve_side", fail)
         before = snapshot(model)
         with pytest.raises(FloatingPointError):
             model.partial_fit_items([40], sp.csr_array(np.ones((1, 30))))

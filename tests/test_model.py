@@ -1,8 +1,5 @@
 """The model's manners: the seed's results, parameters, starts, callbacks, and failures."""
 
-import copy
-import pickle
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -352,25 +349,6 @@ class TestCallback:
         assert_same(model, untouched)
 
 
-class TestFactorsOfTheModel:
-    @pytest.mark.parametrize("name", ["user_factors", "item_factors"])
-    def test_are_read_only(self, ratings, name):
-        model = small().fit(ratings)
-        for owner in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-            with pytest.raises(ValueError, match="read-only"):
-                getattr(owner, name)[0, 0] = 1
-
-    def test_assigning_copies(self, ratings):
-        model = small().fit(ratings)
-        given = np.ones((22, 4))
-
-        model.item_factors = given
-        given[:] = 5
-
-        assert (model.item_factors == 1).all()
-        assert model.item_factors.dtype == np.float32
-
-
 def test_predict(ratings):
     model = small(dtype="float64").fit(ratings)
     expected = model.user_factors @ model.item_factors.T
@@ -380,27 +358,3 @@ def test_predict(ratings):
     np.testing.assert_allclose(model.predict(2, np.arange(22)), expected[2])
     np.testing.assert_allclose(model.predict([1, 2, 5], [0, 0, 9]), expected[[1, 2, 5], [0, 0, 9]])
     assert model.predict([], []).shape == (0,)
-
-
-def test_pickle_round_trip(ratings):
-    model = small(regularization=(1.0, 2.0)).fit(ratings)
-    model.recommend(0)
-
-    got = pickle.loads(pickle.dumps(model))
-
-    assert got.get_params() == model.get_params()
-    assert_same(got, model)
-    np.testing.assert_array_equal(got.recommend(0)[0], model.recommend(0)[0])
-    assert pickle.loads(pickle.dumps(small())).get_params() == small().get_params()
-
-
-def test_save_and_load(ratings, tmp_path):
-    model = small(regularization=(1.0, 2.0), random_state=np.random.default_rng(0)).fit(ratings)
-    model.save(tmp_path / "model.fastals")
-
-    got = ImplicitALS.load(tmp_path / "model.fastals")
-
-    assert_same(got, model)
-    assert got.get_params() == {**model.get_params(), "random_state": None}
-    np.testing.assert_array_equal(got.user_items_.toarray(), ratings.toarray())
-    assert got.solver_report_ == model.solver_report_

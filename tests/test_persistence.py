@@ -1,8 +1,11 @@
-"""A model file whose parts contradict each other is refused; a model that could not be read again is not written."""
+"""What is saved or pickled comes back; what contradicts itself is neither read nor written."""
+
+import pickle
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from models import assert_same, small
 
 from fastals import ImplicitALS
 from fastals.interactions import Interactions
@@ -130,3 +133,27 @@ def test_values_beyond_those_of_interactions_are_not_saved_with_them(tmp_path):
     assert ImplicitALS.load(tmp_path / "alone").user_items_.max() == huge.max()
     with pytest.raises(ValueError, match="interactions hold float32"):
         model.save(tmp_path / "model", interactions=Interactions(MATRIX))
+
+
+def test_pickle_round_trip(ratings):
+    model = small(regularization=(1.0, 2.0)).fit(ratings)
+    model.recommend(0)
+
+    got = pickle.loads(pickle.dumps(model))
+
+    assert got.get_params() == model.get_params()
+    assert_same(got, model)
+    np.testing.assert_array_equal(got.recommend(0)[0], model.recommend(0)[0])
+    assert pickle.loads(pickle.dumps(small())).get_params() == small().get_params()
+
+
+def test_save_and_load(ratings, tmp_path):
+    model = small(regularization=(1.0, 2.0), random_state=np.random.default_rng(0)).fit(ratings)
+    model.save(tmp_path / "model.fastals")
+
+    got = ImplicitALS.load(tmp_path / "model.fastals")
+
+    assert_same(got, model)
+    assert got.get_params() == {**model.get_params(), "random_state": None}
+    np.testing.assert_array_equal(got.user_items_.toarray(), ratings.toarray())
+    assert got.solver_report_ == model.solver_report_
