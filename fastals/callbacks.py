@@ -153,9 +153,10 @@ class ValidationCallback:
         label = f"validation {self.metric}@{self.K}"
         (metric_line,) = right.plot(sweep, value, color="tab:blue", marker="o", markersize=3, label=label)
         spread = curve["stderr"][evaluated]
-        right.fill_between(sweep, value - spread, value + spread, color="tab:blue", alpha=0.15, linewidth=0)
-        right.set_ylabel(f"{label} (band: one standard error)")
-        lines = [loss_line, metric_line]
+        low, high = value - spread, value + spread
+        band = right.fill_between(sweep, low, high, color="tab:blue", alpha=0.15, linewidth=0, label="standard error")
+        right.set_ylabel(label)
+        lines = [loss_line, metric_line, band]
         if self.best_sweep is not None:
             lines.append(right.axvline(self.best_sweep, color="tab:orange", linestyle=":", label="best sweep"))
         ax.legend(handles=lines, loc="center right")

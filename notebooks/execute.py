@@ -41,6 +41,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     options = parser.parse_args()
+    if options.keep is not None:
+        options.keep.mkdir(parents=True, exist_ok=True)
     failures = 0
     for name in options.names or sorted(path.name for path in HERE.glob("*.ipynb")):
         fault = execute(HERE / name, options.keep)
