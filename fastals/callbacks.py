@@ -159,5 +159,5 @@ class ValidationCallback:
         lines = [loss_line, metric_line, band]
         if self.best_sweep is not None:
             lines.append(right.axvline(self.best_sweep, color="tab:orange", linestyle=":", label="best sweep"))
-        ax.legend(handles=lines, loc="center right")
+        right.legend(handles=lines, loc="center right", framealpha=0.95)  # above the lines of both axes
         return ax
