@@ -11,28 +11,9 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
-from typer.testing import CliRunner
-
-from fastals.cli.app import app
+from command_line import cells, fails, run
 
 QUICK = ["--factors", "8", "--iterations", "2", "--seed", "1"]
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "150"})
-    assert result.exit_code == code, result.output
-    return result
-
-
-def fails(*arguments):
-    """The one line in which a command that must fail says why."""
-    lines = run(*arguments, code=1).output.strip().splitlines()
-    assert [line.startswith("error: ") for line in lines] == [False] * (len(lines) - 1) + [True]
-    return lines[-1]
-
-
-def rows(output):
-    return [line for line in output.splitlines() if line[:1] == "│"]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +103,7 @@ def test_user_who_has_everything(tmp_path):
     (tmp_path / "p.csv").write_text("1,1\n1,2\n2,1\n")
     run("fit", tmp_path / "p.csv", "-o", tmp_path / "m", *QUICK)
     assert "nothing is left to recommend; --seen" in run("recommend", tmp_path / "m", "--user", 1).stdout
-    assert len(rows(run("recommend", tmp_path / "m", "--user", 1, "--seen").stdout)) == 2
+    assert len(cells(run("recommend", tmp_path / "m", "--user", 1, "--seen").stdout)) == 2
     for text in ("99999999999999999999", "1_0", " 1", "9" * 5000):
         assert len(fails("recommend", tmp_path / "m", "--user", text)) < 300
 
@@ -142,4 +123,4 @@ def test_lists_are_no_longer_than_there_are_items(fitted, tmp_path):
     with open(tmp_path / "all.csv", newline="", encoding="utf-8") as stream:
         ranks = [int(line["rank"]) for line in csv.DictReader(stream)]
     assert max(ranks) < 40
-    assert len(rows(run("similar", fitted, "--item", "i5", "-n", 10**18).stdout)) == 39
+    assert len(cells(run("similar", fitted, "--item", "i5", "-n", 10**18).stdout)) == 39

@@ -1,6 +1,7 @@
 """What is saved or pickled comes back; what contradicts itself is neither read nor written."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -47,6 +48,14 @@ def set_to(value, *, dtype=None):
         ("loss_history", lambda a: a[None], "loss_history must be a finite float64 vector"),
         ("loss_history", lambda a: a.astype(str), "loss_history must be a finite float64 vector"),
         ("loss_history", lambda a: a + 1j, "loss_history must be a finite float64 vector"),
+        ("item_factors", lambda a: a[:-1], r"item_factors must be float32 of shape \(3, 2\)"),
+        ("user_factors", lambda a: a.astype(np.float64), r"user_factors must be float32 of shape \(4, 2\)"),
+        ("loss_history", None, "it lacks 'loss_history'"),
+        ("indices", lambda a: a[::-1].copy(), "user_items is not sorted"),
+        ("indices", lambda a: a.astype(np.int64), "indptr, indices and data must be int64, int32"),
+        ("indptr", lambda a: a[::-1].copy(), "indptr does not rise"),
+        ("data", lambda a: a[:3], "data has neither one value nor one for each index"),
+        ("data", lambda a: a * 0, "user_items is not sorted, or has duplicates or zeros"),
         ("indices", set_to(3), "indices outside of 0 .. 2"),
         ("indices", set_to(-1), "indices outside of 0 .. 2"),
         ("indptr", set_to(5), "indptr does not rise"),
@@ -92,15 +101,52 @@ def test_arrays(path, name, change, message, mmap):
         ({"parameters": {"factors": 10**30}}, "user_factors must be float32 of shape"),
         ({"parameters": {"regularization": [[1], 2]}}, ""),
         ({"parameters": {"alpha": 10**400}}, "alpha must be finite"),
+        ({"parameters": {"factors": 7}}, "user_factors must be float32 of shape"),
+        ({"parameters": {"factors": -2}}, "factors must be"),
+        ({"parameters": {"solver": "lu"}}, "solver must be one of"),
+        ({"parameters": {"depth": 3}}, "depth"),
+        ({"parameters": None}, "must be a mapping"),
+        ({"shape": [4, 5]}, "item_factors must be float32 of shape"),
+        ({"shape": [-1, 3]}, "indptr"),
+        ({"shape": "4x3"}, "shape must be two integers"),
     ],
 )
 def test_header(path, changes, message):
     header, arrays = read_model_file(path)
-    write_model_file(path, header | changes, arrays)
+    for name, value in changes.items():  # of parameters the others stay
+        header[name] = {**header[name], **value} if isinstance(value, dict) else value
+    write_model_file(path, header, arrays)
 
     with pytest.raises(ValueError, match=rf"cannot read '.*model\.fastals': no valid model: .*{message}") as caught:
         ImplicitALS.load(path)
     assert len(str(caught.value)) < 500
+
+
+def test_cut_short(path):
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"cannot read '.*model.fastals'"):
+        ImplicitALS.load(path)
+
+
+def test_of_something_else(path):
+    path.write_text("user,item\n1,2\n")
+    with pytest.raises(ValueError, match=r"cannot read '.*model.fastals': it is"):
+        ImplicitALS.load(path)
+
+
+def test_absent(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        ImplicitALS.load(tmp_path / "nowhere")
+
+
+def test_of_a_later_version(path, tmp_path):
+    later = tmp_path / "later.fastals"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(later, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(name, content.replace(b'"format_version": 1', b'"format_version": 2'))
+    with pytest.raises(ValueError, match="format version"):
+        ImplicitALS.load(later)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 """The door: what does not fit is refused by name, with what came and what was wanted, before anything is computed."""
 
 import re
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -234,95 +233,6 @@ def test_assigned_factors_are_checked(name, value, error, message):
 def test_use_before_fit(method, arguments):
     with pytest.raises(NotFittedError, match="this ImplicitALS is not fitted yet: call fit first"):
         getattr(model(), method)(*arguments)
-
-
-class TestModelFile:
-    def test_cut_short(self, fitted, tmp_path):
-        path = tmp_path / "model.fastals"
-        fitted.save(path)
-        path.write_bytes(path.read_bytes()[:-100])
-
-        with pytest.raises(ValueError, match=r"cannot read '.*model.fastals'"):
-            ImplicitALS.load(path)
-
-    def test_of_something_else(self, tmp_path):
-        path = tmp_path / "model.fastals"
-        path.write_text("user,item\n1,2\n")
-
-        with pytest.raises(ValueError, match=r"cannot read '.*model.fastals': it is"):
-            ImplicitALS.load(path)
-
-    def test_absent(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="nowhere"):
-            ImplicitALS.load(tmp_path / "nowhere")
-
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"parameters": {"factors": 7}}, "user_factors must be float32 of shape"),
-            ({"parameters": {"solver": "lu"}}, "solver must be one of"),
-            ({"parameters": {"depth": 3}}, "depth"),
-            ({"parameters": {"factors": -2}}, "factors"),
-            ({"shape": [3, 5]}, "item_factors must be float32 of shape"),
-            ({"shape": "3x4"}, ""),
-            ({"shape": [-1, 4]}, "indptr"),
-            ({"parameters": None}, ""),
-        ],
-    )
-    def test_with_another_header(self, fitted, tmp_path, changes, message):
-        """A well-formed file whose content contradicts itself is no model."""
-        from fastals.io import read_model_file, write_model_file
-
-        path = tmp_path / "model.fastals"
-        fitted.save(path)
-        header, arrays = read_model_file(path)
-        for name, value in changes.items():
-            header[name] = {**header[name], **value} if isinstance(value, dict) else value
-        write_model_file(path, header, arrays)
-
-        with pytest.raises(ValueError, match=rf"cannot read '.*model\.fastals': no valid model.*{message}"):
-            ImplicitALS.load(path)
-
-    @pytest.mark.parametrize(
-        ("name", "change"),
-        [
-            ("indices", lambda a: a + 4),
-            ("indices", lambda a: a[::-1].copy()),
-            ("indices", lambda a: a.astype(np.int64)),
-            ("indptr", lambda a: a[::-1].copy()),
-            ("data", lambda a: a[:3]),
-            ("data", lambda a: a * np.nan),
-            ("data", lambda a: a * 0),
-            ("user_factors", lambda a: a.astype(np.float64)),
-            ("item_factors", lambda a: a[:-1]),
-            ("loss_history", None),
-        ],
-    )
-    def test_with_other_arrays(self, fitted, tmp_path, name, change):
-        from fastals.io import read_model_file, write_model_file
-
-        path = tmp_path / "model.fastals"
-        fitted.save(path)
-        header, arrays = read_model_file(path)
-        if change is None:
-            del arrays[name]
-        else:
-            arrays[name] = change(arrays[name])
-        write_model_file(path, header, arrays)
-
-        with pytest.raises(ValueError, match=r"cannot read '.*model.fastals': no valid model"):
-            ImplicitALS.load(path)
-
-    def test_of_a_later_version(self, fitted, tmp_path):
-        path, later = tmp_path / "model.fastals", tmp_path / "later.fastals"
-        fitted.save(path)
-        with zipfile.ZipFile(path) as source, zipfile.ZipFile(later, "w") as target:
-            for name in source.namelist():
-                content = source.read(name)
-                target.writestr(name, content.replace(b'"format_version": 1', b'"format_version": 2'))
-
-        with pytest.raises(ValueError, match="format version"):
-            ImplicitALS.load(later)
 
 
 def test_canonical_rows():
