@@ -13,6 +13,7 @@ from fastals.blas import single_threaded_blas
 from fastals.kernels.factors import BLOCK, gramian_parts, rotate, stored_loss_parts
 from fastals.kernels.half_sweep import FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS, half_sweep
 from fastals.kernels.memory import CACHE_LINE, aligned_empty
+from fastals.kernels.rotation import CHUNK, PANEL
 from fastals.kernels.sparse import transpose
 from fastals.kernels.vector import PAD, TILE_ROWS
 from fastals.objective import Objective
@@ -22,7 +23,8 @@ from fastals.validation import Rows, as_type
 SOLVERS = ("cg", "cholesky")
 RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
 RANGES_OF_A_LAUNCH = 4  # for each thread
-LEAST_ROWS = 32  # in a range on average: solutions are rotated eight at a time
+GRAMIANS = 2**23  # elements of the ranges' Gramians together: more, and their memory costs more than their sums
+LEAST_ROWS = 32  # in a range on average: solutions are rotated in blocks of eight
 ROW_COST = 16  # what a row costs besides its entries, in entries
 LARGEST_TOLERANCE = 1e15  # its square is finite in float32; from 1 on, one step does
 
@@ -64,7 +66,7 @@ class Basis:
     """Fixed factors in the eigenbasis of their Gramian.
 
     ``rotated`` (n, width) is Y V, zeros past ``factors``; ``spectrum`` (width,) float64 is c0 s, ones past
-    ``factors``; ``rotation`` (width, width) is V'; ``penalty`` is sum_i lambda_i |y_i|^2.
+    ``factors``; ``rotation`` (panels, width, PANEL) is V', see ``in_panels``; ``penalty`` is sum_i lambda_i |y_i|^2.
     """
 
     rotated: np.ndarray
@@ -130,8 +132,9 @@ def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype:
 
 def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tuple[np.ndarray, float]:
     """X'X as (factors, factors) float64, and sum_u weights_u |x_u|^2; the same for any number of threads."""
-    factors, bounds = X.shape[1], even_bounds(X.shape[0], 16)
+    factors = X.shape[1]
     width = -(-factors // PAD) * PAD
+    bounds = even_bounds(X.shape[0], min(16, max(4, GRAMIANS // width**2)))
     ranges = bounds.size - 1
     parts, squares, blocks = np.empty((ranges, width, width)), np.empty(ranges), np.empty((ranges, BLOCK, width))
     for part in launches(ranges, float(X.shape[0]) * width * width, num_threads):
@@ -153,6 +156,27 @@ def aligned_factors(Y: np.ndarray) -> np.ndarray:
     memory = np.empty(Y.shape[0] * width + spare, Y.dtype)
     first = -memory.ctypes.data % CACHE_LINE // Y.itemsize
     return memory[first : first + Y.shape[0] * width].reshape(Y.shape[0], width)
+
+
+def in_panels(B: np.ndarray, width: int, like: np.ndarray) -> np.ndarray:
+    """Square matrix in panels of columns, (panels, width, PANEL), zero past its own; see ``kernels.rotation``."""
+    count = -(-width // PANEL)
+    padded = np.zeros((width, count * PANEL), like.dtype)
+    padded[: len(B), : len(B)] = B
+    panels = aligned_empty(count * width, PANEL, like).reshape(count, width, PANEL)
+    panels[:] = padded.reshape(width, count, PANEL).transpose(1, 0, 2)
+    return panels
+
+
+def multiply(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np.ndarray) -> None:
+    """Write Y B to ``out`` (n, width) in place; ``panels`` is B, see ``in_panels``."""
+    bounds, width = even_bounds(Y.shape[0]), out.shape[1]
+    ranges = bounds.size - 1
+    chunks = np.zeros((ranges, CHUNK, width), Y.dtype)
+    tiles = aligned_empty(ranges * TILE_ROWS, PANEL, Y).reshape(ranges, TILE_ROWS, PANEL)
+    for part in launches(ranges, 2.0 * Y.shape[0] * width * width, num_threads):
+        with parallel(num_threads):
+            rotate(Y, bounds[part.start : part.stop + 1], panels, chunks[part], tiles[part], out)
 
 
 def eigenbasis(
@@ -180,15 +204,8 @@ def eigenbasis(
         raise FloatingPointError(
             f"the factors have overflowed {Y.dtype}; scale user_items or given factors down, or raise regularization"
         )
-    forward, rotation = aligned_empty(factors, width, Y), aligned_empty(width, width, Y)
-    forward[:], rotation[:] = 0, 0
-    forward[:, :factors], rotation[:factors, :factors] = V, V.T
-    bounds = even_bounds(Y.shape[0])
-    tiles = np.zeros((bounds.size - 1, 2, TILE_ROWS, width), Y.dtype)
-    for part in launches(bounds.size - 1, 2.0 * Y.shape[0] * width * width, num_threads):
-        with parallel(num_threads):
-            rotate(Y, bounds[part.start : part.stop + 1], forward, tiles[part], rotated)
-    return Basis(rotated, spectrum, rotation, penalty)
+    multiply(Y, in_panels(V, width, Y), num_threads, rotated)
+    return Basis(rotated, spectrum, in_panels(V.T, width, Y), penalty)
 
 
 def _determined(basis: Basis, factors: int, least: float) -> Basis:

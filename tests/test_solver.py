@@ -320,7 +320,7 @@ def test_eigenbasis(n, factors):
     np.testing.assert_allclose(G, Y.T @ Y, rtol=1e-12, atol=1e-12)
     assert squares == pytest.approx(weights @ (Y**2).sum(axis=1), rel=1e-12)
     assert basis.penalty == pytest.approx(squares, rel=1e-12)
-    rotated, rotation = basis.rotated[:, :factors], basis.rotation[:factors, :factors]
+    rotated, rotation = basis.rotated[:, :factors], np.hstack(list(basis.rotation))[:factors, :factors]
     np.testing.assert_allclose(rotated @ rotation, Y, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(0.5 * rotated.T @ rotated, np.diag(basis.spectrum[:factors]), rtol=1e-10, atol=1e-10 * n)
     assert not basis.rotated[:, factors:].any()

@@ -3,9 +3,7 @@
 import numpy as np
 
 from fastals.kernels.blocks import add_gramian, add_products, factorise, row_gramian
-from fastals.kernels.factors import rotate
-from fastals.solver import even_bounds, gramian
-from fastals.threads import parallel
+from fastals.solver import gramian, in_panels, multiply
 
 PARAMETERS = ([64, 128], ["float32", "float64"])
 NAMES = ["factors", "dtype"]
@@ -66,8 +64,7 @@ class WholeSide:
     def setup(self, factors: int, dtype: str) -> None:
         self.Y, self.V = normal(40_000, factors, dtype=dtype), normal(factors, factors, dtype=dtype)
         self.weights, self.rotated = np.ones(40_000), np.empty_like(self.Y)
-        self.bounds = even_bounds(40_000)
-        self.tiles = np.zeros((self.bounds.size - 1, 2, 8, factors), dtype)
+        self.panels = in_panels(self.V, factors, self.Y)
         self.time_gramian(factors, dtype)
         self.time_rotate(factors, dtype)
 
@@ -75,5 +72,4 @@ class WholeSide:
         gramian(self.Y, self.weights, 1)
 
     def time_rotate(self, factors: int, dtype: str) -> None:
-        with parallel(1):
-            rotate(self.Y, self.bounds, self.V, self.tiles, self.rotated)
+        multiply(self.Y, self.panels, 1, self.rotated)

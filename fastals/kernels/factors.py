@@ -3,9 +3,9 @@
 import numpy as np
 from numba import prange
 
-from fastals.kernels.blocks import add_gramian, multiply_block
+from fastals.kernels.blocks import add_gramian
 from fastals.kernels.jit import compiled, compiled_parallel
-from fastals.kernels.vector import TILE_ROWS
+from fastals.kernels.rotation import CHUNK, multiply_chunk
 
 BLOCK = 64  # rows converted to float64 at a time: 64 x 128 of them stay in a second-level cache
 
@@ -44,28 +44,24 @@ def gramian_parts(X, bounds, weights, blocks, parts, squares):
 
 
 @compiled
-def _rotate_rows(X, first, last, B, tail, block, out):
-    """Write X[first:last] B to out[first:last] in place; ``tail`` and ``block`` (TILE_ROWS, width) are scratch."""
-    factors = X.shape[1]
-    for start in range(first, last, TILE_ROWS):
-        if start + TILE_ROWS <= last:
-            multiply_block(X, start, factors, B, out[start : start + TILE_ROWS])
-        else:
-            for t in range(last - start):
-                for j in range(factors):
-                    tail[t, j] = X[start + t, j]
-            multiply_block(tail, 0, factors, B, block)
-            out[start:last] = block[: last - start]
+def _rotate_rows(X, first, last, panels, chunk, tile, out):
+    """Write X[first:last] B to out[first:last] in place; ``chunk`` and ``tile`` are scratch, see ``multiply_chunk``."""
+    for start in range(first, last, CHUNK):
+        count = min(CHUNK, last - start)
+        for t in range(count):
+            for j in range(X.shape[1]):
+                chunk[t, j] = X[start + t, j]
+        multiply_chunk(chunk, count, panels, tile, start, out)
 
 
 @compiled_parallel
-def rotate(X, bounds, B, tiles, out):
-    """Write X B to ``out`` (n, width) in place, over ranges of rows; B is (factors, width) of X's type.
+def rotate(X, bounds, panels, chunks, tiles, out):
+    """Write X B to ``out`` (n, width) in place, over ranges of rows; ``panels`` is B, see ``multiply_chunk``.
 
-    ``tiles`` (ranges, 2, TILE_ROWS, width) is scratch of finite numbers.
+    ``chunks`` (ranges, CHUNK, width), zero past the columns of X, and ``tiles`` (ranges, TILE_ROWS, PANEL) are scratch.
     """
     for c in prange(bounds.shape[0] - 1):
-        _rotate_rows(X, bounds[c], bounds[c + 1], B, tiles[c, 0], tiles[c, 1], out)
+        _rotate_rows(X, bounds[c], bounds[c + 1], panels, chunks[c], tiles[c], out)
 
 
 @compiled_parallel

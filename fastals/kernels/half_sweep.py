@@ -3,11 +3,12 @@
 import numpy as np
 from numba import prange
 
-from fastals.kernels.blocks import add_rows, multiply_block, prefetch
+from fastals.kernels.blocks import add_rows, prefetch
 from fastals.kernels.conjugate_gradient import conjugate_gradient
 from fastals.kernels.direct import GATHERED_ROWS, solve_direct
 from fastals.kernels.jit import compiled, compiled_bare, compiled_parallel
 from fastals.kernels.memory import aligned_empty
+from fastals.kernels.rotation import CHUNK, PANEL, multiply_chunk
 from fastals.kernels.vector import PAD, TILE_ROWS
 
 # What a range of rows reports, one column each.
@@ -176,8 +177,8 @@ def solve_rows(first, last, rows, Y, spectrum, regularization, rotation, X, sett
         c0 times the eigenvalues of the Gramian; ones past ``factors``.
     regularization : (n_rows,) float64 array
         lambda of each row.
-    rotation : (width, width) array
-        Transposed eigenvectors, back to the basis of ``X``.
+    rotation : (panels, width, PANEL) array
+        Transposed eigenvectors, back to the basis of ``X``, in panels of columns; see ``multiply_chunk``.
     X : (n_rows, factors) array
         Solutions (output).
     settings : tuple (offset, unobserved_weight, iterate, tolerance, max_steps)
@@ -189,14 +190,14 @@ def solve_rows(first, last, rows, Y, spectrum, regularization, rotation, X, sett
         needed a ridge, rows without a finite solution (left zero) (output).
     """
     indptr, indices = rows[0], rows[1]
-    solved, rotated = scratch[8], scratch[9]
-    width, factors = Y.shape[1], X.shape[1]
+    solved, tile = scratch[8], scratch[9]
+    width = Y.shape[1]
     for column in range(REPORTS):
         report[column] = 0
-    for block in range(first, last, TILE_ROWS):
-        end = min(block + TILE_ROWS, last)
-        for u in range(block, end):
-            x = solved[u - block]
+    for start in range(first, last, CHUNK):
+        end = min(start + CHUNK, last)
+        for u in range(start, end):
+            x = solved[u - start]
             if indptr[u] == indptr[u + 1]:
                 for j in range(width):
                     x[j] = 0
@@ -205,10 +206,7 @@ def solve_rows(first, last, rows, Y, spectrum, regularization, rotation, X, sett
                 following = min(indptr[u + 2] - indptr[u + 1], PREFETCHED_ROWS if settings[2] else GATHERED_ROWS)
                 prefetch(Y, indices[indptr[u + 1] : indptr[u + 1] + following])
             _solve_row(u, rows, Y, spectrum, regularization[u], settings, x, scratch, scratch64, report)
-        multiply_block(solved, 0, width, rotation, rotated)
-        for u in range(block, end):
-            for j in range(factors):
-                X[u, j] = rotated[u - block, j]
+        multiply_chunk(solved, end - start, rotation, tile, start, X)
 
 
 @compiled
@@ -220,7 +218,7 @@ def scratch_for(width, longest, rows, offset, like, like64):
     scratch : tuple
         (8, width + 32) vectors, (max(width, 128), width) gathered rows, (width, width + 32) matrix, (width / 8, 8, 8)
         diagonal blocks, int32 numbers from 0; then indices and values of a row, the constant of an entry in the loss
-        where all are equal, and eight solutions before and after rotation.
+        where all are equal, (CHUNK, width) solutions before and (8, PANEL) after rotation.
     scratch64 : tuple
         The first five in float64.
     """
@@ -240,8 +238,8 @@ def scratch_for(width, longest, rows, offset, like, like64):
         padded,
         values,
         one_constant,
-        aligned_empty(TILE_ROWS, width, like),
-        aligned_empty(TILE_ROWS, width, like),
+        aligned_empty(CHUNK, width, like),
+        aligned_empty(TILE_ROWS, PANEL, like),
     )
     scratch64 = (
         aligned_empty(8, width + 2 * PAD, like64),
