@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from fastals.objective import Objective
 from fastals.validation import Rows, describe
@@ -27,6 +26,8 @@ def factorised_system(objective: Objective, row: Rows, Y: np.ndarray, gramian: n
     FloatingPointError
         Where it overflows.
     """
+    from scipy.linalg import cho_factor  # a seventh of the time of `import fastals`, which few models need
+
     extra, _ = _weights(objective, row)
     stored = Y[row.indices].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -35,7 +36,7 @@ def factorised_system(objective: Objective, row: Rows, Y: np.ndarray, gramian: n
     if not np.isfinite(A).all():
         raise FloatingPointError("item_factors and the weights of user_items are too large: their products overflow")
     try:
-        return scipy.linalg.cho_factor(A)
+        return cho_factor(A)
     except np.linalg.LinAlgError as error:
         raise np.linalg.LinAlgError(
             f"the user's factors are not determined by user_items; raise regularization ({error})"
@@ -44,11 +45,13 @@ def factorised_system(objective: Objective, row: Rows, Y: np.ndarray, gramian: n
 
 def contributions(objective: Objective, row: Rows, Y: np.ndarray, factorisation: Any, item: np.ndarray) -> np.ndarray:
     """What each stored entry of one canonical row adds to the score of an item's factors (factors,), float64."""
+    from scipy.linalg import cho_solve
+
     factor = _checked_factorisation(factorisation, Y.shape[1])
     _, target = _weights(objective, row)
     stored = Y[row.indices].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        parts = target * (stored @ scipy.linalg.cho_solve(factor, item.astype(np.float64)))
+        parts = target * (stored @ cho_solve(factor, item.astype(np.float64)))
     if not np.isfinite(parts.sum()):
         raise FloatingPointError("the contributions of user_items overflow; raise regularization, or scale them down")
     return parts

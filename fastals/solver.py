@@ -6,14 +6,17 @@ The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V);
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from fastals.blas import single_threaded_blas
+from fastals.kernels.direct_rows import direct_rows, rows_in_float64
 from fastals.kernels.factors import BLOCK, gramian_parts, rotate, stored_loss_parts
-from fastals.kernels.half_sweep import FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS, half_sweep
+from fastals.kernels.half_sweep import half_sweep
 from fastals.kernels.memory import CACHE_LINE, aligned_empty
 from fastals.kernels.rotation import CHUNK, PANEL
+from fastals.kernels.rows import DIRECT, DOUBLE, FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS
 from fastals.kernels.sparse import transpose
 from fastals.kernels.vector import PAD, TILE_ROWS
 from fastals.objective import Objective
@@ -236,27 +239,8 @@ def solve_side(side: Side, basis: Basis, X: np.ndarray, objective: Objective, se
     MemoryError
         Where a thread found no memory for its scratch.
     """
-    reports = np.full((side.bounds.size - 1, REPORTS), -1.0)
     given, basis = basis, _determined(basis, X.shape[1], side.regularization.min())
-    how = (
-        X.dtype.type(objective.offset),
-        X.dtype.type(objective.unobserved_weight),
-        settings.solver == "cg",
-        X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)),
-        settings.max_steps,
-    )
-    work = 2.0 * X.shape[1] * (X.shape[1] + 20) * (side.indptr[-1] + X.shape[0])  # an upper bound
-    for part in launches(side.bounds.size - 1, work, settings.num_threads, each=RANGES_OF_A_LAUNCH):
-        bounds = side.bounds[part.start : part.stop + 1]
-        with parallel(settings.num_threads) as tasks:
-            half_sweep(
-                tasks, bounds, side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X, how,
-                reports[part],
-            )  # fmt: skip
-    if (reports[:, FAILED] < 0).any():  # parallel loops lose the exceptions of other threads
-        raise MemoryError(f"no memory for the scratch of the row kernels, {X.shape[1]} factors")
-    with np.errstate(over="ignore", invalid="ignore"):
-        totals = reports.sum(axis=0)
+    totals = _solve_rows(side, basis, X, objective, settings)
     if totals[FAILED]:
         raise FloatingPointError(
             f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "
@@ -267,6 +251,43 @@ def solve_side(side: Side, basis: Basis, X: np.ndarray, objective: Objective, se
         totals[SINGULAR] = np.count_nonzero(np.diff(side.indptr))
     counts = (int(totals[column]) for column in (STEPS, ITERATED, FALLBACKS, SINGULAR))
     return Report(loss, *counts)
+
+
+def _solve_rows(side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings) -> np.ndarray:
+    """Solve all rows, those left over by one way in the next: iteration, directly, directly in float64.
+
+    Returns the sum of the reports.
+    """
+    offset, weight = X.dtype.type(objective.offset), X.dtype.type(objective.unobserved_weight)
+    system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X
+    left = np.full(X.shape[0], DIRECT, np.uint8)
+    totals = np.zeros(REPORTS)
+    if settings.solver == "cg":
+        stop = X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps
+        arguments = (*system, (offset, weight, *stop), left)
+        totals += _launched(half_sweep, side.bounds, side.indptr, X, arguments, settings)
+    for way, kernel, more in ((DIRECT, direct_rows, (left,)), (DOUBLE, rows_in_float64, ())):
+        chosen = np.flatnonzero(left == way)
+        if chosen.size:
+            indptr = np.concatenate(([0], np.cumsum(np.diff(side.indptr)[chosen])))
+            arguments = (chosen, *system, offset, *more)
+            totals += _launched(kernel, balanced_bounds(indptr), indptr, X, arguments, settings)
+    return totals
+
+
+def _launched(
+    kernel: Any, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, arguments: tuple[Any, ...], settings: Settings
+) -> np.ndarray:
+    """Run a kernel over ranges of rows, in launches between which an interrupt is heard; the sum of its reports."""
+    reports = np.full((bounds.size - 1, REPORTS), -1.0)
+    work = 2.0 * X.shape[1] * (X.shape[1] + 20) * (indptr[-1] + indptr.size)  # an upper bound
+    for part in launches(bounds.size - 1, work, settings.num_threads, each=RANGES_OF_A_LAUNCH):
+        with parallel(settings.num_threads) as tasks:
+            kernel(tasks, bounds[part.start : part.stop + 1], *arguments, reports[part])
+    if (reports[:, FAILED] < 0).any():  # parallel loops lose the exceptions of other threads
+        raise MemoryError(f"no memory for the scratch of the row kernels, {X.shape[1]} factors")
+    with np.errstate(over="ignore", invalid="ignore"):
+        return reports.sum(axis=0)
 
 
 def finite_loss(loss: float) -> float:

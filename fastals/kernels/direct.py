@@ -138,7 +138,7 @@ def solve_direct(Y, indices, extra, target, M, x, scratch, floor):
     x : (width,) array
         Solution (output).
     scratch : tuple of arrays
-        See ``half_sweep.scratch_for``; its type is that in which to calculate.
+        See ``direct_rows.direct_scratch_for``; its type is that in which to calculate.
     floor : scalar
         Smallest acceptable pivot relative to the largest diagonal element.
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastals.kernels.half_sweep import REPORTS, scratch_for, solve_rows
+from fastals.kernels.direct_rows import direct_scratch_for, solve_rows, solve_rows_in_float64
+from fastals.kernels.half_sweep import iterate_rows
+from fastals.kernels.rotation import CHUNK
+from fastals.kernels.rows import REPORTS, scratch_for
 from fastals.objective import Objective
 from fastals.solver import aligned_factors, build_sides, eigenbasis
 from fastals.validation import check_rows
@@ -30,29 +33,43 @@ def side_and_basis(dtype, alpha):
     return users, eigenbasis(Y, np.ones(N_ITEMS), 1.0, 1, aligned_factors(Y))
 
 
+def dirty(scratch, garbage):
+    """Scratch full of garbage, but for the column numbers and the constant, which are no scratch."""
+    for array in scratch:
+        if array.ndim > 1:
+            array[:] = garbage
+    return scratch
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("iterate", [True, False])
-@pytest.mark.parametrize("alpha", [0.5, 1e6])  # for conjugate gradients, and for the direct solver in float64
-def test_what_scratch_holds_has_no_influence(dtype, iterate, alpha):
+@pytest.mark.parametrize("way", ["iterate", "direct", "float64"])
+@pytest.mark.parametrize("alpha", [0.5, 1e6])
+def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
     side, basis = side_and_basis(dtype, alpha)
-    settings = (dtype(1), dtype(1), iterate, dtype(1e-4), 50)
+    width = basis.rotated.shape[1]
+    chosen = np.flatnonzero(np.diff(side.indptr))
     found = []
     for garbage in (0, np.nan, np.inf, 7):
         X, report = np.full((N_USERS, FACTORS), garbage, dtype), np.full(REPORTS, garbage, np.float64)
-        width = basis.rotated.shape[1]
-        scratch, scratch64 = scratch_for(width, N_ITEMS, side.arrays, dtype(1), basis.rotated, basis.spectrum)
-        # All but the counting numbers, the column numbers and the constant, which are no scratch.
-        for array in (*scratch[:4], scratch[6], *scratch[8:], *scratch64[:4]):
-            array[:] = garbage
-        solve_rows(
-            *(0, N_USERS, side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation),
-            *(X, settings, scratch, scratch64, report),
-        )
-        found.append((X, report))
+        left = np.full(N_USERS, 7, np.uint8)
+        scratch = dirty(scratch_for(width, N_ITEMS, side.arrays, dtype(1), basis.rotated), garbage)
+        direct = dirty(
+            direct_scratch_for(width, basis.spectrum if way == "float64" else basis.rotated), garbage
+        )  # fmt: skip
+        system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X
+        rotated = np.full((CHUNK, width), garbage, dtype)
+        if way == "iterate":
+            iterate_rows(0, N_USERS, *system, (dtype(1), dtype(1), dtype(1e-4), 50), scratch, left, report)
+        elif way == "direct":
+            solve_rows(0, chosen.size, chosen, *system, dtype(1), scratch, direct, rotated, left, report)
+        else:
+            solve_rows_in_float64(0, chosen.size, chosen, *system, dtype(1), scratch, direct, rotated, report)
+        found.append((X[chosen], left, report))
 
-    expected, expected_report = found[0]
+    expected, left, expected_report = found[0]
     assert np.isfinite(expected).all()
-    assert expected[2:].any(axis=1).all()
-    for got, report in found[1:]:
+    assert expected.any(axis=1).all() == (way == "float64" or not (left[chosen]).any())
+    for got, got_left, report in found[1:]:
         np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(got_left, left)
         np.testing.assert_array_equal(report, expected_report)
