@@ -152,9 +152,7 @@ def solve_rows_in_float64(
             count = indptr[u + 1] - indptr[u]
             constant, _ = gather_row(rows, u, offset, one_constant[0], padded, values)
             row, extra, target = padded[:count], values[0, :count], values[1, :count]
-            product, ridged = _solve_in_float64(
-                Y, row, extra, target, spectrum, regularization[u], x, direct_scratch
-            )  # fmt: skip
+            product, ridged = _solve_in_float64(Y, row, extra, target, spectrum, regularization[u], x, direct_scratch)
             report[FALLBACKS] += 1
             report[SINGULAR] += ridged
             accept(x, constant - product, report)

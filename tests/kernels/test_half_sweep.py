@@ -1,4 +1,4 @@
-"""A row's solution follows from its data alone, whatever earlier rows or other programs left in the scratch memory."""
+"""A solution follows from the row alone, in each way of solving it, whatever was left in the scratch memory."""
 
 import numpy as np
 import pytest
@@ -53,9 +53,8 @@ def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
         X, report = np.full((N_USERS, FACTORS), garbage, dtype), np.full(REPORTS, garbage, np.float64)
         left = np.full(N_USERS, 7, np.uint8)
         scratch = dirty(scratch_for(width, N_ITEMS, side.arrays, dtype(1), basis.rotated), garbage)
-        direct = dirty(
-            direct_scratch_for(width, basis.spectrum if way == "float64" else basis.rotated), garbage
-        )  # fmt: skip
+        like = basis.spectrum if way == "float64" else basis.rotated
+        direct = dirty(direct_scratch_for(width, like), garbage)
         system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X
         rotated = np.full((CHUNK, width), garbage, dtype)
         if way == "iterate":
