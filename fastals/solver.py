@@ -261,24 +261,25 @@ def _solve_rows(side: Side, basis: Basis, X: np.ndarray, objective: Objective, s
     offset, weight = X.dtype.type(objective.offset), X.dtype.type(objective.unobserved_weight)
     system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X
     left = np.full(X.shape[0], DIRECT, np.uint8)
-    totals = np.zeros(REPORTS)
+    reports = []
     if settings.solver == "cg":
         stop = X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps
         arguments = (*system, (offset, weight, *stop), left)
-        totals += _launched(half_sweep, side.bounds, side.indptr, X, arguments, settings)
+        reports.append(_launched(half_sweep, side.bounds, side.indptr, X, arguments, settings))
     for way, kernel, more in ((DIRECT, direct_rows, (left,)), (DOUBLE, rows_in_float64, ())):
         chosen = np.flatnonzero(left == way)
         if chosen.size:
             indptr = np.concatenate(([0], np.cumsum(np.diff(side.indptr)[chosen])))
             arguments = (chosen, *system, offset, *more)
-            totals += _launched(kernel, balanced_bounds(indptr), indptr, X, arguments, settings)
-    return totals
+            reports.append(_launched(kernel, balanced_bounds(indptr), indptr, X, arguments, settings))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.concatenate(reports).sum(axis=0)
 
 
 def _launched(
     kernel: Any, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, arguments: tuple[Any, ...], settings: Settings
 ) -> np.ndarray:
-    """Run a kernel over ranges of rows, in launches between which an interrupt is heard; the sum of its reports."""
+    """Run a kernel over ranges of rows, in launches between which an interrupt is heard; returns its reports."""
     reports = np.full((bounds.size - 1, REPORTS), -1.0)
     work = 2.0 * X.shape[1] * (X.shape[1] + 20) * (indptr[-1] + indptr.size)  # an upper bound
     for part in launches(bounds.size - 1, work, settings.num_threads, each=RANGES_OF_A_LAUNCH):
@@ -286,8 +287,7 @@ def _launched(
             kernel(tasks, bounds[part.start : part.stop + 1], *arguments, reports[part])
     if (reports[:, FAILED] < 0).any():  # parallel loops lose the exceptions of other threads
         raise MemoryError(f"no memory for the scratch of the row kernels, {X.shape[1]} factors")
-    with np.errstate(over="ignore", invalid="ignore"):
-        return reports.sum(axis=0)
+    return reports
 
 
 def finite_loss(loss: float) -> float:

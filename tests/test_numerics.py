@@ -143,3 +143,12 @@ def test_what_overflows_is_refused(parameters, start, phi, message):
 
     with pytest.raises((FloatingPointError, ValueError), match=message):
         ImplicitALS(2, **options).fit(SMALL, preference=preference, user_factors=np.full((3, 2), start))
+
+
+def test_losses_that_overflow_only_together_are_refused():
+    """One row iterated, one so heavy that it is solved directly: either loss is finite, their sum is not."""
+    values, phi = (sp.csr_array(np.diag(pair)) for pair in ((1.0, 1e4), (9e153, 1e152)))
+    model = ImplicitALS(2, alpha=1.0, regularization_exponent=0, iterations=0, dtype="float64")
+
+    with pytest.raises(FloatingPointError, match="the loss has overflowed float64"):
+        model.fit(values, preference=phi, item_factors=np.zeros((2, 2)))
