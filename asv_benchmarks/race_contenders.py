@@ -107,7 +107,8 @@ def run_fastals(matrix: sp.csr_matrix, settings: dict[str, Any], start: Factors 
     from fastals import ImplicitALS
 
     solver = "cholesky" if settings["kind"] == "fastals-cholesky" else "cg"
-    extra: dict[str, Any] = {} if settings["kind"] == "fastals" else {"solver": solver}
+    # Sweep against sweep: plain alternating least squares, as the peers' is.
+    extra: dict[str, Any] = {} if settings["kind"] == "fastals" else {"solver": solver, "acceleration": False}
     if settings["variant"]:
         extra["tol"] = float(settings["variant"])
     model = ImplicitALS(

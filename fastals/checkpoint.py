@@ -18,6 +18,7 @@ from fastals.training import TrainingState
 from fastals.validation import check_integer, check_real, describe
 
 KIND = "training state"
+PREVIOUS = ("previous_items", "previous_users")  # which a state may do without
 
 
 class Checkpoint:
@@ -35,7 +36,7 @@ class Checkpoint:
     path : str or path-like
         File to write; it is replaced as a whole, so that a crash while writing leaves the one before.
     every : int, default 1
-        Sweeps from one writing to the next. The file takes the space of the users' factors and twice the items'.
+        Sweeps from one writing to the next. The file takes the space of the factors, up to twice.
 
     Notes
     -----
@@ -122,8 +123,9 @@ def write_state(path: str | os.PathLike[str], state: TrainingState) -> None:
         "user_factors": state.user_factors,
         "item_factors": state.item_factors,
     }
-    if state.previous_items is not None:
-        arrays["previous_items"] = state.previous_items
+    for name in PREVIOUS:
+        if (previous := getattr(state, name)) is not None:
+            arrays[name] = previous
     write_model_file(path, header, arrays)
 
 
@@ -142,8 +144,8 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             raise ValueError("reports must hold finite counts that are not negative")
         if not isinstance(header["accelerated"], bool):
             raise ValueError(f"accelerated must be true or false; got {describe(header['accelerated'])}")
-        for name in ("user_factors", "item_factors", "previous_items"):
-            array = arrays.get(name) if name == "previous_items" else arrays[name]
+        for name in ("user_factors", "item_factors", *PREVIOUS):
+            array = arrays.get(name) if name in PREVIOUS else arrays[name]
             if array is not None:
                 _check_matrix(array, name)
         halves = [(_report(items), _report(users)) for items, users in reports]
@@ -155,7 +157,7 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             halves,
             arrays["user_factors"],
             arrays["item_factors"],
-            arrays.get("previous_items"),
+            *(arrays.get(name) for name in PREVIOUS),
         )
     except KeyError as error:
         raise ValueError(

@@ -235,6 +235,8 @@ class ImplicitALS(Serving, Persistence):
                     advance(loss)
                     if callback is not None and callback(self, sweep, loss) is True:
                         break
+            training.finish()
+            self._adopt(training, rows)
             training.check_products()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and training.advanced:

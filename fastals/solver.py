@@ -29,6 +29,10 @@ RANGES_OF_A_LAUNCH = 4  # for each thread
 GRAMIANS = 2**23  # elements of the ranges' Gramians together: more, and their memory costs more than their sums
 LEAST_ROWS = 32  # in a range on average: solutions are rotated in blocks of eight
 ROW_COST = 16  # what a row costs besides its entries, in entries
+NO_ROW = 2**62  # entries
+# Rows of at least 1 / GUESSED_FROM of the factors' number start from a guess: rotating it costs shorter ones more than
+# the steps it saves (measured).
+GUESSED_FROM = 4
 LARGEST_TOLERANCE = 1e15  # its square is finite in float32; from 1 on, one step does
 
 
@@ -69,13 +73,29 @@ class Basis:
     """Fixed factors in the eigenbasis of their Gramian.
 
     ``rotated`` (n, width) is Y V, zeros past ``factors``; ``spectrum`` (width,) float64 is c0 s, ones past
-    ``factors``; ``rotation`` (panels, width, PANEL) is V', see ``in_panels``; ``penalty`` is sum_i lambda_i |y_i|^2.
+    ``factors``; ``into`` and ``rotation`` (panels, width, PANEL) are V and V', see ``in_panels``; ``penalty`` is
+    sum_i lambda_i |y_i|^2.
     """
 
     rotated: np.ndarray
     spectrum: np.ndarray
+    into: np.ndarray
     rotation: np.ndarray
     penalty: float
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Where iterations may start: current + momentum (current - previous), of two (n_rows, factors) arrays."""
+
+    current: np.ndarray
+    previous: np.ndarray
+    momentum: float
+
+    def arguments(self, basis: Basis) -> tuple[np.ndarray, np.ndarray, np.floating, np.ndarray, int]:
+        """What the kernel takes as ``guess``."""
+        momentum = self.current.dtype.type(self.momentum)
+        return self.current, self.previous, momentum, basis.into, -(-self.current.shape[1] // GUESSED_FROM)
 
 
 @dataclass(frozen=True)
@@ -207,8 +227,9 @@ def eigenbasis(
         raise FloatingPointError(
             f"the factors have overflowed {Y.dtype}; scale user_items or given factors down, or raise regularization"
         )
-    multiply(Y, in_panels(V, width, Y), num_threads, rotated)
-    return Basis(rotated, spectrum, in_panels(V.T, width, Y), penalty)
+    into = in_panels(V, width, Y)
+    multiply(Y, into, num_threads, rotated)
+    return Basis(rotated, spectrum, into, in_panels(V.T, width, Y), penalty)
 
 
 def _determined(basis: Basis, factors: int, least: float) -> Basis:
@@ -229,8 +250,12 @@ def _determined(basis: Basis, factors: int, least: float) -> Basis:
     return basis
 
 
-def solve_side(side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings) -> Report:
+def solve_side(
+    side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings, guess: Guess | None = None
+) -> Report:
     """Solve all rows of one side into X (n_rows, factors) in place.
+
+    Iterations start from the guess, if there is one, whose ``previous`` may be X.
 
     Raises
     ------
@@ -240,7 +265,7 @@ def solve_side(side: Side, basis: Basis, X: np.ndarray, objective: Objective, se
         Where a thread found no memory for its scratch.
     """
     given, basis = basis, _determined(basis, X.shape[1], side.regularization.min())
-    totals = _solve_rows(side, basis, X, objective, settings)
+    totals = _solve_rows(side, basis, X, objective, settings, guess)
     if totals[FAILED]:
         raise FloatingPointError(
             f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "
@@ -253,7 +278,9 @@ def solve_side(side: Side, basis: Basis, X: np.ndarray, objective: Objective, se
     return Report(loss, *counts)
 
 
-def _solve_rows(side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings) -> np.ndarray:
+def _solve_rows(
+    side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings, guess: Guess | None
+) -> np.ndarray:
     """Solve all rows, those left over by one way in the next: iteration, directly, directly in float64.
 
     Returns the sum of the reports.
@@ -264,7 +291,8 @@ def _solve_rows(side: Side, basis: Basis, X: np.ndarray, objective: Objective, s
     reports = []
     if settings.solver == "cg":
         stop = X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps
-        arguments = (*system, (offset, weight, *stop), left)
+        start = (X, X, X.dtype.type(0), basis.into, NO_ROW) if guess is None else guess.arguments(basis)
+        arguments = (*system, start, (offset, weight, *stop), left)
         reports.append(_launched(half_sweep, side.bounds, side.indptr, X, arguments, settings))
     for way, kernel, more in ((DIRECT, direct_rows, (left,)), (DOUBLE, rows_in_float64, ())):
         chosen = np.flatnonzero(left == way)

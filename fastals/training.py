@@ -8,24 +8,33 @@ then the items from the users. Nesterov's sequence of extrapolations speeds it u
 and the loss, which the users' half-sweep gives for free, guards it: where it would rise, the users are solved from X_n
 instead and the sequence starts anew (O'Donoghue and Candes 2015), so that the loss never rises. Measured on four data
 sets at 64 factors: 1.8 to 2.3 times fewer sweeps to come within 0.1 % of the best loss.
+
+Where rows are long and take many steps, their iterations start, from the third sweep on, where the sweeps before lead:
+x + theta (x - x'), with x' the solution before x. Measured on ml-1m: 1.3 to 1.8 times as fast, and twice without
+extrapolation; sparse data gain nothing and go without.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from fastals.kernels.factors import extrapolate
 from fastals.objective import Objective
-from fastals.solver import Report, Settings, Side, aligned_factors, eigenbasis, even_bounds, solve_side
+from fastals.solver import Guess, Report, Settings, Side, aligned_factors, eigenbasis, even_bounds, solve_side
 from fastals.threads import parallel
 from fastals.validation import check_factors, check_products, describe
 
 LARGEST_MOMENTUM = 0.9
+CONTINUATION = 0.9  # theta
+ITEMS, USERS = 0, 1  # of a sweep's reports
+# A guess costs a rotation and a pass more, about k / (2 n) + 1 steps for n entries of a row, and saves a third of the
+# steps or more: it pays where a row takes more than GUESS_COST (1 + k / n) steps from zero (measured on six data sets).
+GUESS_COST = 2.0
 
 
 class TrainingState(NamedTuple):
@@ -41,7 +50,8 @@ class TrainingState(NamedTuple):
     reports: list[tuple[Report, Report]]
     user_factors: np.ndarray
     item_factors: np.ndarray
-    previous_items: np.ndarray | None  # X_{n-1}, once there is one
+    previous_items: np.ndarray | None  # of the sweep before (accelerated: X_{n-1}), once they are needed
+    previous_users: np.ndarray | None  # of the sweep before, once they are needed
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -71,8 +81,8 @@ class Training:
     reports: list[tuple[Report, Report]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._spare_users = np.empty_like(self.user_factors)
-        self._spare_items = np.empty_like(self.item_factors)
+        self._spare_users = np.zeros(self.user_factors.shape, self.user_factors.dtype)
+        self._spare_items = np.zeros(self.item_factors.shape, self.item_factors.dtype)
         # One side is rotated at a time.
         rotated = aligned_factors(max(self.user_factors, self.item_factors, key=len))
         self._rotated_users, self._rotated_items = rotated[: len(self.user_factors)], rotated[: len(self.item_factors)]
@@ -82,24 +92,39 @@ class Training:
 
     def solve_items(self) -> Report:
         """Solve the items against the users' factors."""
-        report = self._solved(self.items, self.users, self.user_factors, self._rotated_users, self._spare_items)
+        # Extrapolated items are a guess as they are.
+        previous = self.item_factors if self.accelerated else self._spare_items
+        guess = Guess(self.item_factors, previous, CONTINUATION) if self._guessed(ITEMS) else None
+        report = self._solved(self.items, self.users, self.user_factors, self._rotated_users, self._spare_items, guess)
         self.item_factors, self._spare_items = self._spare_items, self.item_factors
         self.advanced = True
         return report
 
-    def solve_users(self) -> Report:
-        """Solve the users against the items' factors."""
-        report = self._solved(self.users, self.items, self.item_factors, self._rotated_items, self._spare_users)
+    def solve_users(self, guess: Guess | None = None) -> Report:
+        """Solve the users against the items' factors; from zero, if there is no guess."""
+        report = self._solved(self.users, self.items, self.item_factors, self._rotated_items, self._spare_users, guess)
         self.user_factors, self._spare_users = self._spare_users, self.user_factors
         self.advanced = True
         return report
 
+    def finish(self) -> None:
+        """Solve users that started from a guess once more, from zero: as fold-in will solve their rows, bit for bit."""
+        if len(self.reports) > 2 and self._guessed(USERS):
+            self.solve_users()
+
+    def _guessed(self, half: int) -> bool:
+        """Whether rows start from a guess now, in a sweep's half 0 (items) or 1 (users); the second sweep tells."""
+        if len(self.reports) < 2:
+            return False
+        report, side = self.reports[1][half], (self.items, self.users)[half]
+        factors_per_entry = self.item_factors.shape[1] * report.iterated / side.indices.size
+        return report.steps > GUESS_COST * report.iterated * (1 + factors_per_entry)
+
     def sweep(self) -> float:
         """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
         items = self.solve_items()
-        users = self._solve_users_ahead() if self.accelerated else None
-        if users is None:
-            users = self.solve_users()
+        guess = Guess(self.user_factors, self._spare_users, CONTINUATION) if self._guessed(USERS) else None
+        users = self._solve_users_ahead(guess) if self.accelerated else self.solve_users(guess)
         self.reports.append((items, users))
         self.loss_history.append(users.loss)
         return users.loss
@@ -122,7 +147,9 @@ class Training:
         history, reports = list(self.loss_history), list(self.reports)
         return TrainingState(
             self.problem, self.accelerated, float(self._sequence), history, reports,
-            self.user_factors, self.item_factors, self._solved_items,
+            self.user_factors, self.item_factors,
+            self._solved_items if self.accelerated or not self._guessed(ITEMS) else self._spare_items,
+            self._spare_users if self._guessed(USERS) else None,
         )  # fmt: skip
 
     def restore(self, state: TrainingState) -> None:
@@ -143,14 +170,22 @@ class Training:
         dtype, items_shape = self.item_factors.dtype, self.item_factors.shape
         self.user_factors = check_factors(state.user_factors, "user_factors", self.user_factors.shape, dtype)
         self.item_factors = check_factors(state.item_factors, "item_factors", items_shape, dtype)
+        if state.previous_users is not None:
+            shape = self.user_factors.shape
+            self._spare_users = check_factors(state.previous_users, "previous_users", shape, dtype)
         if state.previous_items is not None:
-            self._solved_items = check_factors(state.previous_items, "previous_items", items_shape, dtype)
-            self._ahead = np.empty_like(self.item_factors)
+            previous = check_factors(state.previous_items, "previous_items", items_shape, dtype)
+            if self.accelerated:
+                self._solved_items, self._ahead = previous, np.empty_like(previous)
+            else:
+                self._spare_items = previous
 
-    def _solved(self, side: Side, other: Side, fixed: np.ndarray, rotated: np.ndarray, out: np.ndarray) -> Report:
+    def _solved(
+        self, side: Side, other: Side, fixed: np.ndarray, rotated: np.ndarray, out: np.ndarray, guess: Guess | None
+    ) -> Report:
         weight, threads = self.objective.unobserved_weight, self.settings.num_threads
         basis = eigenbasis(fixed, other.regularization, weight, threads, rotated)
-        return solve_side(side, basis, out, self.objective, self.settings)
+        return solve_side(side, basis, out, self.objective, self.settings, guess)
 
     def _next_momentum(self) -> float:
         following = (1 + np.sqrt(1 + 4 * self._sequence**2)) / 2
@@ -158,20 +193,21 @@ class Training:
         self._sequence = following
         return momentum
 
-    def _solve_users_ahead(self) -> Report | None:
-        """Solve the users against extrapolated items, and take both if the loss does not rise; None if not."""
+    def _solve_users_ahead(self, guess: Guess | None) -> Report:
+        """Solve the users against extrapolated items and take both, or against the items if the loss would rise."""
         solved, previous = self.item_factors, self._solved_items
         if previous is None:
             self._solved_items, self._ahead = solved.copy(), np.empty_like(solved)
-            return None
+            return self.solve_users()
         ahead, momentum = self._ahead, self._next_momentum()
         with parallel(self.settings.num_threads):
             # previous becomes X_n, which the next extrapolation needs, whichever way this one ends
             extrapolate(solved, even_bounds(solved.shape[0]), solved.dtype.type(momentum), previous, ahead)
-        report = self._solved(self.users, self.items, ahead, self._rotated_items, self._spare_users)
+        report = self._solved(self.users, self.items, ahead, self._rotated_items, self._spare_users, guess)
         if self.loss_history and report.loss > self.loss_history[-1]:
             self._sequence = 1.0
-            return None
+            # What has been found is nearer than any guess.
+            return self.solve_users(None if guess is None else replace(guess, current=self._spare_users, momentum=0.0))
         self.item_factors, self._ahead = ahead, solved
         self.user_factors, self._spare_users = self._spare_users, self.user_factors
         return report

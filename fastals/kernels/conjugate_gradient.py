@@ -11,8 +11,8 @@ from fastals.kernels.jit import compiled_bare
 
 
 @compiled_bare
-def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps):
-    """Solve A x = b for x in place, starting from zero.
+def conjugate_gradient(Y, indices, extra, M, b, x, energy, scratch, tolerance, max_steps):
+    """Solve A x = b for x in place, one step at least, from the x and the residual that are given.
 
     Parameters
     ----------
@@ -21,12 +21,14 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
     extra : (count,) array
         Weight of each of them, c - c0.
     M, b, x : (width,) arrays
-        Diagonal, right-hand side, and solution (output).
+        Diagonal, right-hand side, and solution (input and output).
+    energy : scalar
+        x.(b + r) at the start; a step adds r.M^-1 r times its length to it, and at the solution it is b.x.
     scratch : (4, width) array
-        Overwritten; row 0 holds the residual b - A x on return.
+        Row 0 holds the residual r = b - A x (input and output); the others are overwritten.
     tolerance : scalar
-        Stop once |b - A x| <= tolerance min(|b|, (b.x)^1/2) in the norm of M^-1. Where no weight is negative M <= A,
-        so the error is then below tolerance |x| in the norm of A, which is that of the loss.
+        Stop once |r| <= tolerance min(|b|, energy^1/2) in the norm of M^-1. Where no weight is negative M <= A, so the
+        error is then below tolerance |x| in the norm of A, which is that of the loss.
     max_steps : int
 
     Returns
@@ -36,19 +38,16 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
     """
     width = b.shape[0]
     r, p, q, inverse = scratch[0, :width], scratch[1, :width], scratch[2, :width], scratch[3, :width]
-    squared = b[0] * 0
+    squared, right = b[0] * 0, b[0] * 0
     for j in range(width):
         inverse[j] = 1 / M[j]
-        r[j] = b[j]
-        x[j] = 0
-        p[j] = inverse[j] * b[j]
-        q[j] = b[j]  # M p
-        squared += p[j] * b[j]
-    goal = tolerance * tolerance * squared
+        p[j] = inverse[j] * r[j]
+        q[j] = r[j]  # M p
+        squared += p[j] * r[j]
+        right += inverse[j] * b[j] * b[j]
     if squared == 0:
         return 0
     diagonal_part = squared  # p.Mp
-    energy = b[0] * 0  # b.x
     for step in range(1, max_steps + 1):
         curvature = diagonal_part + add_products(Y, indices, extra, p, q)
         if not curvature > 0:
@@ -60,7 +59,7 @@ def conjugate_gradient(Y, indices, extra, M, b, x, scratch, tolerance, max_steps
             x[j] += length * p[j]
             r[j] -= length * q[j]
             after += r[j] * r[j] * inverse[j]
-        if after <= min(goal, tolerance * tolerance * energy):
+        if after <= tolerance * tolerance * min(right, energy):
             return step
         ratio = after / squared
         squared = after

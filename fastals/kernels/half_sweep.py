@@ -6,7 +6,7 @@ Rows that are better solved directly are left to ``direct_rows``, whose compilat
 import numpy as np
 from numba import prange
 
-from fastals.kernels.blocks import add_rows, prefetch
+from fastals.kernels.blocks import add_rows, add_system, prefetch
 from fastals.kernels.conjugate_gradient import conjugate_gradient
 from fastals.kernels.jit import compiled_bare, compiled_parallel
 from fastals.kernels.rotation import CHUNK, multiply_chunk
@@ -18,14 +18,41 @@ PREFETCHED_ROWS = 16  # of the next row: more compete with the present one's loa
 
 
 @compiled_bare
-def _iterate(Y, row, values, M, x, vectors, tolerance, max_steps):
+def _start(Y, row, values, M, x, vectors, warm):
+    """Right-hand side b, and the residual b - A x of where the iteration starts: x, if ``warm``, or zero.
+
+    ``vectors`` receives the residual in row 0 and b in row 7; x becomes zero where the loss is less there. Returns
+    x.(b + r), by which the loss at x is less than at zero.
+    """
+    width = Y.shape[1]
+    r, q, b = vectors[0, :width], vectors[2, :width], vectors[7, :width]
+    energy = x[0] * 0
+    for j in range(width):
+        b[j] = 0
+    if warm:
+        for j in range(width):
+            q[j] = M[j] * x[j]
+        add_system(Y, row, values[0, : row.shape[0]], values[1, : row.shape[0]], x, q, b)
+        for j in range(width):
+            r[j] = b[j] - q[j]
+            energy += x[j] * (b[j] + r[j])
+    else:
+        add_rows(Y, row, values[1, : row.shape[0]], b)
+    if energy > 0:  # nor NaN
+        return energy
+    for j in range(width):
+        x[j] = 0
+        r[j] = b[j]
+    return x[0]
+
+
+@compiled_bare
+def _iterate(Y, row, values, M, x, vectors, tolerance, max_steps, warm):
     """Right-hand side and conjugate gradients; returns the steps (-1: not converged), b.x and x.(b - Ax)."""
     width = Y.shape[1]
     b, residual = vectors[7, :width], vectors[0]
-    for j in range(width):
-        b[j] = 0
-    add_rows(Y, row, values[1, : row.shape[0]], b)
-    steps = conjugate_gradient(Y, row, values[0, : row.shape[0]], M, b, x, vectors, tolerance, max_steps)
+    energy = _start(Y, row, values, M, x, vectors, warm)
+    steps = conjugate_gradient(Y, row, values[0, : row.shape[0]], M, b, x, energy, vectors, tolerance, max_steps)
     product, remainder = 0.0, 0.0
     for j in range(width):
         product += np.float64(b[j]) * x[j]
@@ -34,7 +61,7 @@ def _iterate(Y, row, values, M, x, vectors, tolerance, max_steps):
 
 
 @compiled_bare
-def _iterate_row(u, rows, Y, spectrum, regularization, settings, x, scratch, report):
+def _iterate_row(u, rows, Y, spectrum, regularization, settings, x, warm, scratch, report):
     """Solve row u for x in place and add to ``report``; returns what is to become of it, with x zero if anything."""
     offset, unobserved_weight, tolerance, max_steps = settings
     vectors, padded, values, one_constant = scratch[0], scratch[1], scratch[2], scratch[3][0]
@@ -46,7 +73,7 @@ def _iterate_row(u, rows, Y, spectrum, regularization, settings, x, scratch, rep
     M, fours = vectors[6, :width], padded[: (count + 3) // 4 * 4]
     for j in range(width):
         M[j] = spectrum[j] + regularization
-    steps, product, remainder = _iterate(Y, fours, values, M, x, vectors, tolerance, max_steps)
+    steps, product, remainder = _iterate(Y, fours, values, M, x, vectors, tolerance, max_steps, warm)
     if steps < 0:
         x[:] = 0
         return DOUBLE
@@ -57,7 +84,31 @@ def _iterate_row(u, rows, Y, spectrum, regularization, settings, x, scratch, rep
 
 
 @compiled_bare
-def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, settings, scratch, left, report):
+def _guess_rows(start, end, indptr, guess, guesses, tile, solved):
+    """Write the guesses of the rows start .. end that have one to their ``solved`` rows in place; see ``iterate_rows``.
+
+    ``guesses`` (CHUNK, width) is scratch.
+    """
+    current, previous, momentum, panels, least = guess
+    count, factors, width = 0, current.shape[1], solved.shape[1]
+    for u in range(start, end):
+        if indptr[u + 1] - indptr[u] >= least:
+            for j in range(factors):
+                guesses[count, j] = current[u, j] + momentum * (current[u, j] - previous[u, j])
+            for j in range(factors, width):
+                guesses[count, j] = 0
+            count += 1
+    multiply_chunk(guesses, count, panels, tile, 0, solved)
+    # From the last on: a row moves down, to a place that is free.
+    for u in range(end - 1, start - 1, -1):
+        if indptr[u + 1] - indptr[u] >= least:
+            count -= 1
+            for j in range(width):
+                solved[u - start, j] = solved[count, j]
+
+
+@compiled_bare
+def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, guess, settings, scratch, left, report):
     """Solve rows first .. last in place.
 
     Parameters
@@ -74,6 +125,9 @@ def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, se
         Transposed eigenvectors, back to the basis of ``X``, in panels of columns; see ``multiply_chunk``.
     X : (n_rows, factors) array
         Solutions (output).
+    guess : tuple (current, previous, momentum, panels, least)
+        Rows of at least ``least`` entries start from current + momentum (current - previous), two (n_rows, factors)
+        arrays, the others from zero; ``previous`` may be ``X`` before it is written. ``panels`` rotates into the basis.
     settings : tuple (offset, unobserved_weight, tolerance, max_steps)
         c = extra + offset in the target; c0; see ``conjugate_gradient``.
     scratch : tuple of arrays
@@ -85,11 +139,12 @@ def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, se
         solution (left zero) (output).
     """
     indptr, indices = rows[0], rows[1]
-    solved, tile = scratch[4], scratch[5]
+    solved, tile, guesses, least = scratch[4], scratch[5], scratch[6], guess[4]
     for column in range(REPORTS):
         report[column] = 0
     for start in range(first, last, CHUNK):
         end = min(start + CHUNK, last)
+        _guess_rows(start, end, indptr, guess, guesses, tile, solved)
         for u in range(start, end):
             x = solved[u - start]
             if indptr[u] == indptr[u + 1]:
@@ -99,12 +154,13 @@ def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, se
             if u + 1 < last:
                 following = min(indptr[u + 2] - indptr[u + 1], PREFETCHED_ROWS)
                 prefetch(Y, indices[indptr[u + 1] : indptr[u + 1] + following])
-            left[u] = _iterate_row(u, rows, Y, spectrum, regularization[u], settings, x, scratch, report)
+            warm = indptr[u + 1] - indptr[u] >= least
+            left[u] = _iterate_row(u, rows, Y, spectrum, regularization[u], settings, x, warm, scratch, report)
         multiply_chunk(solved, end - start, rotation, tile, start, X)
 
 
 @compiled_parallel
-def half_sweep(tasks, bounds, rows, Y, spectrum, regularization, rotation, X, settings, left, reports):
+def half_sweep(tasks, bounds, rows, Y, spectrum, regularization, rotation, X, guess, settings, left, reports):
     """Run ``iterate_rows`` over the ranges bounds[c] .. bounds[c + 1] in parallel; see there.
 
     Task t takes the ranges t, t + tasks, ..., so that each has its share of long and of short rows.
@@ -117,6 +173,6 @@ def half_sweep(tasks, bounds, rows, Y, spectrum, regularization, rotation, X, se
         scratch = scratch_for(Y.shape[1], longest, rows, settings[0], Y)
         for c in range(task, bounds.shape[0] - 1, tasks):
             iterate_rows(
-                bounds[c], bounds[c + 1], rows, Y, spectrum, regularization, rotation, X, settings, scratch, left,
-                reports[c],
+                bounds[c], bounds[c + 1], rows, Y, spectrum, regularization, rotation, X, guess, settings, scratch,
+                left, reports[c],
             )  # fmt: skip

@@ -13,6 +13,7 @@ from fastals.kernels.vector import (
     factorise_block,
     make_product_group,
     make_sum_group,
+    make_system_group,
     make_tile,
     prefetch_rows,
 )
@@ -23,6 +24,7 @@ FETCHED_FROM = 8192
 
 _product_8, _product_4, _fetching_product_8 = make_product_group(8), make_product_group(4), make_product_group(8, True)
 _sum_8, _sum_4, _fetching_sum_8 = make_sum_group(8), make_sum_group(4), make_sum_group(8, True)
+_system_8, _system_4, _fetching_system_8 = make_system_group(8), make_system_group(4), make_system_group(8, True)
 _set_32, _set_16 = make_tile(32, "set", transposed=False), make_tile(16, "set", transposed=False)
 _add_32, _add_16 = make_tile(32, "add"), make_tile(16, "add")
 _solve_32, _solve_16 = make_tile(32, "solve"), make_tile(16, "solve")
@@ -64,6 +66,25 @@ def add_rows(Y, indices, weights, q):
         t += 8
     if t < count:
         _sum_4(Y, indices, t, weights, q, 0)
+
+
+@compiled_bare
+def add_system(Y, indices, weights, targets, x, q, b):
+    """Add sum_t weights_t (y_t . x) y_t to q and sum_t targets_t y_t to b in place, reading the rows y_t once.
+
+    They are Y[indices[t]], a multiple of four of them.
+    """
+    count = indices.shape[0]
+    t = 0
+    if count * Y.shape[1] > FETCHED_FROM:
+        while t + 16 <= count:
+            _fetching_system_8(Y, indices, t, weights, targets, x, q, b, t + 8)
+            t += 8
+    while t + 8 <= count:
+        _system_8(Y, indices, t, weights, targets, x, q, b, 0)
+        t += 8
+    if t < count:
+        _system_4(Y, indices, t, weights, targets, x, q, b, 0)
 
 
 @compiled_bare

@@ -34,6 +34,13 @@ def add_rows(Y, indices, weights, q):
 
 
 @compiled_bare
+def add_system(Y, indices, weights, targets, x, q, b):
+    """Add sum_t weights_t (y_t . x) y_t to q and sum_t targets_t y_t to b in place, over y_t = Y[indices[t]]."""
+    add_products(Y, indices, weights, x, q)
+    add_rows(Y, indices, targets, b)
+
+
+@compiled_bare
 def prefetch(Y, indices):
     """Nothing to do: the compiled twin fetches the rows ``Y[indices]`` into the caches."""
 

@@ -80,7 +80,7 @@ def scratch_for(width, longest, rows, offset, like):
     -------
     tuple
         (8, width + 32) vectors, indices and values of a row, the constant of an entry in the loss where all are equal,
-        (CHUNK, width) solutions before and (8, PANEL) after rotation.
+        (CHUNK, width) solutions before and (8, PANEL) after rotation, (CHUNK, width) guesses before it.
     """
     indices, extra, preference = rows[1], rows[2], rows[3]
     padded = np.zeros(longest + 4, indices.dtype)
@@ -94,4 +94,5 @@ def scratch_for(width, longest, rows, offset, like):
         one_constant,
         aligned_empty(CHUNK, width, like),
         aligned_empty(TILE_ROWS, PANEL, like),
+        aligned_empty(CHUNK, width, like),
     )

@@ -1,4 +1,4 @@
-"""Register tiles emitted as LLVM vector code: the six inner loops that plain loops do not bring to the machine's peak.
+"""Register tiles emitted as LLVM vector code: the inner loops that plain loops do not bring to the machine's peak.
 
 Everything here is one of two shapes over C-contiguous arrays whose row length is a multiple of ``PAD`` elements:
 
@@ -43,21 +43,50 @@ def _gathered_rows(emit, base, length, indices, first, count):
     return rows
 
 
-def _add_multiples(emit, rows, coefficients, q, length, following):
-    """Emit q += sum_r coefficient_r row_r in two chains, with q added last: the next group waits for that alone.
+def _dots(emit, rows, p, length):
+    """Emit the dots of rows with p; returns one vector a row, to be summed over its lanes."""
+    j, sums, close = emit.loop(length, emit.lanes, [emit.zero] * len(rows))
+    p_j = emit.load(emit.address(p, j))
+    return close(
+        [emit.multiply_add(emit.load(emit.address(row, j)), p_j, s) for row, s in zip(rows, sums, strict=True)]
+    )
 
-    The rows ``following`` are fetched into the cache line by line.
+
+def _scaled_dots(emit, sums, weight, start):
+    """Emit the lane sums of ``_dots`` times their weights; returns them in every lane, and sum_r w_r dot_r^2."""
+    coefficients, curvature = [], ir.Constant(emit.scalar, 0.0)
+    step = min(len(sums), emit.lanes)
+    for r in range(0, len(sums), step):
+        dots, lanes = emit.lane_sums(list(sums[r : r + step]))
+        scaled = emit.builder.fmul(dots, _spread(emit, emit.address(weight, start, r), step, lanes))
+        coefficients += [emit.broadcast_lane(scaled, lane) for lane in lanes]
+        curvature = emit.builder.fadd(curvature, emit.sum_of_lanes(emit.builder.fmul(scaled, dots), lanes))
+    return coefficients, curvature
+
+
+def _add_multiples(emit, rows, sums, length, following):
+    """Emit q += sum_r coefficient_r row_r for each (coefficients, q) of ``sums``, the rows being read once for all.
+
+    Each sum has two chains, with q added last: the next group waits for that alone. The rows ``following`` are fetched
+    into the cache line by line.
     """
+    builder = emit.builder
     j, _, close = emit.loop(length, emit.lanes, [])
     for row in following:
         emit.prefetch(emit.address(row, j))
-    products = [(emit.load(emit.address(row, j)), c) for row, c in zip(rows, coefficients, strict=True)]
-    chains = [emit.builder.fmul(*product) for product in products[:2]]
-    for r, product in enumerate(products[2:]):
-        chains[r % 2] = emit.multiply_add(*product, chains[r % 2])
-    total = emit.builder.fadd(*chains)
-    emit.store(emit.builder.fadd(total, emit.load(emit.address(q, j))), emit.address(q, j))
+    rows_j = [emit.load(emit.address(row, j)) for row in rows]
+    for coefficients, q in sums:
+        chains = [builder.fmul(y, c) for y, c in zip(rows_j[:2], coefficients[:2], strict=True)]
+        for r, (y, c) in enumerate(zip(rows_j[2:], coefficients[2:], strict=True)):
+            chains[r % 2] = emit.multiply_add(y, c, chains[r % 2])
+        place = emit.address(q, j)
+        emit.store(builder.fadd(builder.fadd(*chains), emit.load(place)), place)
     close([])
+
+
+def _weights(emit, weight, start, count):
+    """Emit scalars of an array, each in every lane."""
+    return [emit.broadcast(emit.builder.load(emit.address(weight, start, r))) for r in range(count)]
 
 
 def _spread(emit, pointer, count, lanes):
@@ -85,20 +114,9 @@ def make_product_group(count, fetching=False):
             y, index, weight, p_data, q_data = arrays
             length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
             rows = _gathered_rows(emit, y, length, index, start, count)
-            step = min(count, emit.lanes)
-            j, sums, close = emit.loop(length, emit.lanes, [emit.zero] * count)
-            p_j = emit.load(emit.address(p_data, j))
-            sums = close(
-                [emit.multiply_add(emit.load(emit.address(row, j)), p_j, s) for row, s in zip(rows, sums, strict=True)]
-            )
-            coefficients, curvature = [], ir.Constant(emit.scalar, 0.0)
-            for r in range(0, count, step):
-                dots, lanes = emit.lane_sums(list(sums[r : r + step]))
-                scaled = builder.fmul(dots, _spread(emit, emit.address(weight, start, r), step, lanes))
-                coefficients += [emit.broadcast_lane(scaled, lane) for lane in lanes]
-                curvature = builder.fadd(curvature, emit.sum_of_lanes(builder.fmul(scaled, dots), lanes))
+            coefficients, curvature = _scaled_dots(emit, _dots(emit, rows, p_data, length), weight, start)
             following = _gathered_rows(emit, y, length, index, arguments[6], count) if fetching else ()
-            _add_multiples(emit, rows, coefficients, q_data, length, following)
+            _add_multiples(emit, rows, [(coefficients, q_data)], length, following)
             return curvature
 
         return Y.dtype(Y, indices, types.intp, weights, p, q, types.intp), codegen
@@ -138,14 +156,40 @@ def make_sum_group(count, fetching=False):
             y, index, weight, q_data = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3, 4))
             length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
             rows = _gathered_rows(emit, y, length, index, start, count)
-            weights_r = [builder.load(emit.address(weight, start, r)) for r in range(count)]
             following = _gathered_rows(emit, y, length, index, arguments[5], count) if fetching else ()
-            _add_multiples(emit, rows, [emit.broadcast(w) for w in weights_r], q_data, length, following)
+            _add_multiples(emit, rows, [(_weights(emit, weight, start, count), q_data)], length, following)
             return context.get_dummy_value()
 
         return types.void(Y, indices, types.intp, weights, q, types.intp), codegen
 
     return sum_group
+
+
+def make_system_group(count, fetching=False):
+    """Intrinsic ``group(Y, indices, first, weights, targets, x, q, b, ahead)`` over ``count`` gathered rows.
+
+    q += sum_r w_r (y_r . x) y_r  and  b += sum_r t_r y_r, for one reading of the rows; ``ahead`` and ``fetching`` are
+    as for ``make_product_group``.
+    """
+
+    @intrinsic
+    def system_group(typingctx, Y, indices, first, weights, targets, x, q, b, ahead):
+        def codegen(context, builder, signature, arguments):
+            emit = Emitter(context, builder, Y.dtype)
+            y, index, weight, target, x_data, q_data, b_data = (
+                _data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3, 4, 5, 6, 7)
+            )
+            length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
+            rows = _gathered_rows(emit, y, length, index, start, count)
+            coefficients, _ = _scaled_dots(emit, _dots(emit, rows, x_data, length), weight, start)
+            following = _gathered_rows(emit, y, length, index, arguments[8], count) if fetching else ()
+            sums = [(coefficients, q_data), (_weights(emit, target, start, count), b_data)]
+            _add_multiples(emit, rows, sums, length, following)
+            return context.get_dummy_value()
+
+        return types.void(Y, indices, types.intp, weights, targets, x, q, b, types.intp), codegen
+
+    return system_group
 
 
 def _solve_triangle(emit, tile, diagonal, columns):

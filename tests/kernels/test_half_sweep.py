@@ -42,12 +42,13 @@ def dirty(scratch, garbage):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("way", ["iterate", "direct", "float64"])
+@pytest.mark.parametrize("way", ["iterate", "continue", "direct", "float64"])
 @pytest.mark.parametrize("alpha", [0.5, 1e6])
 def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
     side, basis = side_and_basis(dtype, alpha)
     width = basis.rotated.shape[1]
     chosen = np.flatnonzero(np.diff(side.indptr))
+    before = np.random.default_rng(1).normal(size=(2, N_USERS, FACTORS)).astype(dtype)
     found = []
     for garbage in (0, np.nan, np.inf, 7):
         X, report = np.full((N_USERS, FACTORS), garbage, dtype), np.full(REPORTS, garbage, np.float64)
@@ -57,8 +58,10 @@ def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
         direct = dirty(direct_scratch_for(width, like), garbage)
         system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X
         rotated = np.full((CHUNK, width), garbage, dtype)
-        if way == "iterate":
-            iterate_rows(0, N_USERS, *system, (dtype(1), dtype(1), dtype(1e-4), 50), scratch, left, report)
+        if way in ("iterate", "continue"):
+            least = 5 if way == "continue" else N_ITEMS
+            guess = before[0], before[1], dtype(0.5), basis.into, least
+            iterate_rows(0, N_USERS, *system, guess, (dtype(1), dtype(1), dtype(1e-4), 50), scratch, left, report)
         elif way == "direct":
             solve_rows(0, chosen.size, chosen, *system, dtype(1), scratch, direct, rotated, left, report)
         else:

@@ -64,6 +64,21 @@ def check_add_rows(module, random, count, width, dtype):
     close(q, expected, scale=count + 1)
 
 
+def check_add_system(module, random, count, width, dtype):
+    Y, indices, weights, x, q = gathered(random, count, width, dtype)
+    targets, b = (random.normal(size=n).astype(dtype) for n in (indices.size, width + 16))
+    targets[count:] = 0
+    rows = Y[indices].astype(np.float64)
+    expected, expected_b = q.astype(np.float64), b.astype(np.float64)
+    expected[:width] += rows.T @ (weights * (rows @ x[:width]))
+    expected_b[:width] += rows.T @ targets
+
+    module.add_system(Y, indices, weights, targets, x, q, b)
+
+    close(q, expected, scale=10 * np.sqrt(width) * (count + 1))
+    close(b, expected_b, scale=count + 1)
+
+
 def check_multiply_block(module, random, count, width, dtype):
     """Any number of columns, count here; nothing beyond them is read."""
     X = random.normal(size=(11, count + 1)).astype(dtype)
@@ -134,6 +149,7 @@ CHECKS = {
     for check in (
         check_add_products,
         check_add_rows,
+        check_add_system,
         check_multiply_block,
         check_add_gramian,
         check_row_gramian,
