@@ -10,7 +10,7 @@ instead and the sequence starts anew (O'Donoghue and Candes 2015), so that the l
 sets at 64 factors: 1.8 to 2.3 times fewer sweeps to come within 0.1 % of the best loss.
 
 Where rows are long and take many steps, their iterations start, from the third sweep on, where the sweeps before lead:
-x + theta (x - x'), with x' the solution before x. Measured on ml-1m: 1.3 to 1.8 times as fast, and twice without
+x + n / (n + 2) (x - x'), with x' the solution before x. Measured on ml-1m: 1.3 to 1.6 times as fast, and twice without
 extrapolation; sparse data gain nothing and go without.
 """
 
@@ -30,7 +30,6 @@ from fastals.threads import parallel
 from fastals.validation import check_factors, check_products, describe
 
 LARGEST_MOMENTUM = 0.9
-CONTINUATION = 0.9  # theta
 ITEMS, USERS = 0, 1  # of a sweep's reports
 # A guess costs a rotation and a pass more, about k / (2 n) + 1 steps for n entries of a row, and saves a third of the
 # steps or more: it pays where a row takes more than GUESS_COST (1 + k / n) steps from zero (measured on six data sets).
@@ -94,7 +93,7 @@ class Training:
         """Solve the items against the users' factors."""
         # Extrapolated items are a guess as they are.
         previous = self.item_factors if self.accelerated else self._spare_items
-        guess = Guess(self.item_factors, previous, CONTINUATION) if self._guessed(ITEMS) else None
+        guess = Guess(self.item_factors, previous, self._continuation()) if self._guessed(ITEMS) else None
         report = self._solved(self.items, self.users, self.user_factors, self._rotated_users, self._spare_items, guess)
         self.item_factors, self._spare_items = self._spare_items, self.item_factors
         self.advanced = True
@@ -112,6 +111,11 @@ class Training:
         if len(self.reports) > 2 and self._guessed(USERS):
             self.solve_users()
 
+    def _continuation(self) -> float:
+        """The next change of the factors relative to the last one, as if the n-th fell like 1 / n^2."""
+        n = len(self.reports)
+        return n / (n + 2)
+
     def _guessed(self, half: int) -> bool:
         """Whether rows start from a guess now, in a sweep's half 0 (items) or 1 (users); the second sweep tells."""
         if len(self.reports) < 2:
@@ -123,7 +127,7 @@ class Training:
     def sweep(self) -> float:
         """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
         items = self.solve_items()
-        guess = Guess(self.user_factors, self._spare_users, CONTINUATION) if self._guessed(USERS) else None
+        guess = Guess(self.user_factors, self._spare_users, self._continuation()) if self._guessed(USERS) else None
         users = self._solve_users_ahead(guess) if self.accelerated else self.solve_users(guess)
         self.reports.append((items, users))
         self.loss_history.append(users.loss)
