@@ -235,8 +235,8 @@ class ImplicitALS(Serving, Persistence):
                     advance(loss)
                     if callback is not None and callback(self, sweep, loss) is True:
                         break
-            training.finish()
-            self._adopt(training, rows)
+            if self._holds_factors_of(training) and training.finish():
+                self._adopt(training, rows)
             training.check_products()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and training.advanced:
@@ -331,6 +331,11 @@ class ImplicitALS(Serving, Persistence):
                     random.standard_normal(dtype=dtype, out=P[first : first + DRAWN_ROWS])
                 P *= dtype.type(0.1 / np.sqrt(factors))
         return P, np.zeros(item_shape, dtype) if Q is None else Q
+
+    def _holds_factors_of(self, training: Training) -> bool:
+        """Whether no callback has given the model other factors."""
+        P, Q = training.user_factors, training.item_factors
+        return np.may_share_memory(self._user_factors, P) and np.may_share_memory(self._item_factors, Q)
 
     def _adopt(self, training: Training, rows: Rows) -> None:
         """Take over the factors and reports of a training under way."""

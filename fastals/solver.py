@@ -265,7 +265,8 @@ def solve_side(
         Where a thread found no memory for its scratch.
     """
     given, basis = basis, _determined(basis, X.shape[1], side.regularization.min())
-    totals = _solve_rows(side, basis, X, objective, settings, guess)
+    # The solution of least norm has nothing in directions left out, where a guess may have something.
+    totals = _solve_rows(side, basis, X, objective, settings, guess if basis is given else None)
     if totals[FAILED]:
         raise FloatingPointError(
             f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "

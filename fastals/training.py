@@ -106,10 +106,15 @@ class Training:
         self.advanced = True
         return report
 
-    def finish(self) -> None:
-        """Solve users that started from a guess once more, from zero: as fold-in will solve their rows, bit for bit."""
-        if len(self.reports) > 2 and self._guessed(USERS):
+    def finish(self) -> bool:
+        """Solve users that started from a guess once more, from zero: as fold-in will solve their rows, bit for bit.
+
+        Returns whether there were any.
+        """
+        started_from_a_guess = len(self.reports) > 2 and self._guessed(USERS)
+        if started_from_a_guess:
             self.solve_users()
+        return started_from_a_guess
 
     def _continuation(self) -> float:
         """The next change of the factors relative to the last one, as if the n-th fell like 1 / n^2."""

@@ -110,6 +110,15 @@ def test_fold_in_gives_the_trained_users_bit_for_bit(likes, acceleration, stop):
     assert model.loss_history[-1] == pytest.approx(model.loss(likes), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["user_factors", "item_factors"])
+def test_factors_that_a_callback_puts_in_stay(likes, name):
+    def put_in(model, sweep, loss):
+        if sweep == 8:
+            setattr(model, name, np.full(getattr(model, name).shape, 3, np.float32))
+
+    assert (getattr(unfitted().fit(likes, callback=put_in), name) == 3).all()
+
+
 def test_threads_make_no_difference(likes):
     one, two = (unfitted(num_threads=n).fit(likes) for n in (1, 2))
 
