@@ -30,8 +30,7 @@ GRAMIANS = 2**23  # elements of the ranges' Gramians together: more, and their m
 LEAST_ROWS = 32  # in a range on average: solutions are rotated in blocks of eight
 ROW_COST = 16  # what a row costs besides its entries, in entries
 NO_ROW = 2**62  # entries
-# Rows of at least 1 / GUESSED_FROM of the factors' number start from a guess: rotating it costs shorter ones more than
-# the steps it saves (measured).
+# Rows of at least 1 / GUESSED_FROM of the factors' number start from a guess: shorter ones need few steps anyhow.
 GUESSED_FROM = 4
 LARGEST_TOLERANCE = 1e15  # its square is finite in float32; from 1 on, one step does
 
@@ -82,20 +81,6 @@ class Basis:
     into: np.ndarray
     rotation: np.ndarray
     penalty: float
-
-
-@dataclass(frozen=True)
-class Guess:
-    """Where iterations may start: current + momentum (current - previous), of two (n_rows, factors) arrays."""
-
-    current: np.ndarray
-    previous: np.ndarray
-    momentum: float
-
-    def arguments(self, basis: Basis) -> tuple[np.ndarray, np.ndarray, np.floating, np.ndarray, int]:
-        """What the kernel takes as ``guess``."""
-        momentum = self.current.dtype.type(self.momentum)
-        return self.current, self.previous, momentum, basis.into, -(-self.current.shape[1] // GUESSED_FROM)
 
 
 @dataclass(frozen=True)
@@ -192,8 +177,8 @@ def in_panels(B: np.ndarray, width: int, like: np.ndarray) -> np.ndarray:
 
 
 def multiply(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np.ndarray) -> None:
-    """Write Y B to ``out`` (n, width) in place; ``panels`` is B, see ``in_panels``."""
-    bounds, width = even_bounds(Y.shape[0]), out.shape[1]
+    """Write Y B to ``out``, which may be Y, in place, but for columns it lacks; ``panels`` is B, see ``in_panels``."""
+    bounds, width = even_bounds(Y.shape[0]), panels.shape[1]
     ranges = bounds.size - 1
     chunks = np.zeros((ranges, CHUNK, width), Y.dtype)
     tiles = aligned_empty(ranges * TILE_ROWS, PANEL, Y).reshape(ranges, TILE_ROWS, PANEL)
@@ -251,11 +236,11 @@ def _determined(basis: Basis, factors: int, least: float) -> Basis:
 
 
 def solve_side(
-    side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings, guess: Guess | None = None
+    side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings, guess: np.ndarray | None = None
 ) -> Report:
     """Solve all rows of one side into X (n_rows, factors) in place.
 
-    Iterations start from the guess, if there is one, whose ``previous`` may be X.
+    Iterations of long rows start from ``guess`` (n_rows, factors), if there is one; it may be X itself.
 
     Raises
     ------
@@ -280,7 +265,7 @@ def solve_side(
 
 
 def _solve_rows(
-    side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings, guess: Guess | None
+    side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings, guess: np.ndarray | None
 ) -> np.ndarray:
     """Solve all rows, those left over by one way in the next: iteration, directly, directly in float64.
 
@@ -292,8 +277,11 @@ def _solve_rows(
     reports = []
     if settings.solver == "cg":
         stop = X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps
-        start = (X, X, X.dtype.type(0), basis.into, NO_ROW) if guess is None else guess.arguments(basis)
-        arguments = (*system, start, (offset, weight, *stop), left)
+        least = NO_ROW
+        if guess is not None:
+            multiply(guess, basis.into, settings.num_threads, X)
+            least = -(-X.shape[1] // GUESSED_FROM)
+        arguments = (*system, (offset, weight, *stop, least), left)
         reports.append(_launched(half_sweep, side.bounds, side.indptr, X, arguments, settings))
     for way, kernel, more in ((DIRECT, direct_rows, (left,)), (DOUBLE, rows_in_float64, ())):
         chosen = np.flatnonzero(left == way)

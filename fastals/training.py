@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from fastals.kernels.factors import extrapolate
 from fastals.objective import Objective
-from fastals.solver import Guess, Report, Settings, Side, aligned_factors, eigenbasis, even_bounds, solve_side
+from fastals.solver import Report, Settings, Side, aligned_factors, eigenbasis, even_bounds, solve_side
 from fastals.threads import parallel
 from fastals.validation import check_factors, check_products, describe
 
@@ -91,15 +91,15 @@ class Training:
 
     def solve_items(self) -> Report:
         """Solve the items against the users' factors."""
-        # Extrapolated items are a guess as they are.
-        previous = self.item_factors if self.accelerated else self._spare_items
-        guess = Guess(self.item_factors, previous, self._continuation()) if self._guessed(ITEMS) else None
+        guess = None
+        if self._guessed(ITEMS):  # extrapolated items are a guess as they are
+            guess = self.item_factors if self.accelerated else self._continued(self.item_factors, self._spare_items)
         report = self._solved(self.items, self.users, self.user_factors, self._rotated_users, self._spare_items, guess)
         self.item_factors, self._spare_items = self._spare_items, self.item_factors
         self.advanced = True
         return report
 
-    def solve_users(self, guess: Guess | None = None) -> Report:
+    def solve_users(self, guess: np.ndarray | None = None) -> Report:
         """Solve the users against the items' factors; from zero, if there is no guess."""
         report = self._solved(self.users, self.items, self.item_factors, self._rotated_items, self._spare_users, guess)
         self.user_factors, self._spare_users = self._spare_users, self.user_factors
@@ -116,10 +116,15 @@ class Training:
             self.solve_users()
         return started_from_a_guess
 
-    def _continuation(self) -> float:
-        """The next change of the factors relative to the last one, as if the n-th fell like 1 / n^2."""
+    def _continued(self, current: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        """Write to ``previous`` where the factors are expected next: the n-th change as if it fell like 1 / n^2."""
         n = len(self.reports)
-        return n / (n + 2)
+        self._extrapolate(current, n / (n + 2), previous, previous)
+        return previous
+
+    def _extrapolate(self, current: np.ndarray, momentum: float, previous: np.ndarray, out: np.ndarray) -> None:
+        with parallel(self.settings.num_threads):
+            extrapolate(current, even_bounds(current.shape[0]), current.dtype.type(momentum), previous, out)
 
     def _guessed(self, half: int) -> bool:
         """Whether rows start from a guess now, in a sweep's half 0 (items) or 1 (users); the second sweep tells."""
@@ -132,7 +137,7 @@ class Training:
     def sweep(self) -> float:
         """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
         items = self.solve_items()
-        guess = Guess(self.user_factors, self._spare_users, self._continuation()) if self._guessed(USERS) else None
+        guess = self._continued(self.user_factors, self._spare_users) if self._guessed(USERS) else None
         users = self._solve_users_ahead(guess) if self.accelerated else self.solve_users(guess)
         self.reports.append((items, users))
         self.loss_history.append(users.loss)
@@ -190,7 +195,13 @@ class Training:
                 self._spare_items = previous
 
     def _solved(
-        self, side: Side, other: Side, fixed: np.ndarray, rotated: np.ndarray, out: np.ndarray, guess: Guess | None
+        self,
+        side: Side,
+        other: Side,
+        fixed: np.ndarray,
+        rotated: np.ndarray,
+        out: np.ndarray,
+        guess: np.ndarray | None,
     ) -> Report:
         weight, threads = self.objective.unobserved_weight, self.settings.num_threads
         basis = eigenbasis(fixed, other.regularization, weight, threads, rotated)
@@ -202,21 +213,20 @@ class Training:
         self._sequence = following
         return momentum
 
-    def _solve_users_ahead(self, guess: Guess | None) -> Report:
+    def _solve_users_ahead(self, guess: np.ndarray | None) -> Report:
         """Solve the users against extrapolated items and take both, or against the items if the loss would rise."""
         solved, previous = self.item_factors, self._solved_items
         if previous is None:
             self._solved_items, self._ahead = solved.copy(), np.empty_like(solved)
             return self.solve_users()
         ahead, momentum = self._ahead, self._next_momentum()
-        with parallel(self.settings.num_threads):
-            # previous becomes X_n, which the next extrapolation needs, whichever way this one ends
-            extrapolate(solved, even_bounds(solved.shape[0]), solved.dtype.type(momentum), previous, ahead)
+        self._extrapolate(solved, momentum, previous, ahead)
+        previous[:] = solved  # X_n, which the next extrapolation needs, whichever way this one ends
         report = self._solved(self.users, self.items, ahead, self._rotated_items, self._spare_users, guess)
         if self.loss_history and report.loss > self.loss_history[-1]:
             self._sequence = 1.0
             # What has been found is nearer than any guess.
-            return self.solve_users(None if guess is None else replace(guess, current=self._spare_users, momentum=0.0))
+            return self.solve_users(None if guess is None else self._spare_users)
         self.item_factors, self._ahead = ahead, solved
         self.user_factors, self._spare_users = self._spare_users, self.user_factors
         return report

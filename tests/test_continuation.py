@@ -10,7 +10,7 @@ from fastals.checkpoint import Checkpoint, read_state
 from fastals.kernels.half_sweep import iterate_rows
 from fastals.kernels.rows import REPORTS, scratch_for
 from fastals.objective import Objective
-from fastals.solver import Guess, Settings, aligned_factors, build_sides, eigenbasis, solve_side
+from fastals.solver import Settings, aligned_factors, build_sides, eigenbasis, solve_side
 from fastals.training import Training
 from fastals.validation import check_rows
 
@@ -167,7 +167,7 @@ def test_direct_solutions_and_sparse_data_go_without(likes, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("a guess")
 
-    monkeypatch.setattr("fastals.training.Guess", refuse)
+    monkeypatch.setattr(Training, "_continued", refuse)
     unfitted(solver="cholesky").fit(likes)
     unfitted().fit(sp.random_array((N_USERS, N_ITEMS), density=0.05, rng=0, format="csr"))
     with pytest.raises(AssertionError, match="a guess"):
@@ -191,27 +191,27 @@ def test_guesses_that_are_worse_than_zero_are_dropped(likes, dtype, value):
     report = solve_side(users, basis, expected, objective, settings)
     current = np.full((N_USERS, FACTORS), value, dtype)
 
-    got_report = solve_side(users, basis, got, objective, settings, Guess(current, current, 0.5))
+    got_report = solve_side(users, basis, got, objective, settings, current)
 
     np.testing.assert_array_equal(got, expected)
     assert got_report == report
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.8])
-def test_the_solutions_before_may_lie_where_the_new_ones_will(likes, momentum):
+def test_the_guess_may_lie_where_the_solutions_will(likes):
     objective, users, basis = items_side(likes, np.float32)
     settings = Settings("cg", 1e-4, 100, 1)
     expected = np.zeros((N_USERS, FACTORS), np.float32)
-    solve_side(users, basis, expected, objective, settings)
-    random = np.random.default_rng(4)
-    current, previous = (expected * (1 + 0.01 * random.normal(size=(2, N_USERS, 1)))).astype(np.float32)
-    apart, there = np.zeros_like(expected), previous.copy()
+    steps = solve_side(users, basis, expected, objective, settings).steps
+    guess = (expected * (1 + 0.01 * np.random.default_rng(4).normal(size=(N_USERS, 1)))).astype(np.float32)
+    apart, there, given = np.zeros_like(expected), guess.copy(), guess.copy()
 
-    report = solve_side(users, basis, apart, objective, settings, Guess(current, previous, momentum))
-    again = solve_side(users, basis, there, objective, settings, Guess(current, there, momentum))
+    report = solve_side(users, basis, apart, objective, settings, guess)
+    again = solve_side(users, basis, there, objective, settings, there)
 
     np.testing.assert_array_equal(there, apart)
+    np.testing.assert_array_equal(guess, given)
     assert report == again
+    assert report.steps < steps
     np.testing.assert_allclose(apart, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -221,16 +221,19 @@ def test_each_row_starts_from_its_own_guess(likes, least):
     _, users, basis = items_side(likes, np.float64)
     system = users.arrays, basis.rotated, basis.spectrum, users.regularization, basis.rotation
     scratch = scratch_for(basis.rotated.shape[1], N_ITEMS, users.arrays, 1.0, basis.rotated)
-    exact, X = np.zeros((2, N_USERS, FACTORS))
+    exact = np.zeros((N_USERS, FACTORS))
     left, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
     counts = np.diff(users.indptr)
-    nowhere, guess = ((exact, exact, 0.0, basis.into, entries) for entries in (N_ITEMS + 1, least))
-    iterate_rows(0, N_USERS, *system, exact, nowhere, (1.0, 1.0, 1e-13, 100), scratch, left, report)
-    settings = 1.0, 1.0, 1e-9, 100
-    iterate_rows(0, N_USERS, *system, X, guess, settings, scratch, left, report)
+    iterate_rows(0, N_USERS, *system, exact, (1.0, 1.0, 1e-13, 100, N_ITEMS + 1), scratch, left, report)
+    width = basis.rotated.shape[1]
+    V = basis.rotation.transpose(1, 0, 2).reshape(width, -1)[:FACTORS, :FACTORS].T
+    rotated = exact @ V
+    settings = 1.0, 1.0, 1e-9, 100, least
+    X = rotated.copy()
+    iterate_rows(0, N_USERS, *system, X, settings, scratch, left, report)
     alone = np.zeros(N_USERS)
     for u in np.flatnonzero(counts):
-        iterate_rows(u, u + 1, *system, X.copy(), guess, settings, scratch, left, report)
+        iterate_rows(u, u + 1, *system, rotated.copy(), settings, scratch, left, report)
         alone[u] = report[1]
 
     assert (alone[counts >= least] == 1).all()

@@ -103,7 +103,7 @@ def solve_rows(
     (CHUNK, width) is scratch.
     """
     indptr = rows[0]
-    vectors, padded, values, one_constant, solved, tile, _ = scratch
+    vectors, padded, values, one_constant, solved, tile = scratch
     width = Y.shape[1]
     for column in range(REPORTS):
         report[column] = 0
@@ -142,7 +142,7 @@ def solve_rows_in_float64(
     many of them needed a ridge or are not determined, besides their loss and those without a finite solution.
     """
     indptr = rows[0]
-    _, padded, values, one_constant, solved, tile, _ = scratch
+    _, padded, values, one_constant, solved, tile = scratch
     for column in range(REPORTS):
         report[column] = 0
     for start in range(first, last, CHUNK):

@@ -88,10 +88,8 @@ def stored_loss_parts(bounds, rows, offset, X, Y, parts):
 
 @compiled_parallel
 def extrapolate(X, bounds, momentum, previous, out):
-    """Write X + momentum (X - previous) to ``out`` and X to ``previous``, in place, over ranges of rows."""
+    """Write X + momentum (X - previous) to ``out``, which may be ``previous``, in place, over ranges of rows."""
     for c in prange(bounds.shape[0] - 1):
         for u in range(bounds[c], bounds[c + 1]):
             for j in range(X.shape[1]):
-                value = X[u, j]
-                out[u, j] = value + momentum * (value - previous[u, j])
-                previous[u, j] = value
+                out[u, j] = X[u, j] + momentum * (X[u, j] - previous[u, j])

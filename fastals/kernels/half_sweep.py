@@ -63,7 +63,7 @@ def _iterate(Y, row, values, M, x, vectors, tolerance, max_steps, warm):
 @compiled_bare
 def _iterate_row(u, rows, Y, spectrum, regularization, settings, x, warm, scratch, report):
     """Solve row u for x in place and add to ``report``; returns what is to become of it, with x zero if anything."""
-    offset, unobserved_weight, tolerance, max_steps = settings
+    offset, unobserved_weight, tolerance, max_steps, _ = settings
     vectors, padded, values, one_constant = scratch[0], scratch[1], scratch[2], scratch[3][0]
     count, width = rows[0][u + 1] - rows[0][u], Y.shape[1]
     constant, largest = gather_row(rows, u, offset, one_constant, padded, values)
@@ -84,31 +84,7 @@ def _iterate_row(u, rows, Y, spectrum, regularization, settings, x, warm, scratc
 
 
 @compiled_bare
-def _guess_rows(start, end, indptr, guess, guesses, tile, solved):
-    """Write the guesses of the rows start .. end that have one to their ``solved`` rows in place; see ``iterate_rows``.
-
-    ``guesses`` (CHUNK, width) is scratch.
-    """
-    current, previous, momentum, panels, least = guess
-    count, factors, width = 0, current.shape[1], solved.shape[1]
-    for u in range(start, end):
-        if indptr[u + 1] - indptr[u] >= least:
-            for j in range(factors):
-                guesses[count, j] = current[u, j] + momentum * (current[u, j] - previous[u, j])
-            for j in range(factors, width):
-                guesses[count, j] = 0
-            count += 1
-    multiply_chunk(guesses, count, panels, tile, 0, solved)
-    # From the last on: a row moves down, to a place that is free.
-    for u in range(end - 1, start - 1, -1):
-        if indptr[u + 1] - indptr[u] >= least:
-            count -= 1
-            for j in range(width):
-                solved[u - start, j] = solved[count, j]
-
-
-@compiled_bare
-def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, guess, settings, scratch, left, report):
+def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, settings, scratch, left, report):
     """Solve rows first .. last in place.
 
     Parameters
@@ -124,11 +100,9 @@ def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, gu
     rotation : (panels, width, PANEL) array
         Transposed eigenvectors, back to the basis of ``X``, in panels of columns; see ``multiply_chunk``.
     X : (n_rows, factors) array
+        Where rows of at least ``least`` entries start, in the eigenbasis; the others start from zero (input).
         Solutions (output).
-    guess : tuple (current, previous, momentum, panels, least)
-        Rows of at least ``least`` entries start from current + momentum (current - previous), two (n_rows, factors)
-        arrays, the others from zero; ``previous`` may be ``X`` before it is written. ``panels`` rotates into the basis.
-    settings : tuple (offset, unobserved_weight, tolerance, max_steps)
+    settings : tuple (offset, unobserved_weight, tolerance, max_steps, least)
         c = extra + offset in the target; c0; see ``conjugate_gradient``.
     scratch : tuple of arrays
         See ``scratch_for``.
@@ -139,12 +113,11 @@ def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, gu
         solution (left zero) (output).
     """
     indptr, indices = rows[0], rows[1]
-    solved, tile, guesses, least = scratch[4], scratch[5], scratch[6], guess[4]
+    solved, tile, least = scratch[4], scratch[5], settings[4]
     for column in range(REPORTS):
         report[column] = 0
     for start in range(first, last, CHUNK):
         end = min(start + CHUNK, last)
-        _guess_rows(start, end, indptr, guess, guesses, tile, solved)
         for u in range(start, end):
             x = solved[u - start]
             if indptr[u] == indptr[u + 1]:
@@ -155,24 +128,29 @@ def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, gu
                 following = min(indptr[u + 2] - indptr[u + 1], PREFETCHED_ROWS)
                 prefetch(Y, indices[indptr[u + 1] : indptr[u + 1] + following])
             warm = indptr[u + 1] - indptr[u] >= least
+            if warm:
+                for j in range(X.shape[1]):
+                    x[j] = X[u, j]
+                for j in range(X.shape[1], x.shape[0]):
+                    x[j] = 0
             left[u] = _iterate_row(u, rows, Y, spectrum, regularization[u], settings, x, warm, scratch, report)
         multiply_chunk(solved, end - start, rotation, tile, start, X)
 
 
 @compiled_parallel
-def half_sweep(tasks, bounds, rows, Y, spectrum, regularization, rotation, X, guess, settings, left, reports):
+def half_sweep(tasks, bounds, rows, Y, spectrum, regularization, rotation, X, settings, left, reports):
     """Run ``iterate_rows`` over the ranges bounds[c] .. bounds[c + 1] in parallel; see there.
 
     Task t takes the ranges t, t + tasks, ..., so that each has its share of long and of short rows.
     """
     indptr = rows[0]
     for task in prange(tasks):
-        longest = 0
+        longest = indptr[0]
         for u in range(bounds[0], bounds[-1]):
             longest = max(longest, indptr[u + 1] - indptr[u])
         scratch = scratch_for(Y.shape[1], longest, rows, settings[0], Y)
         for c in range(task, bounds.shape[0] - 1, tasks):
             iterate_rows(
-                bounds[c], bounds[c + 1], rows, Y, spectrum, regularization, rotation, X, guess, settings, scratch,
-                left, reports[c],
+                bounds[c], bounds[c + 1], rows, Y, spectrum, regularization, rotation, X, settings, scratch, left,
+                reports[c],
             )  # fmt: skip

@@ -80,19 +80,20 @@ def scratch_for(width, longest, rows, offset, like):
     -------
     tuple
         (8, width + 32) vectors, indices and values of a row, the constant of an entry in the loss where all are equal,
-        (CHUNK, width) solutions before and (8, PANEL) after rotation, (CHUNK, width) guesses before it.
+        (CHUNK, width) solutions before and (8, PANEL) after rotation.
     """
     indices, extra, preference = rows[1], rows[2], rows[3]
     padded = np.zeros(longest + 4, indices.dtype)
-    values, one_constant = aligned_empty(2, longest + 4, like), np.zeros(1)
+    # To Numba a constant is a type of its own, and so would be the compilations of what it is passed to.
+    two, tile_rows, chunk, panel = np.int64(2), np.int64(TILE_ROWS), np.int64(CHUNK), np.int64(PANEL)
+    values, one_constant = aligned_empty(two, longest + 4, like), np.zeros(1)
     if extra.shape[0] == 1 and preference.shape[0] == 1:
         one_constant[0] = np.float64((extra[0] + offset) * preference[0]) * preference[0]
     return (
-        aligned_empty(8, width + 2 * PAD, like),
+        aligned_empty(tile_rows, width + 2 * PAD, like),
         padded,
         values,
         one_constant,
-        aligned_empty(CHUNK, width, like),
-        aligned_empty(TILE_ROWS, PANEL, like),
-        aligned_empty(CHUNK, width, like),
+        aligned_empty(chunk, width, like),
+        aligned_empty(tile_rows, panel, like),
     )

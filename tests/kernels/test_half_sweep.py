@@ -48,7 +48,7 @@ def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
     side, basis = side_and_basis(dtype, alpha)
     width = basis.rotated.shape[1]
     chosen = np.flatnonzero(np.diff(side.indptr))
-    before = np.random.default_rng(1).normal(size=(2, N_USERS, FACTORS)).astype(dtype)
+    before = np.random.default_rng(1).normal(size=(N_USERS, FACTORS)).astype(dtype)
     found = []
     for garbage in (0, np.nan, np.inf, 7):
         X, report = np.full((N_USERS, FACTORS), garbage, dtype), np.full(REPORTS, garbage, np.float64)
@@ -60,8 +60,9 @@ def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
         rotated = np.full((CHUNK, width), garbage, dtype)
         if way in ("iterate", "continue"):
             least = 5 if way == "continue" else N_ITEMS
-            guess = before[0], before[1], dtype(0.5), basis.into, least
-            iterate_rows(0, N_USERS, *system, guess, (dtype(1), dtype(1), dtype(1e-4), 50), scratch, left, report)
+            if way == "continue":
+                X[:] = before
+            iterate_rows(0, N_USERS, *system, (dtype(1), dtype(1), dtype(1e-4), 50, least), scratch, left, report)
         elif way == "direct":
             solve_rows(0, chosen.size, chosen, *system, dtype(1), scratch, direct, rotated, left, report)
         else:
