@@ -11,6 +11,9 @@ Every run has a process of its own.  Contenders take turns within a repeat, and 
 The first repeat evaluates the loss after each sweep, outside of the timed part; the later ones repeat the same sweeps
 from the same start for their time alone, up to the sweep that came within 0.1 % (at least four).
 
+``fastals`` is the library as it comes; ``fastals-cg`` and ``fastals-cholesky`` leave the items' extrapolation out, so
+that a sweep of theirs does what a sweep of the peers does.
+
 A contender's name may carry a setting: ``fastals-cg:1e-3`` (tolerance), ``implicit-cg:5`` and ``irspack-cg:5``
 (steps), ``irspack-ials++:32`` (subspace dimension).
 """

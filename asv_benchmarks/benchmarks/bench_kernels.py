@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastals.kernels.blocks import add_gramian, add_products, factorise, row_gramian
+from fastals.kernels.blocks import add_gramian, add_products, add_system, factorise, row_gramian
 from fastals.solver import gramian, in_panels, multiply
 
 PARAMETERS = ([64, 128], ["float32", "float64"])
@@ -15,7 +15,7 @@ def normal(*shape: int, dtype: str) -> np.ndarray:
 
 
 class GatheredRows:
-    """One step of conjugate gradients over the rows of 4096 stored pairs, among 2000 that fit in the L2 cache."""
+    """Conjugate gradients over the rows of 4096 stored pairs, among 2000 that fit in the L2 cache: a step, the start."""
 
     params, param_names = PARAMETERS, NAMES
 
@@ -23,11 +23,15 @@ class GatheredRows:
         self.Y = normal(2000, factors, dtype=dtype)
         self.indices = np.random.default_rng(0).integers(0, 2000, 4096).astype(np.int32)
         self.weights, self.p = normal(4096, dtype=dtype), normal(factors, dtype=dtype)
-        self.q = np.zeros(factors, dtype)
+        self.q, self.b = np.zeros((2, factors), dtype)
         self.time_add_products(factors, dtype)
+        self.time_add_system(factors, dtype)
 
     def time_add_products(self, factors: int, dtype: str) -> None:
         add_products(self.Y, self.indices, self.weights, self.p, self.q)
+
+    def time_add_system(self, factors: int, dtype: str) -> None:
+        add_system(self.Y, self.indices, self.weights, self.weights, self.p, self.q, self.b)
 
 
 class NormalEquations:
