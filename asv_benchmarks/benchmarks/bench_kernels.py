@@ -15,7 +15,7 @@ def normal(*shape: int, dtype: str) -> np.ndarray:
 
 
 class GatheredRows:
-    """Conjugate gradients over the rows of 4096 stored pairs, among 2000 that fit in the L2 cache: a step, the start."""
+    """Conjugate gradients over the rows of 4096 stored pairs, among 2000 that fit in the L2 cache: step and start."""
 
     params, param_names = PARAMETERS, NAMES
 
