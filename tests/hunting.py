@@ -126,7 +126,7 @@ PARAMETERS: dict[str, list[Any]] = {
     "factors": [1, 2, 2, 3, 3, 5, 8, np.int8(4), 16, 17, 33],
     "regularization": [0, 0.0, 1e-12, 1e-3, 0.5, 10, 1e8, (0, 1), (0.5, 1e-6), np.float32(0.25), [1, 2]],
     "alpha": ["auto", 1e-8, 1e-4, 0.3, 1.0, 1, 40, 1e3, 1e8, np.float64(2)],
-    "iterations": [0, 1, 1, 2, 3],
+    "iterations": [0, 1, 1, 2, 3, 6],
     "unobserved_weight": [0, 1e-8, 0.1, 1, 1.0, 1e4],
     "regularization_exponent": [0, 0.5, 1, 2],
     "confidence": ["linear", "log", "raw"],

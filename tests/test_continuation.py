@@ -4,6 +4,9 @@ import naive
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import problems
 
 from fastals import ImplicitALS
 from fastals.checkpoint import Checkpoint, read_state
@@ -91,6 +94,30 @@ def test_error_keeps_to_the_tolerance(likes, acceleration, tolerance):
 
     assert 0 < max(errors) < tolerance
     assert len(errors) == 7
+
+
+@given(problems(), st.booleans(), st.sampled_from([1e-2, 1e-6]))
+def test_error_keeps_to_the_tolerance_whatever_the_problem(problem, acceleration, tolerance):
+    """Where every row starts from a guess, worth it or not."""
+    residuals, errors = [], []
+    users, _ = problem.regularizations
+
+    def measure(model, sweep, loss):
+        P, Q = model.user_factors, model.item_factors
+        residuals.append(naive.residuals(problem.terms, P, Q, users, problem.c0).max())
+        errors.append(naive.energy_errors(problem.terms, P, Q, users).max())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastals.training.GUESS_COST", -1.0)
+        patch.setattr("fastals.solver.GUESSED_FROM", 1000)
+        model = problem.model(iterations=6, tol=tolerance, acceleration=acceleration, random_state=0, max_cg_steps=200)
+        model.fit(**problem.data, callback=measure)
+
+    assert max(residuals) <= 1.01 * tolerance
+    if problem.parameters["confidence"] != "raw":  # no negative weights
+        assert max(errors) <= 1.01 * tolerance
+    if problem.preference is None:
+        np.testing.assert_array_equal(model.recalculate_user(np.arange(len(users))), model.user_factors)
 
 
 @pytest.mark.parametrize("acceleration", [True, False])
