@@ -90,7 +90,8 @@ class ImplicitALS(Serving, Persistence):
     user_factors : (n_users, factors) array, read-only
     item_factors : (n_items, factors) array, read-only
     loss_history : list of float
-        The loss after each sweep.
+        The loss after each sweep. On dense data users are solved once more in the end, which changes the loss by about
+        ``tol`` squared, relatively.
     alpha_ : float
         The alpha that was used.
     user_items_ : csr_array (n_users, n_items)
