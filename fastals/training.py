@@ -131,7 +131,7 @@ class Training:
         if len(self.reports) < 2:
             return False
         report, side = self.reports[1][half], (self.items, self.users)[half]
-        factors_per_entry = self.item_factors.shape[1] * report.iterated / side.indices.size
+        factors_per_entry = self.item_factors.shape[1] * (report.iterated / side.indices.size)
         return report.steps > GUESS_COST * report.iterated * (1 + factors_per_entry)
 
     def sweep(self) -> float:

@@ -44,7 +44,7 @@ def conjugate_gradient(Y, indices, extra, M, b, x, energy, scratch, tolerance, m
         p[j] = inverse[j] * r[j]
         q[j] = r[j]  # M p
         squared += p[j] * r[j]
-        right += inverse[j] * b[j] * b[j]
+        right += inverse[j] * b[j] * b[j]  # |b|^2
     if squared == 0:
         return 0
     diagonal_part = squared  # p.Mp

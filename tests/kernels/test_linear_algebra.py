@@ -209,6 +209,12 @@ def test_64_bit_indices():
     linear_algebra.add_products(Y, indices.astype(np.int64), weights, p, q)
 
     close(q, expected, scale=100)
+    b = np.zeros(32)
+    linear_algebra.add_system(Y, indices.astype(np.int64), weights, weights, p, q, b)
+
+    close(b, Y[indices].T @ weights, scale=100)
+    expected[:32] += Y[indices].T @ (weights * (Y[indices] @ p[:32]))
+    close(q, expected, scale=100)
 
 
 def run(script: str, **settings: str) -> str:
@@ -261,7 +267,7 @@ def small_fit(solver: str) -> np.ndarray:
     dense = sp.random(12, 9, 0.5, random_state=3).toarray()
     dense[2] = 0
     R = sp.csr_array(dense)
-    options = {"alpha": 20.0, "regularization": 0.5, "iterations": 1, "dtype": "float64", "random_state": 0}
+    options = {"alpha": 20.0, "regularization": 0.5, "iterations": 4, "dtype": "float64", "random_state": 0}
     model = ImplicitALS(5, solver=solver, tol=1e-12, **options).fit(R)
     losses = [model.loss_history[-1], model.loss(R)]
     return np.concatenate((model.user_factors.ravel(), model.item_factors.ravel(), losses))
