@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fastals.core.validation import check_integer, check_real
 from fastals.evaluation import ranking_metrics_at_k
-from fastals.validation import check_integer, check_real
 
 
 class ValidationCallback:

@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fastals.persistence import Persistence
-from fastals.progress import progress_bar
-from fastals.serving import Serving
-from fastals.solver import build_sides, full_loss
-from fastals.training import Training, TrainingState
-from fastals.validation import (
+from fastals.core.progress import progress_bar
+from fastals.core.rows import Rows
+from fastals.core.validation import (
     LARGEST_INT32,
-    Rows,
     check_dtype,
     check_factors,
     check_ids,
@@ -26,6 +22,11 @@ from fastals.validation import (
     is_auto,
     read_only,
 )
+from fastals.persistence.save_load import Persistence
+from fastals.serving.recommend import Serving
+from fastals.solver.half_sweep import full_loss
+from fastals.solver.sides import build_sides
+from fastals.solver.sweeps import Training, TrainingState
 
 DRAWN_ROWS = 2**16
 Callback = Callable[["ImplicitALS", int, float], Any]
@@ -82,7 +83,7 @@ class ImplicitALS(Serving, Persistence):
         Whether ``fit`` goes on from the factors of an earlier one.
     acceleration : bool or "auto"
         Whether to extrapolate the items' factors from sweep to sweep, guarded by the loss: about half as many sweeps
-        for the same loss (see ``fastals.training``). "auto" does so unless ``fit`` is given factors to start from,
+        for the same loss (see ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from,
         so that given factors are followed by plain alternating least squares.
 
     Attributes

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fastals.validation import Rows, check_choice, check_real, describe
+from fastals.core.rows import Rows
+from fastals.core.validation import check_choice, check_real, describe
 
 OBJECTIVES = ("hu", "rendle")
 CONFIDENCES = ("linear", "log", "raw")

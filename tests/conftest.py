@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "fastals", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
-# The long fault hunt: FASTALS_HUNT=1 pytest tests/test_hunt*.py, or any other number of thousands of examples.
+# The long fault hunt: FASTALS_HUNT=1 pytest tests/whole/test_hunt*.py, or any other number of thousands of examples.
 settings.register_profile(
     "hunt",
     deadline=None,

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from models import assert_same, small
 
 from fastals import ImplicitALS
-from fastals.parameters import NotFittedError
+from fastals.core.parameters import NotFittedError
 
 SEED_USERS = [
     [-0.02045395, 0.54534051, 0.9803006],
@@ -314,7 +314,7 @@ class TestCallback:
         assert ids.size == 3
 
     def test_interrupt_between_half_sweeps_keeps_the_finished_one(self, ratings, monkeypatch):
-        from fastals import training
+        from fastals.solver import sweeps as training
 
         whole = small(iterations=2, dtype="float64").fit(ratings)
         calls = []

@@ -8,8 +8,8 @@ from hypothesis import given
 from problems import Problem, problems
 
 from fastals import ImplicitALS
+from fastals.core.validation import check_rows
 from fastals.objective import Objective
-from fastals.validation import check_rows
 
 VALUES = np.array([0.5, 1.0, 2.0, 7.0, -1.0, -4.0])
 PARAMETERS = {

@@ -1,9 +1,9 @@
 """Half-sweeps: eigenbasis and all row solves of one side."""
 
 from fastals import ImplicitALS
-from fastals.solver import build_sides
-from fastals.training import Training
-from fastals.validation import check_rows
+from fastals.core.validation import check_rows
+from fastals.solver.sides import build_sides
+from fastals.solver.sweeps import Training
 
 from .frozen_data import REGIMES, Interactions, OnFrozenData, binary
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fastals.kernels.blocks import add_gramian, add_products, add_system, factorise, row_gramian
-from fastals.solver import gramian, in_panels, multiply
+from fastals.kernels.dense.blocks import add_gramian, add_products, add_system, factorise, row_gramian
+from fastals.solver.eigenbasis import gramian, in_panels, multiply
 
 PARAMETERS = ([64, 128], ["float32", "float64"])
 NAMES = ["factors", "dtype"]

@@ -7,8 +7,8 @@ import time
 import numpy as np
 
 from fastals import ImplicitALS
-from fastals.checkpoint import Checkpoint
-from fastals.ranking import ItemIndex, top_items
+from fastals.persistence.checkpoint import Checkpoint
+from fastals.serving.top_items import ItemIndex, top_items
 
 from .frozen_data import REGIMES, interactions
 

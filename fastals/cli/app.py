@@ -233,8 +233,8 @@ def _check_writable(output: Path, source: Path) -> None:
 
 def _load(path: Path) -> tuple[Any, Any]:
     """A model and its ids; without saved ids the positions serve."""
-    from fastals.interactions import Interactions
     from fastals.model import ImplicitALS
+    from fastals.tables.interactions import Interactions
 
     model = ImplicitALS.load(path)
     interactions = getattr(model, "interactions", None)

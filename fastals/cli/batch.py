@@ -11,11 +11,11 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from fastals.cli import show
-from fastals.io import atomic_writer
+from fastals.persistence.model_file import atomic_writer
 
 if TYPE_CHECKING:
-    from fastals.interactions import Interactions
     from fastals.model import ImplicitALS
+    from fastals.tables.interactions import Interactions
 
 __all__ = ["check_format", "write_recommendations"]
 

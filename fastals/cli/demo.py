@@ -8,14 +8,14 @@ import numpy as np
 
 from fastals.cli import show
 from fastals.cli.options import ModelOptions
+from fastals.datasets.synthetic import make_interactions
 from fastals.evaluation import Popularity, ranking_metrics_at_k, train_test_split
-from fastals.synthetic import make_interactions
 
 if TYPE_CHECKING:
     from scipy import sparse
 
-    from fastals.interactions import Interactions
     from fastals.model import ImplicitALS
+    from fastals.tables.interactions import Interactions
 
 __all__ = ["held_out_metrics", "run_demo"]
 

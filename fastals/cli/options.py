@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from fastals.interactions import Interactions
     from fastals.model import ImplicitALS
+    from fastals.tables.interactions import Interactions
 
 __all__ = ["FileOptions", "ModelOptions", "grouped"]
 
@@ -51,7 +51,7 @@ class FileOptions:
 
     def read(self, path: Path) -> Interactions:
         """Read a file of any of the formats."""
-        from fastals.readers import read_interactions
+        from fastals.tables.readers import read_interactions
 
         named = {"tab": "\t", "space": " ", "\\t": "\t"}
         return read_interactions(

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from fastals.interactions import Interactions
     from fastals.model import ImplicitALS
+    from fastals.tables.interactions import Interactions
 
 __all__ = ["line", "loss_history", "metrics", "progress", "scores", "summary", "train"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastals.ranking import top_items
-from fastals.validation import check_ids, check_interactions, check_rows
+from fastals.core.validation import check_ids, check_interactions, check_rows
+from fastals.serving.top_items import top_items
 
 
 class Popularity:

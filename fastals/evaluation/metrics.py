@@ -41,10 +41,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastals.core.validation import check_ids, check_integer, check_interactions
 from fastals.evaluation.results import RankingMetrics
 from fastals.kernels.metrics import areas_under_curve, ranking_values
-from fastals.threads import launches, number, parallel
-from fastals.validation import check_ids, check_integer, check_interactions
+from fastals.solver.threads import launches, number, parallel
 
 # The columns that `ranking_values` fills, in its order.
 _COLUMNS = ("precision", "recall", "recall_truncated", "hit_rate", "map", "map_cut", "ndcg", "mrr", "novelty")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from fastals.validation import check_integer
+from fastals.core.validation import check_integer
 
 
 class RankingMetrics(Mapping[str, float]):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fastals.core.validation import check_choice, check_ids, check_integer
 from fastals.evaluation.results import RankingMetrics
-from fastals.validation import check_choice, check_ids, check_integer
 
 # Bytes of gathered item factors, in float64, held at once.
 _GATHER_BYTES = 1 << 25

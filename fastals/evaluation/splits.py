@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastals.validation import check_integer, check_interactions
+from fastals.core.validation import check_integer, check_interactions
 
 RandomState = int | np.random.Generator | None
 

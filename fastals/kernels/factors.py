@@ -3,9 +3,9 @@
 import numpy as np
 from numba import prange
 
-from fastals.kernels.blocks import add_gramian
+from fastals.kernels.dense.blocks import add_gramian
+from fastals.kernels.dense.rotation import CHUNK, multiply_chunk
 from fastals.kernels.jit import compiled, compiled_parallel
-from fastals.kernels.rotation import CHUNK, multiply_chunk
 
 BLOCK = 64  # rows converted to float64 at a time: 64 x 128 of them stay in a second-level cache
 

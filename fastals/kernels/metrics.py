@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from fastals.kernels.blocks import multiply_block
+from fastals.kernels.dense.blocks import multiply_block
 from fastals.kernels.jit import compiled, compiled_parallel
 
 

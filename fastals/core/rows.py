@@ -1,0 +1,87 @@
+"""Canonical sparse rows, the one form in which interactions travel through the package, and what is done with them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastals.kernels.sparse import transpose
+
+
+class Rows(NamedTuple):
+    """Canonical sparse rows: sorted, no duplicates, no zeros; ``indptr`` int64 (n + 1,), ``indices`` int32 (nnz,).
+
+    ``data`` is (nnz,), or (1,) where all stored values are equal; ``shape`` is that of the matrix.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    shape: tuple[int, int]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of stored entries of each row, int64."""
+        return np.diff(self.indptr)
+
+    def apart_from(self, matrix: Any) -> Rows:
+        """Equal rows that share no memory with a matrix of the caller's, so that its changes do not reach them."""
+
+        def own(array: np.ndarray) -> np.ndarray:
+            theirs = (getattr(matrix, name, None) for name in ("indptr", "indices", "data"))
+            shared = any(isinstance(other, np.ndarray) and np.may_share_memory(array, other) for other in theirs)
+            return array.copy() if shared else array
+
+        return Rows(own(self.indptr), own(self.indices), own(self.data), self.shape)
+
+    def as_csr(self, dtype: np.dtype) -> sp.csr_array:
+        """Matrix with values of ``dtype``, or of their own type where that one does not hold them all."""
+        data = np.broadcast_to(self.data, self.indices.shape)
+        with np.errstate(over="ignore"):
+            converted = data.astype(dtype)
+        if not (np.isfinite(converted).all() and converted.all()):
+            converted = data.copy()
+        return sp.csr_array((converted, self.indices.copy(), self.indptr.copy()), shape=self.shape)
+
+    def taken(self, ids: np.ndarray) -> Rows:
+        """The rows ``ids``, in their order."""
+        starts, counts = self.indptr[ids], self.indptr[ids + 1] - self.indptr[ids]
+        indptr = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+        if ids.size == 1:
+            entries: Any = slice(starts[0], starts[0] + counts[0])
+        else:
+            entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
+        data = self.data if self.data.size != self.indices.size else self.data[entries]
+        return Rows(indptr, self.indices[entries], data, (ids.size, self.shape[1]))
+
+    def replaced(self, ids: np.ndarray, rows: Rows, n_rows: int) -> Rows:
+        """These rows, ``n_rows`` of them in the end, with those at ``ids`` (distinct) replaced by ``rows``."""
+        source = np.full(n_rows, self.shape[0], np.int64)  # an empty row stands behind the old ones
+        source[: self.shape[0]] = np.arange(self.shape[0])
+        source[ids] = self.shape[0] + 1 + np.arange(ids.size)
+        old, new = (np.broadcast_to(part.data, part.indices.shape) for part in (self, rows))
+        both = Rows(
+            np.concatenate((self.indptr, self.indptr[-1:], self.indptr[-1] + rows.indptr[1:])),
+            np.concatenate((self.indices, rows.indices)),
+            np.concatenate((old, new)),
+            (self.shape[0] + 1 + ids.size, self.shape[1]),
+        )
+        taken = both.taken(source)
+        equal = taken.data.size and taken.data.min() == taken.data.max()
+        return taken._replace(data=taken.data[:1]) if equal else taken
+
+
+def transposed_entries(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indptr and indices of the transpose and, moved along, values of the entries (of one element: unchanged)."""
+    full = values.size == rows.indices.size > 1
+    moved = np.empty(values.size if full else 0, values.dtype)
+    indptr, indices = np.empty(rows.shape[1] + 1, np.int64), np.empty(rows.indices.size, np.int32)
+    transpose(rows.indptr, rows.indices, values, indptr, indices, moved)
+    return indptr, indices, moved if full else values
+
+
+def transposed(rows: Rows) -> Rows:
+    """Canonical rows of the transposed matrix."""
+    return Rows(*transposed_entries(rows, rows.data), rows.shape[::-1])

@@ -1,0 +1,314 @@
+"""The door: every argument is checked once here and brought into one canonical form."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastals.core.rows import Rows
+
+LARGEST_INT32 = np.iinfo(np.int32).max
+
+
+def describe(value: Any) -> str:
+    """Short description of a value for an error message: type, and shape and dtype where it has them."""
+    text = type(value).__name__
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{text} of shape {value.shape} and dtype {value.dtype}"
+    shown = repr(value)
+    return f"{text} {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return a string that is one of ``choices``, or raise ValueError."""
+    if not isinstance(value, str) or value not in choices:
+        wanted = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {wanted}; got {describe(value)}")
+    return value
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a parameter is the string "auto"."""
+    return isinstance(value, str) and value == "auto"
+
+
+def check_integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """Return an int in minimum .. maximum; TypeError for other types, bool among them, ValueError outside."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer >= {minimum}; got {describe(value)}")
+    if value < minimum:
+        raise ValueError(f"{name} must be >= {minimum}; got {value}")
+    if maximum is not None and int(value) > maximum:
+        raise ValueError(f"{name} must be <= {maximum}; got {value}")
+    return int(value)
+
+
+def check_real(name: str, value: Any, *, positive: bool = False) -> float:
+    """Return a finite non-negative (or positive) float; TypeError for other types, ValueError out of range."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number; got {describe(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not np.isfinite(number) or number < 0 or (positive and number == 0):
+        raise ValueError(f"{name} must be finite and {'> 0' if positive else '>= 0'}; got {value}")
+    return number
+
+
+def check_dtype(value: Any) -> np.dtype:
+    """Return float32 or float64 as a dtype, or raise ValueError."""
+    try:
+        dtype = np.dtype(value)
+    except (TypeError, ValueError, SyntaxError):
+        raise ValueError(f"dtype must be float32 or float64; got {describe(value)}") from None
+    if value is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be float32 or float64; got {describe(value)}")
+    return dtype
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether a value is a SciPy sparse matrix or array (what ``issparse`` tells a type checker has no shape)."""
+    return sp.issparse(value)
+
+
+def _check_sparse(matrix: Any, name: str, shape: tuple[int | None, int | None]) -> None:
+    """Raise unless ``matrix`` is a two-dimensional real sparse matrix of the wanted shape (None: any)."""
+    if not is_sparse(matrix):
+        hint = "; wrap it in scipy.sparse.csr_array" if isinstance(matrix, np.ndarray) else ""
+        raise TypeError(f"{name} must be a SciPy sparse matrix or array; got {describe(matrix)}{hint}")
+    if matrix.ndim != 2:
+        raise ValueError(f"{name} must have two dimensions, users and items; got shape {matrix.shape}")
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got dtype {matrix.dtype}")
+    for axis, wanted in enumerate(shape):
+        if wanted is not None and matrix.shape[axis] != wanted:
+            expected = tuple("any" if size is None else size for size in shape)
+            turned = wanted == matrix.shape[1 - axis] and shape[1 - axis] in (None, matrix.shape[axis])
+            hint = "; it looks transposed" if turned else ""
+            raise ValueError(f"{name} must have shape {expected}; got {matrix.shape}{hint}".replace("'", ""))
+
+
+def _check_structure(matrix: Any, name: str) -> None:
+    """Raise where index arrays point outside of the matrix: SciPy's conversions trust them and read or write there."""
+    if matrix.format == "coo":
+        coordinates = list(zip((matrix.row, matrix.col), matrix.shape, strict=True))
+    elif matrix.format in ("csr", "csc", "bsr"):
+        block = matrix.blocksize if matrix.format == "bsr" else (1, 1)
+        sizes = [length // step for length, step in zip(matrix.shape, block, strict=True)]
+        major, minor = sizes[::-1] if matrix.format == "csc" else sizes
+        indptr, stored = matrix.indptr, min(len(matrix.indices), len(matrix.data))
+        if indptr.shape != (major + 1,) or indptr[0] != 0 or indptr[-1] > stored or (indptr[1:] < indptr[:-1]).any():
+            raise ValueError(f"{name} must have {major + 1} pointers that rise from 0 to the number of its indices")
+        coordinates = [(matrix.indices[: indptr[-1]], minor)]
+    else:
+        return
+    for index, size in coordinates:
+        if len(index) and (index.min() < 0 or index.max() >= size):
+            raise ValueError(f"{name} has indices outside of 0 .. {size - 1}: {index.min()} .. {index.max()}")
+
+
+def _canonical_csr(matrix: Any, name: str) -> sp.csr_array:
+    """Sorted CSR without duplicates, explicit zeros kept, values float64 or float32; shares what it need not copy."""
+    _check_structure(matrix, name)
+    with np.errstate(over="ignore"):  # of longdouble; refused below
+        # SciPy sums the duplicates of these forms as it converts them, in the type they came in, and not every type
+        # of theirs can it convert.
+        cast = matrix.format in ("coo", "bsr", "dia") or (matrix.format == "csc" and matrix.dtype != np.float32)
+        csr = sp.csr_array(matrix.astype(np.float64, copy=False) if cast else matrix)
+        if not csr.has_canonical_format:
+            # Duplicates are summed in float64, so that the order and the type they came in make no difference.
+            csr = csr.astype(np.float64) if csr.dtype != np.float64 else csr.copy()
+            csr.sum_duplicates()
+        if csr.dtype not in (np.float32, np.float64):
+            csr = csr.astype(np.float64)
+    if not np.isfinite(csr.data).all():
+        bad = int(np.count_nonzero(~np.isfinite(csr.data)))
+        raise ValueError(f"{name} must be finite; got {bad} values that are NaN or infinite")
+    return csr
+
+
+def as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """Values in the model's type; ValueError where they overflow it."""
+    if data.size and np.abs(data).max() > np.finfo(dtype).max:
+        raise ValueError(
+            f"{name} has values beyond the range of {dtype}: {np.abs(data).max():.3g}; use dtype='float64'"
+        )
+    return np.ascontiguousarray(data, dtype=dtype)
+
+
+def _keep(csr: sp.csr_array, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indptr and indices of the entries that a mask keeps."""
+    before = np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))
+    return before[csr.indptr.astype(np.int64)], csr.indices[kept]
+
+
+def check_rows(
+    matrix: Any,
+    name: str,
+    *,
+    shape: tuple[int | None, int | None] = (None, None),
+    preference: Any = None,
+    allow_empty: bool = True,
+) -> tuple[Rows, np.ndarray | None]:
+    """Bring interactions, and preferences on the same pattern, into canonical form.
+
+    Parameters
+    ----------
+    matrix : sparse matrix or array
+        Left unchanged. Stored zeros are no observations and are dropped.
+    name : str
+        For error messages.
+    shape : pair of int or None
+        Wanted shape.
+    preference : sparse matrix or array, optional
+        Same shape and stored pattern as ``matrix``; its zeros are kept.
+    allow_empty : bool
+        Whether a matrix without rows, columns or stored values is accepted.
+
+    Returns
+    -------
+    rows : Rows
+        With float32 values if ``matrix`` has such, else float64. Shares memory with it where it can.
+    phi : (nnz,) float64 array or None
+        Preferences of the same entries.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    _check_sparse(matrix, name, shape)
+    if not allow_empty and 0 in matrix.shape:
+        raise ValueError(f"{name} must have at least one row and one column; got shape {matrix.shape}")
+    csr = _canonical_csr(matrix, name)
+    if csr.shape[0] > LARGEST_INT32 or csr.shape[1] > LARGEST_INT32:
+        raise ValueError(f"{name} must have fewer than 2^31 rows and columns; got shape {csr.shape}")
+    phi = None
+    if preference is not None:
+        _check_sparse(preference, "preference", csr.shape)
+        other = _canonical_csr(preference, "preference")
+        if not (np.array_equal(csr.indptr, other.indptr) and np.array_equal(csr.indices, other.indices)):
+            raise ValueError(
+                f"preference must have the stored pattern of {name}: {other.nnz} against {csr.nnz} entries"
+            )
+        phi = other.data.astype(np.float64)
+    indptr, indices, data = csr.indptr, csr.indices, csr.data
+    kept = data != 0
+    if not kept.all():
+        indptr, indices = _keep(csr, kept)
+        data, phi = data[kept], phi if phi is None else phi[kept]
+    if not allow_empty and not data.size:
+        raise ValueError(f"{name} must have at least one stored value that is not zero; got none")
+    if data.size and data.min() == data.max():
+        data = data[:1]
+    # Strided or unaligned arrays would have every kernel compiled anew.
+    indices, data = (np.require(array, dtype, ["C", "A"]) for array, dtype in ((indices, np.int32), (data, None)))
+    return Rows(indptr.astype(np.int64), indices, data, csr.shape), phi
+
+
+def row_of(matrix: Any, row: int, name: str, n_columns: int) -> Rows:
+    """One row of interactions in canonical form, for the price of the row alone where it can be had."""
+    _check_sparse(matrix, name, (None, n_columns))
+    if matrix.format == "csr":
+        first, end = (int(pointer) for pointer in matrix.indptr[row : row + 2])
+        if not 0 <= first <= end <= min(len(matrix.indices), len(matrix.data)):
+            raise ValueError(f"{name} has pointers {first} .. {end} to its {len(matrix.indices)} indices")
+        pointers = np.array([0, end - first])
+        parts = matrix.data[first:end], matrix.indices[first:end], pointers
+        matrix, row = sp.csr_array(parts, shape=(1, n_columns)), 0
+    return check_rows(matrix, name)[0].taken(np.array([row]))
+
+
+def check_interactions(matrix: Any, name: str = "user_items", dtype: Any = np.float32) -> sp.csr_array:
+    """Canonical copy of a sparse matrix: CSR, sorted, duplicates summed, zeros dropped, values of ``dtype``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_rows``.
+    """
+    rows, _ = check_rows(matrix, name)
+    data = as_type(rows.data, np.dtype(dtype), name)
+    data = data.copy() if data.size == rows.indices.size else np.full(rows.indices.size, data[0])
+    return sp.csr_array((data, rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """Array of any value; TypeError where it has no shape, ValueError where parts of it are masked."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} must be an array; got {describe(value)}: {error}") from None
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must not be masked; got {describe(value)}")
+    return array
+
+
+def largest_factor(shape: tuple[int, ...], dtype: np.dtype) -> float:
+    """Size below which no product of two rows of factors overflows: (largest number / factors)^1/2."""
+    return float(np.sqrt(np.finfo(dtype).max / shape[-1]))
+
+
+def check_factors(value: Any, name: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Contiguous copy of given factors in the model's type; TypeError or ValueError where they do not fit."""
+    array = as_array(value, name)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got {describe(value)}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    with np.errstate(over="ignore", under="ignore"):
+        factors = np.array(array, dtype=dtype, order="C")
+    if not np.isfinite(factors).all():
+        raise ValueError(f"{name} must be finite in {dtype}; got values that are not")
+    if array.any() and not factors.any():
+        raise ValueError(f"{name} must not vanish in {dtype}; got {np.abs(array).max():.3g} at the most")
+    limit = largest_factor(shape, dtype)
+    if factors.size and max(factors.max(), -factors.min()) >= limit:
+        raise ValueError(f"{name} must stay below {limit:.3g} in {dtype}; got {np.abs(factors).max():.3g}")
+    return factors
+
+
+def check_products(factors: np.ndarray, name: str) -> None:
+    """FloatingPointError where factors have grown so large that their products may overflow."""
+    limit = largest_factor(factors.shape, factors.dtype)
+    if factors.size and not max(factors.max(), -factors.min()) < limit:
+        raise FloatingPointError(
+            f"{name} have grown beyond {limit:.3g}, where scores overflow {factors.dtype}; "
+            "raise regularization, or scale user_items or given factors"
+        )
+
+
+def check_ids(value: Any, name: str, size: int) -> np.ndarray:
+    """Integer ids of shape () or (n,) in 0 .. size - 1, as int64; TypeError or ValueError with the first offender."""
+    ids = as_array(value, name)
+    if ids.size == 0 and ids.ndim == 1:
+        return np.empty(0, np.int64)
+    if ids.dtype == object and isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must lie in 0 .. {size - 1}; got {value}")
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an integer or an array of integers; got {describe(value)}")
+    if ids.ndim > 1:
+        raise ValueError(f"{name} must be a scalar or one-dimensional; got shape {ids.shape}")
+    outside = (ids < 0) | (ids >= size)
+    if outside.any():
+        raise ValueError(f"{name} must lie in 0 .. {size - 1}; got {np.atleast_1d(ids)[np.atleast_1d(outside)][0]}")
+    return ids.astype(np.int64)
+
+
+def check_random_state(random_state: Any) -> np.random.Generator:
+    """Generator of a seed, a Generator or a RandomState (whose stream is advanced), or of fresh entropy for None."""
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
+    if random_state is not None and not isinstance(random_state, np.random.Generator):
+        check_integer("random_state", random_state, 0)
+    return np.random.default_rng(random_state)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """View of an array through which it cannot be changed."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

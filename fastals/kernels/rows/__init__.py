@@ -1,0 +1,1 @@
+"""One row's normal equations: what its entries are, and how they are solved."""

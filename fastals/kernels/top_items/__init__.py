@@ -1,0 +1,1 @@
+"""The exact top-N walk over items by falling norm."""

@@ -1,0 +1,1 @@
+"""Models and running fits on disk, in files that are read without pickle."""

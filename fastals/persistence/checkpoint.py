@@ -1,0 +1,173 @@
+"""A long fit kept on disk: stop it, or let it be killed, and go on as if there had been no break."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastals.core.safe_open import brief
+from fastals.core.validation import check_integer, check_real, describe
+from fastals.persistence.model_file import read_model_file, write_model_file
+from fastals.persistence.save_load import check_stored_factors
+from fastals.solver.half_sweep import Report
+from fastals.solver.sweeps import TrainingState
+
+KIND = "training state"
+PREVIOUS = ("previous_items", "previous_users")  # which a state may do without
+
+
+class Checkpoint:
+    """Write the state of a running ``fit`` to a file every few sweeps, and go on from it.
+
+    >>> checkpoint = Checkpoint("training.checkpoint", every=5)                     # doctest: +SKIP
+    >>> model = checkpoint.fit(ImplicitALS(factors=256, iterations=50), user_items)  # doctest: +SKIP
+
+    Run again after a break, the same lines go on from the file. The factors are then, bit for bit, those of a fit
+    without a break (on the same kind of processor, with the same versions of the libraries), and so is the history of
+    the loss.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to write; it is replaced as a whole, so that a crash while writing leaves the one before.
+    every : int, default 1
+        Sweeps from one writing to the next. The file takes the space of the factors, up to twice.
+
+    Notes
+    -----
+    Passed to ``model.fit(user_items, callback=checkpoint)`` it only writes; ``fit(resume_from=checkpoint.load())`` is
+    the other half.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1):
+        self.path = Path(path)
+        self.every = check_integer("every", every, 1)
+
+    def __call__(self, model: Any, sweep: int, loss: float) -> None:
+        """Write the file if it is this sweep's turn."""
+        if (sweep + 1) % self.every == 0:
+            write_state(self.path, model.training_state())
+
+    def load(self) -> TrainingState | None:
+        """State in the file, or None if there is no file.
+
+        Raises
+        ------
+        ValueError
+            For a file that is no state of a training, or damaged.
+        """
+        return read_state(self.path) if self.path.exists() else None
+
+    def fit(
+        self,
+        model: Any,
+        user_items: Any,
+        *,
+        callback: Callable[[Any, int, float], Any] | None = None,
+        **fit_options: Any,
+    ) -> Any:
+        """Fit the model, from the file's state if there is one, and remove the file in the end.
+
+        Parameters
+        ----------
+        model : ImplicitALS
+            ``iterations`` counts the sweeps before the break, too, and may be changed; the other parameters that the
+            factors depend on may not.
+        user_items : sparse matrix or array
+        callback : callable, optional
+            As for ``fit``; called after the file has been written, for the sweeps that are run.
+        **fit_options
+            Passed to ``fit``.
+
+        Returns
+        -------
+        ImplicitALS
+            The model.
+
+        Raises
+        ------
+        ValueError
+            As ``fit`` and ``load``; for a file from other data or parameters, too. Remove it to start afresh.
+        """
+
+        def write_and_call(model: Any, sweep: int, loss: float) -> Any:
+            self(model, sweep, loss)
+            return None if callback is None else callback(model, sweep, loss)
+
+        model.fit(user_items, callback=write_and_call, resume_from=self.load(), **fit_options)
+        self.path.unlink(missing_ok=True)
+        return model
+
+
+def _report(values: np.ndarray) -> Report:
+    return Report(float(values[0]), *(int(count) for count in values[1:]))
+
+
+def write_state(path: str | os.PathLike[str], state: TrainingState) -> None:
+    """Write a state to a file, which appears complete or not at all."""
+    header = {
+        "kind": KIND,
+        "problem": state.problem,
+        "accelerated": state.accelerated,
+        "sequence": state.sequence,
+    }
+    reports = [[dataclasses.astuple(half) for half in sweep] for sweep in state.reports]
+    arrays = {
+        "loss_history": np.array(state.loss_history, np.float64),
+        "reports": np.array(reports, np.float64).reshape(-1, 2, len(dataclasses.fields(Report))),
+        "user_factors": state.user_factors,
+        "item_factors": state.item_factors,
+    }
+    for name in PREVIOUS:
+        if (previous := getattr(state, name)) is not None:
+            arrays[name] = previous
+    write_model_file(path, header, arrays)
+
+
+def read_state(path: str | os.PathLike[str]) -> TrainingState:
+    """Read a file of ``write_state``; ValueError for anything else. Nothing in it is ever executed."""
+    header, arrays = read_model_file(path)
+    try:
+        if header.get("kind") != KIND:
+            raise ValueError(f"its kind is {brief(header.get('kind'))!r}")
+        history, reports = arrays["loss_history"], arrays["reports"]
+        if history.dtype != np.float64 or history.ndim != 1 or not np.isfinite(history).all():
+            raise ValueError("loss_history must be a finite float64 vector")
+        if reports.dtype != np.float64 or reports.shape != (history.size, 2, len(dataclasses.fields(Report))):
+            raise ValueError("reports must be float64, two for each sweep")
+        if not (reports[:, :, 1:] >= 0).all() or not np.isfinite(reports[:, :, 1:]).all():
+            raise ValueError("reports must hold finite counts that are not negative")
+        if not isinstance(header["accelerated"], bool):
+            raise ValueError(f"accelerated must be true or false; got {describe(header['accelerated'])}")
+        for name in ("user_factors", "item_factors", *PREVIOUS):
+            array = arrays.get(name) if name in PREVIOUS else arrays[name]
+            if array is not None:
+                _check_matrix(array, name)
+        halves = [(_report(items), _report(users)) for items, users in reports]
+        return TrainingState(
+            {str(name): str(value) for name, value in dict(header["problem"]).items()},
+            header["accelerated"],
+            check_real("sequence", header["sequence"], positive=True),
+            history.tolist(),
+            halves,
+            arrays["user_factors"],
+            arrays["item_factors"],
+            *(arrays.get(name) for name in PREVIOUS),
+        )
+    except KeyError as error:
+        raise ValueError(
+            f"cannot read {os.fspath(path)!r}: no valid training state: it lacks {brief(error)}"
+        ) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid training state: {brief(error)}") from error
+
+
+def _check_matrix(array: np.ndarray, name: str) -> None:
+    if array.ndim != 2 or array.dtype.kind != "f" or not array.size:
+        raise ValueError(f"{name} must be a matrix of floats; got {describe(array)}")
+    check_stored_factors(array, name, array.shape, array.dtype)

@@ -1,0 +1,67 @@
+"""Both sides of the data, ready for the solver: weights, preferences, regularisation, ranges of equal cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastals.core.rows import Rows, transposed_entries
+from fastals.core.validation import as_type
+from fastals.objective import Objective
+
+RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
+LEAST_ROWS = 32  # in a range on average: solutions are rotated in blocks of eight
+ROW_COST = 16  # what a row costs besides its entries, in entries
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side's rows, ready to be solved: structure, weights c - c0, preferences, regularisation, work ranges."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    extra: np.ndarray
+    preference: np.ndarray
+    regularization: np.ndarray
+    bounds: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows, extra: np.ndarray, preference: np.ndarray, regularization: np.ndarray) -> Side:
+        """Side with its rows divided into ranges of about equal cost."""
+        return cls(rows.indptr, rows.indices, extra, preference, regularization, balanced_bounds(rows.indptr))
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What the kernels take as ``rows``."""
+        return self.indptr, self.indices, self.extra, self.preference
+
+
+def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
+    """Row numbers that divide CSR rows into at most RANGES ranges of about equal cost, int64."""
+    cost = indptr + ROW_COST * np.arange(indptr.size, dtype=np.int64)
+    ranges = min(RANGES, max((indptr.size - 1) // LEAST_ROWS, 1))
+    goals = np.linspace(0, cost[-1], ranges + 1)
+    bounds = np.searchsorted(cost, goals).astype(np.int64)
+    bounds[0], bounds[-1] = 0, indptr.size - 1
+    return np.unique(bounds)
+
+
+def even_bounds(count: int, ranges: int = 64) -> np.ndarray:
+    """Row numbers that divide ``count`` rows into at most ``ranges`` equal ranges, int64."""
+    return np.unique(np.linspace(0, count, min(ranges, max(count, 1)) + 1).astype(np.int64))
+
+
+def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype) -> tuple[Side, Side]:
+    """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
+    extra = objective.extra(rows.data, dtype)
+    preference = objective.preference(rows.data, dtype) if phi is None else as_type(phi, dtype, "preference")
+    indptr, indices, column_extra = transposed_entries(rows, extra)
+    columns = Rows(indptr, indices, rows.data[:1], rows.shape[::-1])
+    column_preference = preference if preference.size == 1 else transposed_entries(rows, preference)[2]
+    users = Side.of(rows, extra, preference, objective.row_regularization(rows, objective.user_regularization))
+    items = Side.of(
+        columns, column_extra, column_preference,
+        objective.row_regularization(columns, objective.item_regularization),
+    )  # fmt: skip
+    return users, items

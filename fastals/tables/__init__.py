@@ -1,0 +1,1 @@
+"""Tables of (user id, item id, value): ids, files, and the matrix they make."""

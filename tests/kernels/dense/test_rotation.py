@@ -1,0 +1,26 @@
+"""Products of a chunk of rows with a matrix in panels equal NumPy's."""
+
+import numpy as np
+import pytest
+
+from fastals.kernels.dense.rotation import CHUNK, PANEL, multiply_chunk
+from fastals.kernels.dense.tiles import TILE_ROWS
+from fastals.solver.eigenbasis import in_panels
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 8, 37, CHUNK])
+@pytest.mark.parametrize(("factors", "width"), [(1, 16), (16, 16), (33, 48), (64, 64), (80, 80)])
+def test_multiply_chunk(factors, width, count, dtype):
+    random = np.random.default_rng(0)
+    X, B = np.full((CHUNK, width), np.nan, dtype), random.normal(size=(factors, factors))
+    X[:count] = 0
+    X[:count, :factors] = random.normal(size=(count, factors))
+    tile, out = np.full((TILE_ROWS, PANEL), np.nan, dtype), np.full((count + 5, factors), 7, dtype)
+
+    multiply_chunk(X, count, in_panels(B, width, X), tile, 2, out)
+
+    expected = X[:count, :factors].astype(np.float64) @ B
+    np.testing.assert_allclose(out[2 : 2 + count], expected, rtol=0, atol=1e3 * np.finfo(dtype).eps)
+    assert (out[:2] == 7).all()
+    assert (out[2 + count :] == 7).all()

@@ -1,0 +1,79 @@
+"""A solution follows from the row alone, in each way of solving it, whatever was left in the scratch memory."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fastals.core.validation import check_rows
+from fastals.kernels.dense.rotation import CHUNK
+from fastals.kernels.rows.cg_rows import iterate_rows
+from fastals.kernels.rows.direct_rows import direct_scratch_for, solve_rows, solve_rows_in_float64
+from fastals.kernels.rows.row import REPORTS, scratch_for
+from fastals.objective import Objective
+from fastals.solver.eigenbasis import aligned_factors, eigenbasis
+from fastals.solver.sides import build_sides
+
+N_USERS, N_ITEMS, FACTORS = 24, 30, 20
+
+
+def side_and_basis(dtype, alpha):
+    """Users with 0 to 23 items each and values of all signs; factors of the items in their eigenbasis."""
+    random = np.random.default_rng(0)
+    dense = random.integers(-2, 6, (N_USERS, N_ITEMS)) * (np.arange(N_ITEMS) < np.arange(N_USERS)[:, None])
+    objective = Objective.checked(
+        objective="hu",
+        confidence="linear",
+        alpha=alpha,
+        epsilon=1,
+        unobserved_weight=1,
+        regularization=0.1,
+        regularization_exponent=0,
+    )
+    users, _ = build_sides(objective, *check_rows(sp.csr_array(dense[:, ::-1]), "user_items"), np.dtype(dtype))
+    Y = random.normal(size=(N_ITEMS, FACTORS)).astype(dtype)
+    return users, eigenbasis(Y, np.ones(N_ITEMS), 1.0, 1, aligned_factors(Y))
+
+
+def dirty(scratch, garbage):
+    """Scratch full of garbage, but for the column numbers and the constant, which are no scratch."""
+    for array in scratch:
+        if array.ndim > 1:
+            array[:] = garbage
+    return scratch
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("way", ["iterate", "continue", "direct", "float64"])
+@pytest.mark.parametrize("alpha", [0.5, 1e6])
+def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
+    side, basis = side_and_basis(dtype, alpha)
+    width = basis.rotated.shape[1]
+    chosen = np.flatnonzero(np.diff(side.indptr))
+    before = np.random.default_rng(1).normal(size=(N_USERS, FACTORS)).astype(dtype)
+    found = []
+    for garbage in (0, np.nan, np.inf, 7):
+        X, report = np.full((N_USERS, FACTORS), garbage, dtype), np.full(REPORTS, garbage, np.float64)
+        left = np.full(N_USERS, 7, np.uint8)
+        scratch = dirty(scratch_for(width, N_ITEMS, side.arrays, dtype(1), basis.rotated), garbage)
+        like = basis.spectrum if way == "float64" else basis.rotated
+        direct = dirty(direct_scratch_for(width, like), garbage)
+        system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X
+        rotated = np.full((CHUNK, width), garbage, dtype)
+        if way in ("iterate", "continue"):
+            least = 5 if way == "continue" else N_ITEMS
+            if way == "continue":
+                X[:] = before
+            iterate_rows(0, N_USERS, *system, (dtype(1), dtype(1), dtype(1e-4), 50, least), scratch, left, report)
+        elif way == "direct":
+            solve_rows(0, chosen.size, chosen, *system, dtype(1), scratch, direct, rotated, left, report)
+        else:
+            solve_rows_in_float64(0, chosen.size, chosen, *system, dtype(1), scratch, direct, rotated, report)
+        found.append((X[chosen], left, report))
+
+    expected, left, expected_report = found[0]
+    assert np.isfinite(expected).all()
+    assert expected.any(axis=1).all() == (way == "float64" or not (left[chosen]).any())
+    for got, got_left, report in found[1:]:
+        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(got_left, left)
+        np.testing.assert_array_equal(report, expected_report)
