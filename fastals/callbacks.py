@@ -29,7 +29,7 @@ class ValidationCallback:
     K : int, default 10
         Length of the rankings.
     every : int, default 1
-        Sweeps from one evaluation to the next.
+        Sweeps from one evaluation to the next; the sweeps ``every - 1``, ``2 every - 1``, ... are evaluated.
     patience : int, optional
         Evaluations in a row without a new best value after which training stops; by default it never stops early.
     min_delta : float, default 0
@@ -40,11 +40,11 @@ class ValidationCallback:
     Attributes
     ----------
     best_sweep : int or None
-        Number of the sweep with the best value so far.
+        Number of the sweep with the best value so far, counted from 0.
     best_value : float
         Its value, -inf before the first evaluation.
     stopped : bool
-        Whether training was stopped for want of patience.
+        Whether patience ran out and training stopped early.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ValidationCallback:
         """
         if self._curve and sweep <= self._curve[-1][0]:
             self._clear()
-        if (len(self._curve) + 1) % self.every:
+        if (sweep + 1) % self.every:
             self._curve.append((sweep, loss, np.nan, np.nan))
             return False
         metrics = ranking_metrics_at_k(model, self.train_user_items, self.validation_user_items, self.K, **self.options)
@@ -126,7 +126,7 @@ class ValidationCallback:
         return {"sweep": sweep.astype(np.int64), "loss": loss, self.metric: value, "stderr": stderr}
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the training loss and, on a second axis, the validation metric over the sweeps.
+        """Draw the training loss and, on a second axis, the validation metric over the sweeps, counted from 1.
 
         Parameters
         ----------
@@ -146,8 +146,8 @@ class ValidationCallback:
             _, ax = plt.subplots(layout="constrained")
         curve = self.learning_curve
         evaluated = ~np.isnan(curve[self.metric])
-        sweep, value = curve["sweep"][evaluated], curve[self.metric][evaluated]
-        (loss_line,) = ax.plot(curve["sweep"], curve["loss"], color="tab:gray", label="training loss")
+        sweep, value = curve["sweep"][evaluated] + 1, curve[self.metric][evaluated]
+        (loss_line,) = ax.plot(curve["sweep"] + 1, curve["loss"], color="tab:gray", label="training loss")
         ax.set(xlabel="sweep", ylabel="training loss")
         right = ax.twinx()
         label = f"validation {self.metric}@{self.K}"
@@ -158,6 +158,6 @@ class ValidationCallback:
         right.set_ylabel(label)
         lines = [loss_line, metric_line, band]
         if self.best_sweep is not None:
-            lines.append(right.axvline(self.best_sweep, color="tab:orange", linestyle=":", label="best sweep"))
+            lines.append(right.axvline(self.best_sweep + 1, color="tab:orange", linestyle=":", label="best sweep"))
         right.legend(handles=lines, loc="center right", framealpha=0.95)  # above the lines of both axes
         return ax

@@ -1,38 +1,38 @@
-"""The model: a thin class over objective, solver, training and ranking."""
+"""The model: parameters, ``fit``, ``loss`` and ``predict``. Whatever else it is asked, it passes on."""
 
 from __future__ import annotations
 
-import warnings
+import copy
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
-from fastals.core.progress import progress_bar
-from fastals.core.rows import Rows
+from fastals.core.overlay import Factors, History
+from fastals.core.parameters import Parameters, documented_by
+from fastals.core.state import State
 from fastals.core.validation import (
-    LARGEST_INT32,
+    as_array,
     check_dtype,
     check_factors,
-    check_ids,
     check_integer,
-    check_random_state,
-    check_rows,
     describe,
-    is_auto,
-    read_only,
 )
-from fastals.persistence.save_load import Persistence
-from fastals.serving.recommend import Serving
-from fastals.solver.half_sweep import full_loss
-from fastals.solver.sides import build_sides
-from fastals.solver.sweeps import Training, TrainingState
+from fastals.persistence import save_load
+from fastals.serving import fold_in, scores
+from fastals.serving import recommend as lists
+from fastals.serving.fitted import Fitted
+from fastals.solver.fitting import final_state, prepare, run, warn_of_singular_rows
+from fastals.solver.sweeps import TrainingState
 
-DRAWN_ROWS = 2**16
 Callback = Callable[["ImplicitALS", int, float], Any]
+_swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
 
 
-class ImplicitALS(Serving, Persistence):
+class ImplicitALS(Parameters):
     """Implicit-feedback matrix factorisation by exact alternating least squares.
 
     Minimises, over ALL pairs of users and items,
@@ -120,6 +120,9 @@ class ImplicitALS(Serving, Persistence):
     [1]
     """
 
+    # The one thing that a fit makes; see ``fastals.core.state``.
+    _state = State()
+
     def __init__(
         self,
         factors: int = 64,
@@ -175,7 +178,7 @@ class ImplicitALS(Serving, Persistence):
         Parameters
         ----------
         user_items : sparse matrix or array (n_users, n_items)
-            Rows are users. Left unchanged. Duplicates are summed; stored zeros are no observations and are dropped.
+            Rows are users. Left unchanged. Duplicates are summed; stored zeros are not observations and are dropped.
         preference : sparse matrix or array, optional
             phi of every stored pair, on the same pattern. The model does not keep it: in fold-in, partial updates and
             ``explain`` phi follows from the sign of the values.
@@ -183,8 +186,9 @@ class ImplicitALS(Serving, Persistence):
             The start. A sweep solves the items first, from the users' factors; given only ``item_factors``, the users
             are solved from them before.
         callback : callable, optional
-            ``callback(model, sweep, loss)`` after each sweep, counted from 0; fitting stops if it returns True.
-            ``model.user_factors`` and ``model.item_factors`` are the current ones; copy what is to be kept.
+            ``callback(model, sweep, loss)`` after each sweep, counted from 0; fitting stops if it returns True. The
+            model that it is given is another object than this one: it has the current factors and can be asked
+            anything, until the callback returns. Factors read from it stay valid.
         show_progress : bool
             Whether to show a progress bar (with tqdm, if it is installed).
         resume_from : TrainingState, optional
@@ -198,151 +202,213 @@ class ImplicitALS(Serving, Persistence):
         Raises
         ------
         TypeError, ValueError
-            For arguments or parameters that do not fit. As after any other error, an earlier fit stays as it was.
+            For arguments or parameters that do not fit, or a callback that returns anything but a Boolean or None.
         FloatingPointError
             Where rows have no finite solution, or factors, their products or the loss overflow.
 
         Notes
         -----
-        On KeyboardInterrupt the model is left as the last finished half-sweep made it; before the first of them is
-        finished, an earlier fit stays as it was.
+        Until ``fit`` is done the model keeps its earlier state, for other threads too; after an error it still has it.
+        On KeyboardInterrupt it takes over what the last finished half-sweep made, if there was one.
         """
-        settings = self._checked_settings()
-        objective = self._checked_objective(alpha=1.0 if is_auto(self.alpha) else self.alpha)
-        iterations = check_integer("iterations", self.iterations, 0)
-        if not isinstance(self.acceleration, bool) and not is_auto(self.acceleration):
-            raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(self.acceleration)}")
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
-        rows, phi = check_rows(user_items, "user_items", preference=preference, allow_empty=False)
-        if is_auto(self.alpha):
-            objective = objective.with_alpha_for(rows)
-        dtype = check_dtype(self.dtype)
-        start = self._first_factors(rows.shape, dtype, user_factors, item_factors)
-        users, items = build_sides(objective, rows, phi, dtype)
-        given = user_factors is not None or item_factors is not None
-        accelerated = not given if is_auto(self.acceleration) else bool(self.acceleration)
-        training = Training(objective, settings, users, items, *start, accelerated=accelerated)
+        iterations = check_integer("iterations", self.iterations, 0)
+        training, rows = prepare(self, self._state, user_items, preference, user_factors, item_factors)
         if resume_from is not None:
             training.restore(resume_from)
-        before = self.__dict__.copy()
+
+        def called(state: State, sweep: int, loss: float) -> tuple[Any, State]:
+            model = copy.copy(self)
+            model._state = state
+            return None if callback is None else callback(model, sweep, loss), model._state
+
         try:
             if user_factors is None and item_factors is not None and resume_from is None:
                 training.solve_users()
-            self._adopt(training, rows)
-            with progress_bar(iterations - len(training.loss_history), show_progress) as advance:
-                for sweep in range(len(training.loss_history), iterations):
-                    loss = training.sweep()
-                    self._adopt(training, rows)
-                    advance(loss)
-                    if callback is not None and callback(self, sweep, loss) is True:
-                        break
-            if self._holds_factors_of(training) and training.finish():
-                self._adopt(training, rows)
-            training.check_products()
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and training.advanced:
-                self._adopt(training, rows)
-            else:
-                self.__dict__.clear()
-                self.__dict__.update(before)
+            put_in = run(training, rows, iterations, called if callback else None, show_progress)
+        except KeyboardInterrupt:
+            if training.advanced:
+                self._state = final_state(training, rows.apart_from(user_items))
             raise
-        finally:
-            self.__dict__.pop("_training", None)
-            del training, users, items
-            if self.__dict__.get("_rows") is rows:
-                self._rows = rows.apart_from(user_items)
-        singular = self.solver_report_["singular_rows"]
-        if singular:
-            warnings.warn(
-                f"{singular} row solutions were not determined by the data (regularization too small for them); "
-                "of all solutions they were given the one of least norm, up to rounding errors",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        state = final_state(training, rows)
+        del training  # before the rows may have to be copied
+        self._state = state.changed(history=History(rows.apart_from(user_items)), **put_in)
+        warn_of_singular_rows(self._state, stacklevel=2)
         return self
 
+    @documented_by(scores.loss)
     def loss(self, user_items: Any, *, preference: Any = None) -> float:
-        """Value of the objective for the current factors on any interactions of the same shape.
+        """Value of the objective for the current factors on any interactions of the same shape."""
+        return scores.loss(self._fitted(), user_items, preference)
 
-        Parameters
-        ----------
-        user_items, preference
-            As for ``fit``.
-
-        Returns
-        -------
-        float
-            In float64: the sum over ALL pairs, and the regularisation.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For a matrix that does not fit.
-        FloatingPointError
-            Where the loss overflows float64.
-        NotFittedError
-            Before ``fit``.
-        """
-        objective, settings = self._checked_objective(), self._checked_settings()
-        P, Q = self._matching_factors()
-        rows, phi = check_rows(user_items, "user_items", shape=(P.shape[0], Q.shape[0]), preference=preference)
-        users, items = build_sides(objective, rows, phi, np.dtype(np.float64))
-        return full_loss(users, P, Q, items.regularization, objective, settings.num_threads)
-
+    @documented_by(scores.predict)
     def predict(self, user: Any, item: Any) -> Any:
-        """Score p_u.q_i of users and items.
+        """Score p_u.q_i of users and items."""
+        return scores.predict(self._fitted(), user, item)
 
-        Parameters
-        ----------
-        user, item : int or (n,) array of int
-            Broadcast against each other.
+    @documented_by(lists.recommend)
+    def recommend(
+        self,
+        userid: Any,
+        user_items: Any = None,
+        N: int = 10,
+        filter_already_liked_items: bool = True,
+        filter_items: Any = None,
+        recalculate_user: bool = False,
+        items: Any = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Items of the highest scores p_u.q_i for one user or several."""
+        fitted = self._fitted()
+        return lists.recommend(
+            fitted, userid, user_items, N, filter_already_liked_items, filter_items, recalculate_user, items
+        )
+
+    @documented_by(lists.similar_items)
+    def similar_items(
+        self,
+        itemid: Any,
+        N: int = 10,
+        recalculate_item: bool = False,
+        item_users: Any = None,
+        filter_items: Any = None,
+        items: Any = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Items whose factors make the smallest angle with an item's."""
+        return lists.similar_items(self._fitted(), itemid, N, recalculate_item, item_users, filter_items, items)
+
+    @documented_by(lists.similar_users)
+    def similar_users(
+        self, userid: Any, N: int = 10, filter_users: Any = None, users: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Users whose factors make the smallest angle with a user's; as ``similar_items``."""
+        return lists.similar_users(self._fitted(), userid, N, filter_users, users)
+
+    @documented_by(lists.explain)
+    def explain(
+        self, userid: int, user_items: Any = None, itemid: int | None = None, user_weights: Any = None, N: int = 10
+    ) -> tuple[float, list[tuple[int, float]], tuple[np.ndarray, bool]]:
+        """Divide a score among the user's stored items."""
+        return lists.explain(self._fitted(), userid, user_items, itemid, user_weights, N)
+
+    @documented_by(fold_in.recalculate)
+    def recalculate_user(self, userid: Any, user_items: Any = None) -> np.ndarray:
+        """Factors of users solved from their rows: one row of a training half-sweep, bit for bit."""
+        return fold_in.recalculate(self._fitted(), 0, userid, user_items)
+
+    @documented_by(fold_in.recalculate)
+    def recalculate_item(self, itemid: Any, item_users: Any = None) -> np.ndarray:
+        """Factors of items solved from their users; as ``recalculate_user``, with rows (n, n_users)."""
+        return fold_in.recalculate(self._fitted(), 1, itemid, item_users)
+
+    @documented_by(fold_in.partial_fit)
+    def partial_fit_users(self, userids: Any, user_items: Any) -> None:
+        """Solve users from new rows and put them into the model, which grows for ids beyond its last user."""
+        self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 0, userids, user_items))
+
+    @documented_by(fold_in.partial_fit)
+    def partial_fit_items(self, itemids: Any, item_users: Any) -> None:
+        """Solve items from new rows (n, n_users) and put them into the model; as ``partial_fit_users``."""
+        self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users))
+
+    @documented_by(save_load.save)
+    def save(self, path: str | os.PathLike[str], *, interactions: Any = None) -> None:
+        """Write the model to one file, without pickle."""
+        save_load.save(self, self._state, path, interactions)
+
+    @classmethod
+    @documented_by(save_load.load)
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> ImplicitALS:
+        """Read a model that ``save`` wrote."""
+        model, state = save_load.load(cls, path, mmap)
+        model._state = state
+        return model
+
+    def training_state(self) -> TrainingState:
+        """State of the running ``fit``, from the model that it hands to callbacks: ``fit(resume_from=...)`` goes on.
 
         Returns
         -------
-        float or (n,) array
+        TrainingState
+            ``fastals.checkpoint`` writes it to a file.
 
         Raises
         ------
-        TypeError, ValueError
-            For ids that are not integers or out of range.
-        NotFittedError
-            Before ``fit``.
+        RuntimeError
+            Where no ``fit`` is running, or it has gone on.
         """
-        P, Q = self._matching_factors()
-        users, items = check_ids(user, "user", P.shape[0]), check_ids(item, "item", Q.shape[0])
-        if users.ndim == items.ndim == 1 and 1 != users.size != items.size != 1:
-            raise ValueError(f"user and item must have equal lengths; got {users.size} and {items.size}")
-        return np.einsum("...k,...k->...", P[users], Q[items])[()]
+        state = self._state.training_state
+        if state is None:
+            raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
+        return state()
 
-    def _first_factors(
-        self, shape: tuple[int, int], dtype: np.dtype, user_factors: Any, item_factors: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Factors to start from: the given ones, those of an earlier fit with ``warm_start``, or random ones."""
-        factors = check_integer("factors", self.factors, 1, LARGEST_INT32)
-        user_shape, item_shape = (shape[0], factors), (shape[1], factors)
-        if self.warm_start and user_factors is None and item_factors is None:
-            user_factors, item_factors = (self.__dict__.get(name) for name in ("_user_factors", "_item_factors"))
-        P = None if user_factors is None else check_factors(user_factors, "user_factors", user_shape, dtype)
-        Q = None if item_factors is None else check_factors(item_factors, "item_factors", item_shape, dtype)
-        random = check_random_state(self.random_state)
-        if P is None:
-            P = np.zeros(user_shape, dtype)
-            if Q is None:
-                for first in range(0, user_shape[0], DRAWN_ROWS):  # an interrupt is heard in between
-                    random.standard_normal(dtype=dtype, out=P[first : first + DRAWN_ROWS])
-                P *= dtype.type(0.1 / np.sqrt(factors))
-        return P, np.zeros(item_shape, dtype) if Q is None else Q
+    @property
+    def user_factors(self) -> np.ndarray:
+        """Users' factors, (n_users, factors), read-only; assigning copies."""
+        return self._state.need("user_factors").array
 
-    def _holds_factors_of(self, training: Training) -> bool:
-        """Whether no callback has given the model other factors."""
-        P, Q = training.user_factors, training.item_factors
-        return np.may_share_memory(self._user_factors, P) and np.may_share_memory(self._item_factors, Q)
+    @user_factors.setter
+    def user_factors(self, value: Any) -> None:
+        factors = self._given_factors("user_factors", value)
+        self._change(lambda state: state.changed(user_factors=factors))
 
-    def _adopt(self, training: Training, rows: Rows) -> None:
-        """Take over the factors and reports of a training under way."""
-        self._user_factors, self._item_factors = read_only(training.user_factors), read_only(training.item_factors)
-        self._rows, self._training, self.alpha_ = rows, training, training.objective.alpha
-        self.loss_history = list(training.loss_history)
-        self.solver_report_ = training.summary()
-        self.__dict__.pop("interactions", None)
+    @property
+    def item_factors(self) -> np.ndarray:
+        """Items' factors, (n_items, factors), read-only; assigning copies."""
+        return self._state.need("item_factors").array
+
+    @item_factors.setter
+    def item_factors(self, value: Any) -> None:
+        factors = self._given_factors("item_factors", value)
+        self._change(lambda state: state.changed(item_factors=factors))
+
+    @property
+    def loss_history(self) -> list[float]:
+        """The loss after each sweep."""
+        self._state.need("history")
+        return list(self._state.loss_history)
+
+    @property
+    def alpha_(self) -> float:
+        """The alpha that was used."""
+        return self._state.need("alpha")
+
+    @property
+    def solver_report_(self) -> dict[str, float]:
+        """How the rows were solved; see the class."""
+        self._state.need("history")
+        return dict(self._state.report)
+
+    @property
+    def user_items_(self) -> sp.csr_array:
+        """What the model was fitted to: canonical csr_array (n_users, n_items)."""
+        return self._state.need("history").oriented(0).as_csr(check_dtype(self.dtype))
+
+    @property
+    def interactions(self) -> Any:
+        """Ids of users and items that were saved with the model; AttributeError if it has none. A fit drops them."""
+        if self._state.interactions is None:
+            raise AttributeError("this model has no interactions: load one that was saved with them")
+        return self._state.interactions
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._state.history is not None
+
+    def _fitted(self) -> Fitted:
+        return Fitted(self, self._state)
+
+    def _given_factors(self, name: str, value: Any) -> Factors:
+        array = as_array(value, name)
+        if array.ndim != 2 or not array.shape[1]:
+            raise ValueError(f"{name} must have two dimensions; got shape {array.shape}")
+        return Factors(check_factors(value, name, array.shape, check_dtype(self.dtype)))
+
+    def _change(self, change: Callable[[State], State]) -> None:
+        """Put a changed state in the place of the present one; where another thread was first, change that one."""
+        while True:
+            before = self._state
+            after = change(before)
+            with _swaps.setdefault(os.getpid(), threading.Lock()):
+                if self._state is before:
+                    self._state = after
+                    return

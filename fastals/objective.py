@@ -1,10 +1,13 @@
-"""What is minimised: data to weights and targets, regularisation, and the loss in its full form.
+"""What is minimised: how data become weights, targets and regularisation.
 
     L(P, Q) = sum over ALL u, i of c_ui (phi_ui - p_u.q_i)^2 + sum_u lambda_u |p_u|^2 + sum_i lambda_i |q_i|^2
 
 A row's normal equations need, of each stored pair, only  extra = c - c0  and  target = c phi:
 
     (c0 Y'Y + lambda_u I + sum_t extra_t y_t y_t') x_u = sum_t target_t y_t.
+
+The loss has two forms: what a row's solution adds to it stands, derived, in ``fastals.kernels.rows.row``, and the sum
+over all pairs in ``fastals.solver.half_sweep.full_loss``.
 """
 
 from __future__ import annotations
@@ -72,24 +75,33 @@ class Objective:
         alpha differs a thousandfold between play counts and visits.
         """
         density = rows.indices.size / (np.count_nonzero(rows.counts) * np.unique(rows.indices).size)
-        log, total = self.confidence == "log", np.float64(0)
+        total = np.float64(0)
         with np.errstate(over="ignore"):
             for first in range(0, rows.data.size, CHUNK):
-                size = np.abs(rows.data[first : first + CHUNK].astype(np.float64))
-                total += np.sum(np.log1p(size / self.epsilon) if log else size)
+                total += np.sum(self.size(rows.data[first : first + CHUNK]))
             mean = total / rows.data.size
             alpha = (self.unobserved_weight or density**0.5) / density**0.5 / mean
         if not 0 < alpha < np.inf:
             raise ValueError(
                 f"alpha must be given, for 'auto' finds none: user_items have a mean size of {mean:.3g}"
-                f"{' in the logarithm' if log else ''} and unobserved_weight is {self.unobserved_weight:.3g}"
+                f"{' in the logarithm' if self.confidence == 'log' else ''} and unobserved_weight is "
+                f"{self.unobserved_weight:.3g}"
             )
         return replace(self, alpha=float(alpha))
 
+    def size(self, values: np.ndarray) -> np.ndarray:
+        """Weights of stored values at alpha = 1, in float64: |r|, or log(1 + |r| / epsilon)."""
+        size = np.abs(values.astype(np.float64))
+        return np.log1p(size / self.epsilon) if self.confidence == "log" else size
+
     @property
     def offset(self) -> float:
-        """C - extra as it enters the target: c0 for Hu, 0 for Rendle, where target = w."""
+        """C - extra in the target: c0 for Hu, 0 for Rendle, where target = w."""
         return self.unobserved_weight if self.name == "hu" else 0.0
+
+    def target(self, extra: np.ndarray, preference: np.ndarray) -> np.ndarray:
+        """C phi of entries, from c - c0 and phi."""
+        return (extra + self.offset) * preference
 
     def extra(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """C - c0 of stored values, in ``dtype``.
@@ -111,9 +123,8 @@ class Objective:
             )
         for first in range(0, values.size, CHUNK):
             part = slice(first, first + CHUNK)
-            size = np.abs(values[part].astype(np.float64))
             with np.errstate(over="ignore"):
-                exact = self.alpha * (np.log1p(size / self.epsilon) if self.confidence == "log" else size)
+                exact = self.alpha * self.size(values[part])
                 if self.confidence == "raw" and self.name == "hu":
                     exact -= self.unobserved_weight
                 weight[part] = exact
@@ -131,20 +142,24 @@ class Objective:
             return np.ones(1, dtype)
         return (values > 0).astype(dtype)
 
-    def row_regularization(self, rows: Rows, regularization: float) -> np.ndarray:
-        """Lambda of each row, (n_rows,) float64: regularization (stored + c0 n_columns)^exponent (Rendle 2022).
+    def frequency(self, stored: np.ndarray | int, n_columns: int) -> np.ndarray:
+        """Frequency of rows with ``stored`` entries of ``n_columns``: stored + c0 n_columns (Rendle 2022)."""
+        return np.asarray(stored + self.unobserved_weight * n_columns, np.float64)
+
+    def regularization_of(self, strength: float, stored: np.ndarray | int, n_columns: int) -> np.ndarray:
+        """Lambda of rows with ``stored`` entries of ``n_columns``: strength frequency^exponent (Rendle 2022).
 
         Raises
         ------
         ValueError
             Where it overflows.
         """
-        frequency = rows.counts + self.unobserved_weight * rows.shape[1]
+        frequency = self.frequency(stored, n_columns)
         with np.errstate(over="ignore", invalid="ignore"):
-            strength = regularization * frequency**self.regularization_exponent
-        if not np.isfinite(strength).all():
+            found = strength * frequency**self.regularization_exponent
+        if not np.isfinite(found).all():
             raise ValueError(
                 f"regularization_exponent must leave regularization * {frequency.max():.3g}^regularization_exponent "
                 f"finite; got {self.regularization_exponent}"
             )
-        return strength
+        return found

@@ -12,7 +12,7 @@ from fastals.evaluation import ranking_metrics_at_k, train_test_split
 N_ITEMS = 12
 TRAIN = sp.csr_array((np.arange(8)[:, None] + np.arange(N_ITEMS)) % 4 == 0, dtype=np.float64)
 VALIDATION = sp.csr_array((np.arange(8)[:, None] * 3 + np.arange(N_ITEMS)) % 5 == 1, dtype=np.float64)
-# How far the scores of each sweep lean towards the validation items: best at sweep 4, a plateau after sweep 6.
+# How far the scores lean towards the validation items: best at the fourth sweep, a plateau after the sixth.
 LEANING = [0.0, 0.2, 0.5, 1.0, 0.3, 0.1, 0.1, 0.1]
 
 
@@ -31,10 +31,10 @@ class Scripted(BruteForce):
         self.loss_history = []
         # The buffers are written in place from sweep to sweep, as a solver would.
         self.user_factors, self.item_factors = np.empty((8, N_ITEMS)), np.empty((N_ITEMS, N_ITEMS))
-        for sweep in range(1, self.iterations + 1):
-            self.user_factors[:], self.item_factors[:] = self.factors_of(sweep)
-            self.loss_history.append(100.0 / sweep)
-            if callback(self, sweep, self.loss_history[-1]):
+        for number in range(1, self.iterations + 1):
+            self.user_factors[:], self.item_factors[:] = self.factors_of(number)
+            self.loss_history.append(100.0 / number)
+            if callback(self, number - 1, self.loss_history[-1]):
                 break
         return self
 
@@ -50,7 +50,7 @@ def test_learning_curve(metric):
     monitor = ValidationCallback(TRAIN, VALIDATION, metric, K=3)
     model = Scripted().fit(TRAIN, callback=monitor)
     curve = monitor.learning_curve
-    np.testing.assert_array_equal(curve["sweep"], np.arange(1, 9))
+    np.testing.assert_array_equal(curve["sweep"], np.arange(8))
     np.testing.assert_array_equal(curve["loss"], model.loss_history)
     np.testing.assert_array_equal(curve[metric], [metric_of_sweep(s, metric) for s in range(1, 9)])
     assert np.isnan(curve["stderr"]).all() == (metric == "coverage")
@@ -63,7 +63,16 @@ def test_every_second_sweep():
     curve = monitor.learning_curve
     np.testing.assert_array_equal(np.isnan(curve["ndcg"]), [True, False] * 4)
     np.testing.assert_array_equal(curve["loss"], 100.0 / np.arange(1, 9))
-    assert monitor.best_sweep == 4
+    assert monitor.best_sweep == 3
+
+
+def test_every_keeps_its_phase_after_a_resume():
+    """Sweeps 5, 6, 7 of a resumed fit: every third sweep is evaluated as if there had been no break."""
+    monitor, model = ValidationCallback(TRAIN, VALIDATION, K=3, every=3), Scripted()
+    model.user_factors, model.item_factors = model.factors_of(1)
+    for sweep in (5, 6, 7, 8):
+        monitor(model, sweep, 1.0)
+    np.testing.assert_array_equal(np.isnan(monitor.learning_curve["ndcg"]), [False, True, True, False])
 
 
 @pytest.mark.parametrize(("patience", "expected_sweeps"), [(1, 5), (2, 6), (None, 8)])
@@ -73,7 +82,7 @@ def test_early_stopping_restores_the_best(patience, expected_sweeps):
     assert monitor.fit(model) is model
     assert len(model.loss_history) == expected_sweeps
     assert monitor.stopped == (patience is not None)
-    assert (monitor.best_sweep, monitor.best_value) == (4, metric_of_sweep(4))
+    assert (monitor.best_sweep, monitor.best_value) == (3, metric_of_sweep(4))
     for got, expected in zip((model.user_factors, model.item_factors), model.factors_of(4), strict=True):
         np.testing.assert_array_equal(got, expected)
     assert ranking_metrics_at_k(model, TRAIN, VALIDATION, 3)["ndcg"] == monitor.best_value
@@ -84,7 +93,7 @@ def test_min_delta():
     assert (gains > 0).all()
     monitor = ValidationCallback(TRAIN, VALIDATION, K=3, patience=1, min_delta=gains[0] + 1e-9)
     monitor.fit(Scripted())
-    assert (monitor.best_sweep, len(monitor.learning_curve["sweep"])) == (1, 2)
+    assert (monitor.best_sweep, len(monitor.learning_curve["sweep"])) == (0, 2)
 
 
 def test_restored_factors_are_the_models_own():
@@ -102,8 +111,8 @@ def test_new_run_clears_the_curve(through_fit):
         monitor.fit(Scripted(2))
     else:
         Scripted(2).fit(TRAIN, callback=monitor)
-    np.testing.assert_array_equal(monitor.learning_curve["sweep"], [1, 2])
-    assert (monitor.best_sweep, monitor.stopped) == (2, False)
+    np.testing.assert_array_equal(monitor.learning_curve["sweep"], [0, 1])
+    assert (monitor.best_sweep, monitor.stopped) == (1, False)
 
 
 def test_options_reach_the_evaluation():

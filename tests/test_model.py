@@ -72,7 +72,7 @@ class TestParameters:
     def test_unknown_name_sets_nothing(self):
         model = ImplicitALS()
 
-        with pytest.raises(ValueError, match="'lambd' is no parameter of ImplicitALS; there are factors"):
+        with pytest.raises(ValueError, match="'lambd' is not a parameter of ImplicitALS; valid parameters are factors"):
             model.set_params(alpha=5.0, lambd=3)
 
         assert model.alpha == ImplicitALS().alpha
@@ -257,12 +257,23 @@ class TestCallback:
         np.testing.assert_array_equal(seen[0][2], small(iterations=1).fit(ratings).user_factors)
         np.testing.assert_array_equal(seen[2][2], model.user_factors)
 
-    def test_stops_on_true_alone(self, ratings):
-        stopped = small(iterations=9).fit(ratings, callback=lambda model, sweep, loss: sweep == 1)
-        went_on = small().fit(ratings, callback=lambda model, sweep, loss: "a result that is not True")
+    @pytest.mark.parametrize("true", [True, np.True_, np.array(True)], ids=["bool", "NumPy", "array"])
+    def test_stops_on_true(self, ratings, true):
+        stopped = small(iterations=9).fit(ratings, callback=lambda model, sweep, loss: true if sweep == 1 else None)
 
         assert_same(stopped, small(iterations=2).fit(ratings))
-        assert len(went_on.loss_history) == 3
+
+    @pytest.mark.parametrize("false", [False, np.False_, np.array(False), None], ids=["bool", "NumPy", "array", "None"])
+    def test_goes_on_otherwise(self, ratings, false):
+        assert len(small().fit(ratings, callback=lambda model, sweep, loss: false).loss_history) == 3
+
+    @pytest.mark.parametrize("other", ["stop", 1, 0.0, np.array([True]), []], ids=repr)
+    def test_refuses_to_guess(self, ratings, other):
+        model, untouched = small().fit(ratings), small().fit(ratings)
+
+        with pytest.raises(TypeError, match="what callback returns must be True, False or None; got "):
+            model.fit(ratings, callback=lambda model, sweep, loss: other)
+        assert_same(model, untouched)
 
     def test_may_use_the_model(self, ratings):
         losses = []
@@ -270,6 +281,43 @@ class TestCallback:
         model = small(dtype="float64").fit(ratings, callback=lambda m, sweep, loss: losses.append(m.loss(ratings)))
 
         np.testing.assert_allclose(losses, model.loss_history, rtol=1e-10)
+
+    def test_model_itself_keeps_the_earlier_fit_meanwhile(self, ratings):
+        model, untouched = small().fit(ratings), small().fit(ratings)
+        handed = []
+
+        def look(current, sweep, loss):
+            assert_same(model, untouched)
+            handed.append(current)
+
+        model.fit(ratings[::-1], callback=look)
+
+        assert len(handed) == 3
+        assert all(current is not model for current in handed)
+
+    def test_factors_that_were_read_do_not_change(self, ratings):
+        read, copies = [], []
+
+        def look(current, sweep, loss):
+            state = current.training_state()
+            arrays = [current.user_factors, current.item_factors, *(part for part in state if hasattr(part, "shape"))]
+            read.extend(arrays)
+            copies.extend(array.copy() for array in arrays)
+
+        for acceleration in (False, True):
+            small(iterations=8, acceleration=acceleration).fit(ratings, callback=look)
+
+        assert len(read) > 60
+        for got, expected in zip(read, copies, strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+    def test_model_of_a_sweep_that_is_over_says_so(self, ratings):
+        handed = []
+        small().fit(ratings, callback=lambda current, sweep, loss: handed.append(current))
+
+        for ask in (lambda m: m.user_factors, lambda m: m.recommend(0), lambda m: m.training_state()):
+            with pytest.raises(RuntimeError, match="training has gone on"):
+                ask(handed[0])
 
     def test_error_leaves_the_earlier_fit(self, ratings):
         def fail(model, sweep, loss):
@@ -358,3 +406,11 @@ def test_predict(ratings):
     np.testing.assert_allclose(model.predict(2, np.arange(22)), expected[2])
     np.testing.assert_allclose(model.predict([1, 2, 5], [0, 0, 9]), expected[[1, 2, 5], [0, 0, 9]])
     assert model.predict([], []).shape == (0,)
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [("float32", 1e-8), ("float64", 1e-17), ("float32", 0)])
+def test_a_tolerance_that_the_type_cannot_reach_is_told(ratings, dtype, tol):
+    with pytest.warns(RuntimeWarning, match=r"tol=(1e-\d+|0) is below .*, what conjugate gradients reach in float"):
+        small(dtype=dtype, tol=tol).fit(ratings)
+    small(dtype=dtype, tol=tol, solver="cholesky").fit(ratings)  # warns of nothing
+    small(dtype=dtype, tol=1e-6).fit(ratings)

@@ -53,11 +53,11 @@ def test_preference_is_one_where_positive():
 
 
 @pytest.mark.parametrize(("exponent", "c0"), [(0.0, 1.0), (1.0, 1.0), (0.5, 0.1), (1.0, 0.0)])
-def test_row_regularization_scales_with_frequency(ratings, exponent, c0):
+def test_regularization_scales_with_frequency(ratings, exponent, c0):
     checked = Objective.checked(**{**PARAMETERS, "regularization_exponent": exponent, "unobserved_weight": c0})
     rows, _ = check_rows(ratings, "user_items")
 
-    got = checked.row_regularization(rows, 2.0)
+    got = checked.regularization_of(2.0, rows.counts, rows.shape[1])
 
     expected, _ = naive.regularizations(ratings.toarray(), regularization=2.0, exponent=exponent, c0=c0)
     np.testing.assert_allclose(got, expected, rtol=1e-14)

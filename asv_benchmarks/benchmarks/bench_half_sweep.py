@@ -1,8 +1,8 @@
 """Half-sweeps: eigenbasis and all row solves of one side."""
 
 from fastals import ImplicitALS
-from fastals.core.validation import check_rows
-from fastals.solver.sides import build_sides
+from fastals.core.state import State
+from fastals.solver.fitting import prepare
 from fastals.solver.sweeps import Training
 
 from .frozen_data import REGIMES, Interactions, OnFrozenData, binary
@@ -11,11 +11,9 @@ from .frozen_data import REGIMES, Interactions, OnFrozenData, binary
 def second_sweep(data: Interactions, **parameters) -> Training:
     """Training after one sweep, of which either half-sweep can be repeated."""
     model = ImplicitALS(iterations=1, random_state=0, confidence="linear", **REGIMES["rendle"], **parameters)
-    model.fit(binary(data.train))
-    objective, settings = model._checked_objective(), model._checked_settings()
-    rows, preference = check_rows(model.user_items_, "user_items")
-    users, items = build_sides(objective, rows, preference, model.user_factors.dtype)
-    training = Training(objective, settings, users, items, model.user_factors.copy(), model.item_factors.copy())
+    user_items = binary(data.train)
+    model.fit(user_items)
+    training, _ = prepare(model, State(), user_items, None, model.user_factors, model.item_factors)
     training.solve_items()  # the arrays that half-sweeps write to are touched once
     training.solve_users()
     return training

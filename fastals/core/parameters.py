@@ -1,9 +1,12 @@
-"""scikit-learn's manners without scikit-learn: parameters are what ``__init__`` takes."""
+"""scikit-learn's conventions without scikit-learn: parameters are what ``__init__`` takes."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -42,12 +45,14 @@ class Parameters:
         Raises
         ------
         ValueError
-            For a name that is no parameter; nothing is set then.
+            For a name that is not a parameter; nothing is set then.
         """
         known = self._parameter_defaults()
         for name in params:
             if name not in known:
-                raise ValueError(f"{name!r} is no parameter of {type(self).__name__}; there are {', '.join(known)}")
+                raise ValueError(
+                    f"{name!r} is not a parameter of {type(self).__name__}; valid parameters are {', '.join(known)}"
+                )
         for name, value in params.items():
             setattr(self, name, value)
         return self
@@ -61,3 +66,14 @@ class Parameters:
             if repr(value) != repr(default)
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def documented_by(function: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Decorator of a method that delegates: below its own first line stands what the function's docstring says."""
+
+    def documented(method: Function) -> Function:
+        _, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\n")
+        method.__doc__ = f"{method.__doc__}\n{rest}"
+        return method
+
+    return documented

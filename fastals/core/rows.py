@@ -68,9 +68,25 @@ class Rows(NamedTuple):
             np.concatenate((old, new)),
             (self.shape[0] + 1 + ids.size, self.shape[1]),
         )
-        taken = both.taken(source)
-        equal = taken.data.size and taken.data.min() == taken.data.max()
-        return taken._replace(data=taken.data[:1]) if equal else taken
+        return both.taken(source).compact()
+
+    def compact(self) -> Rows:
+        """The same rows, equal values kept as one."""
+        equal = self.data.size and self.data.min() == self.data.max()
+        return self._replace(data=self.data[:1]) if equal else self
+
+
+def joined(parts: list[Rows], n_columns: int) -> Rows:
+    """All rows of several matrices, one matrix below the other."""
+    counts = [np.diff(part.indptr) for part in parts]
+    data = [np.broadcast_to(part.data, part.indices.shape) for part in parts]
+    rows = Rows(
+        np.concatenate(([0], np.cumsum(np.concatenate((*counts, np.empty(0, np.int64)))))).astype(np.int64),
+        np.concatenate([part.indices for part in parts]) if parts else np.empty(0, np.int32),
+        np.concatenate(data) if parts else np.empty(0, np.float32),
+        (sum(count.size for count in counts), n_columns),
+    )
+    return rows.compact()
 
 
 def transposed_entries(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

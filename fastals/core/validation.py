@@ -35,6 +35,17 @@ def is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
+def is_true(name: str, value: Any) -> bool:
+    """Whether a Boolean (of Python or NumPy, an array of shape () too) is true; None is false, all else a TypeError."""
+    if value is None:
+        return False
+    if isinstance(value, (bool, np.bool_)) or (
+        isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype == bool
+    ):
+        return bool(value)
+    raise TypeError(f"{name} must be True, False or None; got {describe(value)}")
+
+
 def check_integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
     """Return an int in minimum .. maximum; TypeError for other types, bool among them, ValueError outside."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):

@@ -1,14 +1,17 @@
-"""Saving and loading models, pickling them without what can be made anew, and the state of a running fit."""
+"""Models in files: what is written, and how it is checked when it is read."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
 from fastals.core.safe_open import brief
+from fastals.core.state import State
 from fastals.core.validation import (
     LARGEST_INT32,
     check_dtype,
@@ -16,13 +19,14 @@ from fastals.core.validation import (
     check_real,
     check_rows,
     describe,
+    is_auto,
     largest_factor,
 )
 from fastals.persistence.model_file import read_model_file, write_model_file
-from fastals.solver.sweeps import TrainingState
+from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.tables.interactions import Interactions
 
-Self = TypeVar("Self", bound="Persistence")
+FACTORS = ("user_factors", "item_factors")
 PLAIN = (type(None), bool, int, float, str)
 
 
@@ -37,144 +41,118 @@ def _plain(value: Any) -> Any:
     return np.dtype(value).name if isinstance(value, (type, np.dtype)) else None
 
 
-class Persistence:
-    """``save``, ``load`` and pickling of a fitted model."""
+def save(model: Any, state: State, path: str | os.PathLike[str], interactions: Interactions | None = None) -> None:
+    """Write the model to one file, without pickle.
 
-    def save(self, path: str | os.PathLike[str], *, interactions: Interactions | None = None) -> None:
-        """Write the model to one file, without pickle.
+    Parameters
+    ----------
+    path : str or path
+        Replaced as a whole once everything is written, or left unchanged.
+    interactions : Interactions, optional
+        Ids of users and items to travel with the model; of the shape it was fitted to.
 
-        Parameters
-        ----------
-        path : str or path
-            Replaced as a whole once everything is written, or left as it was.
-        interactions : Interactions, optional
-            Ids of users and items to travel with the model; of the shape it was fitted to.
+    Raises
+    ------
+    NotFittedError
+        Before ``fit``.
+    TypeError, ValueError
+        For interactions of another type or shape; for parameters that have been set since ``fit`` and contradict the
+        factors, so that ``load`` would refuse the file.
+    OSError
+        Where the file cannot be written.
+    """
+    rows = state.need("history").oriented(0)
+    factors = {name: state.need(name).array for name in FACTORS}
+    _check_parts(model, state.alpha, factors, rows.shape)
+    interactions = state.interactions if interactions is None else interactions
+    arrays = {
+        **factors,
+        "indptr": rows.indptr,
+        "indices": rows.indices,
+        "data": rows.data,
+        "loss_history": np.array(state.loss_history, np.float64),
+    }
+    if interactions is not None:
+        arrays |= _checked_ids(interactions, rows)
+    header = {
+        "model": type(model).__name__,
+        "parameters": {name: _plain(value) for name, value in model.get_params().items()},
+        "shape": list(rows.shape),
+        "report": dict(state.report),
+        "alpha": float(state.need("alpha")),
+    }
+    write_model_file(path, header, arrays)
 
-        Raises
-        ------
-        NotFittedError
-            Before ``fit``.
-        TypeError, ValueError
-            For interactions that are none, or of another shape; for parameters that have been set since ``fit`` and
-            contradict the factors, so that ``load`` would refuse the file.
-        """
-        model: Any = self
-        rows: Rows = model._fitted("_rows")
-        _check_parts(model, {"user_factors": model.user_factors, "item_factors": model.item_factors}, rows.shape)
-        interactions = getattr(self, "interactions", None) if interactions is None else interactions
-        arrays = {
-            "user_factors": model.user_factors,
-            "item_factors": model.item_factors,
-            "indptr": rows.indptr,
-            "indices": rows.indices,
-            "data": rows.data,
-            "loss_history": np.array(model.loss_history, np.float64),
-        }
-        if interactions is not None:
-            if not isinstance(interactions, Interactions):
-                raise TypeError(f"interactions must be an Interactions; got {describe(interactions)}")
-            if interactions.user_items.shape != rows.shape:
-                raise ValueError(
-                    f"interactions must have the model's shape {rows.shape}; got {interactions.user_items.shape}"
-                )
-            if np.abs(rows.data).max(initial=0) > np.finfo(np.float32).max:
-                raise ValueError(
-                    "interactions hold float32, which values of the model's user_items exceed; leave them out"
-                )
-            arrays |= {"user_ids": interactions.user_ids, "item_ids": interactions.item_ids}
-        header = {
-            "model": type(self).__name__,
-            "parameters": {name: _plain(value) for name, value in model.get_params().items()},
-            "shape": list(rows.shape),
-            "report": model.solver_report_,
-            "alpha": float(model.alpha_),
-        }
-        write_model_file(path, header, arrays)
 
-    @classmethod
-    def load(cls: type[Self], path: str | os.PathLike[str], *, mmap: bool = False) -> Self:
-        """Read a model that ``save`` wrote.
+def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = False) -> tuple[Any, State]:
+    """Read a model that ``save`` wrote: what ``build`` makes of its parameters, and its state.
 
-        Parameters
-        ----------
-        path : str or path
-        mmap : bool
-            Whether to map the factors into memory instead of keeping a copy of them. They are read once, to see that
-            they are finite; their checksum is not verified.
+    Parameters
+    ----------
+    path : str or path
+    mmap : bool
+        Whether to map the factors into memory instead of keeping a copy of them. They are read once, to see that they
+        are finite; their checksum is not verified.
 
-        Returns
-        -------
-        ImplicitALS
+    Returns
+    -------
+    ImplicitALS
 
-        Raises
-        ------
-        ValueError
-            For a file that is no model, damaged, of a later format, or whose parts do not fit together: factors that
-            are not finite or of the wrong shape, a training matrix that is not canonical, ids of another number. The
-            message names the file and the part. Nothing in the file is ever executed.
-        OSError
-            Where the file cannot be opened.
-        """
-        header, arrays = read_model_file(path, mmap=mmap)
-        try:
-            return cls._restored(header, arrays)
-        except KeyError as error:
-            raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: it lacks {brief(error)}") from error
-        except (TypeError, ValueError, AttributeError, OverflowError, SyntaxError) as error:
-            raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {brief(error)}") from error
+    Raises
+    ------
+    ValueError
+        For a file that is not a model, damaged, of a later format, or whose parts do not fit together: factors that are
+        not finite or of the wrong shape, a training matrix that is not canonical, ids of another number. The message
+        names the file and the part. Nothing in the file is ever executed.
+    OSError
+        Where the file cannot be opened.
+    """
+    header, arrays = read_model_file(path, mmap=mmap)
+    try:
+        return _restored(build, header, arrays)
+    except KeyError as error:
+        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: it lacks {brief(error)}") from error
+    except (TypeError, ValueError, AttributeError, OverflowError, SyntaxError) as error:
+        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {brief(error)}") from error
 
-    @classmethod
-    def _restored(cls: type[Self], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        """Model of the parts of a file, held against each other."""
-        model: Any = cls(**header["parameters"])
-        if isinstance(model.regularization, list):
-            model.regularization = tuple(model.regularization)
-        model.alpha_ = check_real("alpha", header["alpha"])
-        shape = _checked_shape(header["shape"])
-        model._rows = _checked_structure(arrays, shape)
-        _check_parts(model, arrays, shape)
-        for name in ("user_factors", "item_factors"):
-            arrays[name].flags.writeable = False
-            model.__dict__[f"_{name}"] = arrays[name]
-        history = arrays["loss_history"]
-        if history.dtype != np.float64 or history.ndim != 1 or not np.isfinite(history).all():
-            raise ValueError(f"loss_history must be a finite float64 vector; got {describe(history)}")
-        model.loss_history = history.tolist()
-        model.solver_report_ = dict(header["report"])
-        for name, value in model.solver_report_.items():
-            check_real(name, value)
-        if "user_ids" in arrays or "item_ids" in arrays:
-            matrix = model.user_items_
-            table = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data.astype(np.float32)}
-            ids = {name: arrays[name] for name in ("user_ids", "item_ids")}
-            for (name, values), count in zip(ids.items(), shape, strict=True):
-                if values.shape != (count,):
-                    raise ValueError(f"{name} must have one entry for each of {count}; got shape {values.shape}")
-            model.interactions = Interactions.from_saved(table | ids)
-        return model
 
-    def training_state(self) -> TrainingState:
-        """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
+def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[Any, State]:
+    """Model and state of the parts of a file, held against each other."""
+    model = build(**header["parameters"])
+    if isinstance(model.regularization, list):
+        model.regularization = tuple(model.regularization)
+    alpha, shape = check_real("alpha", header["alpha"]), _checked_shape(header["shape"])
+    rows = _checked_structure(arrays, shape)
+    _check_parts(model, alpha, arrays, shape)
+    history = arrays["loss_history"]
+    if history.dtype != np.float64 or history.ndim != 1 or not np.isfinite(history).all():
+        raise ValueError(f"loss_history must be a finite float64 vector; got {describe(history)}")
+    report = {name: check_real(name, value) for name, value in dict(header["report"]).items()}
+    users, items = (Factors(arrays[name]) for name in FACTORS)
+    interactions = _restored_ids(arrays, rows) if "user_ids" in arrays or "item_ids" in arrays else None
+    return model, State(users, items, History(rows), alpha, tuple(history.tolist()), report, interactions)
 
-        Its arrays are the training's own and change with the next sweep; ``fastals.checkpoint`` writes them to a file.
 
-        Raises
-        ------
-        RuntimeError
-            Where no ``fit`` is running.
-        """
-        if "_training" not in self.__dict__:
-            raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
-        return self.__dict__["_training"].state()
+def _checked_ids(interactions: Interactions, rows: Rows) -> dict[str, np.ndarray]:
+    """Arrays of the ids of interactions that fit the rows of a model."""
+    if not isinstance(interactions, Interactions):
+        raise TypeError(f"interactions must be an Interactions; got {describe(interactions)}")
+    if interactions.user_items.shape != rows.shape:
+        raise ValueError(f"interactions must have the model's shape {rows.shape}; got {interactions.user_items.shape}")
+    if np.abs(rows.data).max(initial=0) > np.finfo(np.float32).max:
+        raise ValueError("interactions hold float32, which values of the model's user_items exceed; leave them out")
+    return {"user_ids": interactions.user_ids, "item_ids": interactions.item_ids}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_cache", "_training")}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        for name in ("_user_factors", "_item_factors"):  # arrays come out of a pickle writeable
-            if name in state:
-                state[name].flags.writeable = False
+def _restored_ids(arrays: dict[str, np.ndarray], rows: Rows) -> Interactions:
+    """Interactions of the ids in a file."""
+    ids = {name: arrays[name] for name in ("user_ids", "item_ids")}
+    for (name, values), count in zip(ids.items(), rows.shape, strict=True):
+        if values.shape != (count,):
+            raise ValueError(f"{name} must have one entry for each of {count}; got shape {values.shape}")
+    matrix = rows.as_csr(np.dtype(np.float32))
+    table = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data.astype(np.float32)}
+    return Interactions.from_saved(table | ids)
 
 
 def check_stored_factors(array: np.ndarray, name: str, shape: tuple[int, int], dtype: np.dtype) -> None:
@@ -186,9 +164,10 @@ def check_stored_factors(array: np.ndarray, name: str, shape: tuple[int, int], d
         raise ValueError(f"{name} must be finite and below {limit:.3g}; got values that are not")
 
 
-def _check_parts(model: Any, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> None:
+def _check_parts(model: Any, alpha: float | None, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> None:
     """Hold parameters, factors and the shape of the training matrix against each other."""
-    model._checked_objective(), model._checked_settings()
+    checked_objective(model, alpha if is_auto(model.alpha) else model.alpha)
+    checked_settings(model)
     factors, dtype = check_integer("factors", model.factors, 1), check_dtype(model.dtype)
     for name, count in zip(("user_factors", "item_factors"), shape, strict=True):
         check_stored_factors(arrays[name], name, (count, factors), dtype)

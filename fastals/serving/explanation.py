@@ -33,7 +33,9 @@ def factorised_system(objective: Objective, row: Rows, Y: np.ndarray, gramian: n
     stored = Y[row.indices].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         A = objective.unobserved_weight * gramian + (stored.T * extra) @ stored
-        A[np.diag_indices_from(A)] += objective.row_regularization(row, objective.user_regularization)
+        A[np.diag_indices_from(A)] += objective.regularization_of(
+            objective.user_regularization, row.indices.size, row.shape[1]
+        )
     if not np.isfinite(A).all():
         raise FloatingPointError("item_factors and the weights of user_items are too large: their products overflow")
     try:
@@ -62,7 +64,7 @@ def _weights(objective: Objective, row: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Weights c - c0 and targets c phi of the entries of a row, float64."""
     values = np.broadcast_to(row.data, row.indices.shape)
     extra = objective.extra(values, np.dtype(np.float64))
-    return extra, (extra + objective.offset) * (values > 0)
+    return extra, objective.target(extra, objective.preference(values, np.dtype(np.float64)))
 
 
 def _checked_factorisation(value: Any, factors: int) -> Factorisation:

@@ -1,123 +1,99 @@
-"""What a fitted model holds, and what its parameters mean: read, checked, and kept for as long as they hold."""
+"""A fitted model as serving sees it: parameters, checked when they are needed, and one state."""
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
-from fastals.core.parameters import NotFittedError, Parameters
-from fastals.core.validation import (
-    LARGEST_INT32,
-    as_array,
-    check_choice,
-    check_dtype,
-    check_factors,
-    check_integer,
-    check_real,
-    is_auto,
-    read_only,
-)
+from fastals.core.overlay import Factors, History
+from fastals.core.rows import Rows
+from fastals.core.state import State
+from fastals.core.validation import LARGEST_INT32, check_ids, check_rows, describe, is_auto, is_sparse
 from fastals.objective import Objective
-from fastals.solver import threads
-from fastals.solver.half_sweep import SOLVERS, Settings
+from fastals.solver.fitting import checked_objective, checked_settings
+from fastals.solver.half_sweep import Settings
+
+SIDES = ("user", "item")
+MATRICES = ("user_items", "item_users")  # rows of the users, rows of the items
 
 
-class Fitted(Parameters):
-    """Factors and training matrix of a model; its parameters are those of ``ImplicitALS``."""
+class Fitted:
+    """Parameters and state of a model; axis 0 stands for its users and axis 1 for its items.
 
-    regularization: float | tuple[float, float]
-    alpha: float | str
-    unobserved_weight: float
-    regularization_exponent: float
-    confidence: str
-    epsilon: float
-    objective: str
-    solver: str
-    tol: float
-    max_cg_steps: int
-    dtype: Any
-    num_threads: int | None
-    interactions: Any
+    Parameters
+    ----------
+    parameters : ImplicitALS
+        Only its constructor's parameters are read.
+    state : State
+        Does not change, whatever happens to the model meanwhile.
+    """
 
-    @property
-    def user_factors(self) -> np.ndarray:
-        """Users' factors, (n_users, factors), read-only; assigning copies."""
-        return self._fitted("_user_factors")
-
-    @user_factors.setter
-    def user_factors(self, value: Any) -> None:
-        self._user_factors = self._given_factors("user_factors", value)
+    def __init__(self, parameters: Any, state: State) -> None:
+        self.parameters, self.state = parameters, state
 
     @property
-    def item_factors(self) -> np.ndarray:
-        """Items' factors, (n_items, factors), read-only; assigning copies."""
-        return self._fitted("_item_factors")
-
-    @item_factors.setter
-    def item_factors(self, value: Any) -> None:
-        self._item_factors = self._given_factors("item_factors", value)
+    def objective(self) -> Objective:
+        """Checked; with alpha="auto" the alpha of the fit."""
+        alpha = self.parameters.alpha
+        return checked_objective(self.parameters, self.state.need("alpha") if is_auto(alpha) else alpha)
 
     @property
-    def user_items_(self) -> sp.csr_array:
-        """What the model was fitted to: canonical csr_array (n_users, n_items)."""
-        return self._fitted("_rows").as_csr(check_dtype(self.dtype))
+    def settings(self) -> Settings:
+        """Checked."""
+        return checked_settings(self.parameters)
 
-    def _fitted(self, name: str) -> Any:
-        try:
-            return self.__dict__[name]
-        except KeyError:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first") from None
+    def factors(self, axis: int) -> Factors:
+        """Factors of the users or of the items."""
+        return self.state.need(f"{SIDES[axis]}_factors")
 
-    def _given_factors(self, name: str, value: Any) -> np.ndarray:
-        array = as_array(value, name)
-        if array.ndim != 2 or not array.shape[1]:
-            raise ValueError(f"{name} must have two dimensions; got shape {array.shape}")
-        return read_only(check_factors(value, name, array.shape, check_dtype(self.dtype)))
-
-    def _checked_objective(self, alpha: Any = None) -> Objective:
-        """Checked parameters; with alpha="auto" the alpha of the fit, unless one is given."""
-        if alpha is None:
-            alpha = self._fitted("alpha_") if is_auto(self.alpha) else self.alpha
-        return Objective.checked(
-            objective=self.objective,
-            confidence=self.confidence,
-            alpha=alpha,
-            epsilon=self.epsilon,
-            unobserved_weight=self.unobserved_weight,
-            regularization=self.regularization,
-            regularization_exponent=self.regularization_exponent,
-        )
-
-    def _checked_settings(self) -> Settings:
-        return Settings(
-            check_choice("solver", self.solver, SOLVERS),
-            check_real("tol", self.tol),
-            min(check_integer("max_cg_steps", self.max_cg_steps, 1), LARGEST_INT32),
-            None if self.num_threads is None else check_integer("num_threads", self.num_threads, 1),
-        )
-
-    def _matching_factors(self) -> tuple[np.ndarray, np.ndarray]:
+    def matching_factors(self) -> tuple[Factors, Factors]:
         """Factors of users and of items; ValueError where those assigned are of different lengths."""
-        P, Q = self.user_factors, self.item_factors
+        P, Q = self.factors(0), self.factors(1)
         if P.shape[1] != Q.shape[1]:
             raise ValueError(f"user_factors and item_factors must be equally long; got shapes {P.shape} and {Q.shape}")
         return P, Q
 
-    def _lock(self, purpose: str) -> threading.RLock:
-        """Lock of this model and process: one inherited by a fork may be held for ever, so there it is another."""
-        cache = self.__dict__.setdefault("_cache", {})
-        return cache.setdefault(f"{purpose} lock {threads.forks}", threading.RLock())
+    def history(self, axis: int) -> History:
+        """Interactions, whose rows of an axis match the factors of the other side."""
+        history: History = self.state.need("history")
+        shape, other = history.shape, 1 - axis
+        if self.factors(other).shape[0] != shape[other]:
+            raise ValueError(
+                f"{SIDES[other]}_factors must have {shape[other]} rows for the training matrix, of shape {shape}, to "
+                f"serve; got shape {self.factors(other).shape}; fit again, or pass {MATRICES[axis]}"
+            )
+        return history
 
-    def _cached(self, name: str, sources: tuple[Any, ...], build: Any) -> Any:
-        """Value made from ``sources``, kept until one of them is another object (factors never change in place)."""
-        cache = self.__dict__.setdefault("_cache", {})
-        with self._lock("build"):  # of many requests to a cold model one does the work
-            held = cache.get(name)
-            if held is None or not all(
-                a is b or (np.isscalar(a) and a == b) for a, b in zip(held[0], sources, strict=True)
-            ):
-                held = cache[name] = (sources, build())
-            return held[1]
+    def rows(self, axis: int, ids: np.ndarray, matrix: Any) -> Rows:
+        """One canonical row for each id: of the given matrix, or of the training matrix (axis 1: its transpose)."""
+        name = MATRICES[axis]
+        if matrix is None:
+            history = self.history(axis)
+            check_ids(ids, f"{SIDES[axis]}id", history.shape[axis])
+            return history.taken(ids, axis)
+        if is_sparse(matrix) and matrix.ndim == 1:  # what SciPy makes of one row of a sparse array
+            matrix = matrix.reshape(1, -1)
+        shape = ids.size, self.width(axis, matrix)
+        if is_sparse(matrix) and matrix.shape[0] != ids.size:
+            turned = matrix.shape[1] != shape[1] == matrix.shape[0]
+            raise ValueError(
+                f"{name} must have one row for each of the {ids.size} ids, shape {shape}; got {matrix.shape}; "
+                + ("it looks transposed" if turned else f"pass {name}[ids] instead of the whole matrix")
+            )
+        return check_rows(matrix, name, shape=shape)[0]._replace(shape=(ids.size, self.factors(1 - axis).shape[0]))
+
+    def width(self, axis: int, matrix: Any) -> int:
+        """Columns that a matrix of rows must have: as the model has now, or had before partial fits made it grow."""
+        now = self.factors(1 - axis).shape[0]
+        history = self.state.history
+        first = now if history is None else min(history.fitted_shape[1 - axis], now)
+        return matrix.shape[1] if is_sparse(matrix) and first <= matrix.shape[1] <= now else now
+
+
+def ids_of(name: str, value: Any, size: int | None, *, scalar: bool = False) -> tuple[np.ndarray, bool]:
+    """Ids below ``size`` (None: any) as an int64 array of shape (n,), and whether a scalar came."""
+    ids = check_ids(value, name, LARGEST_INT32 if size is None else size)
+    if scalar and ids.ndim:
+        raise ValueError(f"{name} must be one integer; got {describe(value)}")
+    return np.atleast_1d(ids), ids.ndim == 0

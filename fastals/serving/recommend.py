@@ -1,229 +1,245 @@
-"""What is asked of a fitted model: top-N lists, similar items and users, explanation."""
+"""What is asked of a fitted model: top-N lists, similar items and users, explanation.
+
+Everywhere a scalar id gives one-dimensional results and an array of ids two-dimensional ones. Ids come out as int32,
+scores in the type of the factors, the best first, equal scores by the lower id. Where fewer than N remain,
+one-dimensional results are shorter, and the tails of two-dimensional ones are id -1 and score NaN.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastals.core.validation import LARGEST_INT32, check_ids, check_integer, is_sparse, row_of
 from fastals.serving.explanation import contributions, factorised_system
-from fastals.serving.fold_in import FoldIn
+from fastals.serving.fitted import SIDES, Fitted, ids_of
+from fastals.serving.fold_in import fold_in
 from fastals.serving.top_items import ItemIndex, top_items, unit_rows
 from fastals.solver.eigenbasis import gramian
 
 
-class Serving(FoldIn):
-    """Methods with the signatures of the library implicit; ``ImplicitALS`` adds fitting and parameters.
+class Choice(NamedTuple):
+    """Which ids may be returned: those of ``candidates`` (None: all) but not of ``excluded``, nor those ``seen``."""
 
-    Everywhere a scalar id gives one-dimensional results and an array of ids two-dimensional ones. Ids come out as
-    int32, scores in the type of the factors, the best first, equal scores by the lower id. Where fewer than N remain,
-    one-dimensional results are shorter, and the tails of two-dimensional ones are id -1 and score NaN.
+    excluded: Any
+    candidates: Any
+    names: tuple[str, str]  # of the two arguments
+    seen: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def recommend(
+    fitted: Fitted,
+    userid: Any,
+    user_items: Any = None,
+    N: int = 10,
+    filter_already_liked_items: bool = True,
+    filter_items: Any = None,
+    recalculate_user: bool = False,
+    items: Any = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Items of the highest scores p_u.q_i for one user or several.
+
+    Parameters
+    ----------
+    userid : int or (n,) array of int
+        May lie outside of the training users with ``recalculate_user``.
+    user_items : sparse matrix (n, n_items), optional
+        A row for each user: what to filter, and to calculate the factors from with ``recalculate_user``. The
+        training rows by default.
+    N : int
+        Length of the lists.
+    filter_already_liked_items : bool
+        Whether items stored in ``user_items`` are left out, dislikes among them.
+    filter_items : array of int, optional
+        Items never to return, in any order, repeated or not.
+    recalculate_user : bool
+        Whether to solve the users' factors from ``user_items`` instead of taking the fitted ones.
+    items : array of int, optional
+        Items to choose from; all by default. Those also in ``filter_items`` are left out.
+
+    Returns
+    -------
+    ids : (N,) or (n, N) int32 array
+    scores : array of the same shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        For ids out of range, or a matrix that has not one row for each user and a column for each item.
+    NotFittedError
+        Before ``fit``.
     """
+    users, scalar = ids_of("userid", userid, None if recalculate_user else fitted.factors(0).shape[0])
+    rows: Any = None
+    if filter_already_liked_items or recalculate_user:
+        rows = fitted.rows(0, users, user_items)
+    queries = fold_in(fitted, 0, rows) if recalculate_user else fitted.matching_factors()[0].taken(users)
+    seen = (rows.indptr, rows.indices) if filter_already_liked_items else None
+    choice = Choice(filter_items, items, ("filter_items", "items"), seen)
+    return _top(fitted, 1, queries, choice, N, scalar)
 
-    def recommend(
-        self,
-        userid: Any,
-        user_items: Any = None,
-        N: int = 10,
-        filter_already_liked_items: bool = True,
-        filter_items: Any = None,
-        recalculate_user: bool = False,
-        items: Any = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Items of the highest scores p_u.q_i for one user or several.
 
-        Parameters
-        ----------
-        userid : int or (n,) array of int
-            May lie outside of the training users with ``recalculate_user``.
-        user_items : sparse matrix (n, n_items), optional
-            A row for each user: what to filter, and to calculate the factors from with ``recalculate_user``. The
-            training rows by default.
-        N : int
-            Length of the lists.
-        filter_already_liked_items : bool
-            Whether items stored in ``user_items`` are left out, dislikes among them.
-        filter_items : array of int, optional
-            Items never to return, in any order, repeated or not.
-        recalculate_user : bool
-            Whether to solve the users' factors from ``user_items`` instead of taking the fitted ones.
-        items : array of int, optional
-            Items to choose from; all by default. Those also in ``filter_items`` are left out.
+def similar_items(
+    fitted: Fitted,
+    itemid: Any,
+    N: int = 10,
+    recalculate_item: bool = False,
+    item_users: Any = None,
+    filter_items: Any = None,
+    items: Any = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Items whose factors make the smallest angle with an item's.
 
-        Returns
-        -------
-        ids : (N,) or (n, N) int32 array
-        scores : array of the same shape
+    The item itself comes first, with score 1 up to rounding, unless others point in the very same direction.
 
-        Raises
-        ------
-        TypeError, ValueError
-            For ids out of range, or a matrix that has not one row for each user and a column for each item.
-        NotFittedError
-            Before ``fit``.
-        """
-        users, scalar = self._ids("userid", userid, None if recalculate_user else self.user_factors.shape[0])
-        rows: Any = None
-        if filter_already_liked_items or recalculate_user:
-            rows = self._rows_of(users, user_items, "user_items", axis=0)
-        queries = self._fold_in(rows, axis=0) if recalculate_user else self._matching_factors()[0][users]
-        seen = (rows.indptr, rows.indices) if filter_already_liked_items else None
-        return self._top(queries, "items", N, scalar, filter_items, items, seen)
+    Parameters
+    ----------
+    itemid : int or (n,) array of int
+        May lie outside of the training items with ``recalculate_item``.
+    N : int
+        Length of the lists.
+    recalculate_item : bool
+        Whether to solve the items' factors from ``item_users`` instead of taking the fitted ones.
+    item_users : sparse matrix (n, n_users), optional
+        A row for each item; the training columns by default.
+    filter_items, items : array of int, optional
+        Items never to return; items to choose from.
 
-    def similar_items(
-        self,
-        itemid: Any,
-        N: int = 10,
-        recalculate_item: bool = False,
-        item_users: Any = None,
-        filter_items: Any = None,
-        items: Any = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Items whose factors make the smallest angle with an item's.
+    Returns
+    -------
+    ids : (N,) or (n, N) int32 array
+    scores : array of the same shape
+        Cosines; 0 for an item whose factors are zero.
 
-        The item itself comes first, with score 1 up to rounding, unless others point in the very same direction.
+    Raises
+    ------
+    TypeError, ValueError, NotFittedError
+        As ``recommend``.
+    """
+    factors = fitted.factors(1)
+    ids, scalar = ids_of("itemid", itemid, None if recalculate_item else factors.shape[0])
+    if recalculate_item:
+        queries = fold_in(fitted, 1, fitted.rows(1, ids, item_users))
+    else:
+        queries = factors.taken(ids)
+    choice = Choice(filter_items, items, ("filter_items", "items"))
+    return _top(fitted, 1, unit_rows(queries), choice, N, scalar, cosine=True)
 
-        Parameters
-        ----------
-        itemid : int or (n,) array of int
-            May lie outside of the training items with ``recalculate_item``.
-        N : int
-            Length of the lists.
-        recalculate_item : bool
-            Whether to solve the items' factors from ``item_users`` instead of taking the fitted ones.
-        item_users : sparse matrix (n, n_users), optional
-            A row for each item; the training columns by default.
-        filter_items, items : array of int, optional
-            Items never to return; items to choose from.
 
-        Returns
-        -------
-        ids : (N,) or (n, N) int32 array
-        scores : array of the same shape
-            Cosines; 0 for an item whose factors are zero.
+def similar_users(
+    fitted: Fitted, userid: Any, N: int = 10, filter_users: Any = None, users: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Users whose factors make the smallest angle with a user's; as ``similar_items``.
 
-        Raises
-        ------
-        TypeError, ValueError, NotFittedError
-            As ``recommend``.
-        """
-        ids, scalar = self._ids("itemid", itemid, None if recalculate_item else self.item_factors.shape[0])
-        if recalculate_item:
-            queries = self._fold_in(self._rows_of(ids, item_users, "item_users", axis=1), axis=1)
-        else:
-            queries = self.item_factors[ids]
-        return self._top(unit_rows(queries), "unit items", N, scalar, filter_items, items)
+    Parameters
+    ----------
+    userid : int or (n,) array of int
+    N : int
+        Length of the lists.
+    filter_users, users : array of int, optional
+        Users never to return; users to choose from.
 
-    def similar_users(
-        self, userid: Any, N: int = 10, filter_users: Any = None, users: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Users whose factors make the smallest angle with a user's; as ``similar_items``.
+    Returns
+    -------
+    ids : (N,) or (n, N) int32 array
+    scores : array of the same shape
+        Cosines; 0 for a user whose factors are zero.
 
-        Parameters
-        ----------
-        userid : int or (n,) array of int
-        N : int
-            Length of the lists.
-        filter_users, users : array of int, optional
-            Users never to return; users to choose from.
+    Raises
+    ------
+    TypeError, ValueError, NotFittedError
+        As ``recommend``.
+    """
+    factors = fitted.factors(0)
+    ids, scalar = ids_of("userid", userid, factors.shape[0])
+    choice = Choice(filter_users, users, ("filter_users", "users"))
+    return _top(fitted, 0, unit_rows(factors.taken(ids)), choice, N, scalar, cosine=True)
 
-        Returns
-        -------
-        ids : (N,) or (n, N) int32 array
-        scores : array of the same shape
-            Cosines; 0 for a user whose factors are zero.
 
-        Raises
-        ------
-        TypeError, ValueError, NotFittedError
-            As ``recommend``.
-        """
-        ids, scalar = self._ids("userid", userid, self.user_factors.shape[0])
-        queries, names = unit_rows(self.user_factors[ids]), ("filter_users", "users")
-        return self._top(queries, "unit users", N, scalar, filter_users, users, names=names)
+def explain(
+    fitted: Fitted,
+    userid: int,
+    user_items: Any = None,
+    itemid: int | None = None,
+    user_weights: Any = None,
+    N: int = 10,
+) -> tuple[float, list[tuple[int, float]], tuple[np.ndarray, bool]]:
+    """Divide a score among the user's stored items.
 
-    def explain(
-        self, userid: int, user_items: Any = None, itemid: int | None = None, user_weights: Any = None, N: int = 10
-    ) -> tuple[float, list[tuple[int, float]], tuple[np.ndarray, bool]]:
-        """Divide a score among the user's stored items.
+    With the user's normal equations A p = sum_t target_t y_t the score of item i is a sum over what is stored,
+    q_i.p = sum_t target_t q_i' A^-1 y_t (section 5 of Hu, Koren and Volinsky 2008).
 
-        With the user's normal equations A p = sum_t target_t y_t the score of item i is a sum over what is stored,
-        q_i.p = sum_t target_t q_i' A^-1 y_t (section 5 of Hu, Koren and Volinsky 2008).
+    Parameters
+    ----------
+    userid : int
+    user_items : sparse matrix (1, n_items) or (n_users, n_items), optional
+        The user's row, or all of them; the training row by default.
+    itemid : int
+        Item whose score is explained.
+    user_weights : optional
+        Third result of an earlier call for the same user, which saves the factorisation.
+    N : int
+        Number of contributions to return.
 
-        Parameters
-        ----------
-        userid : int
-        user_items : sparse matrix (1, n_items) or (n_users, n_items), optional
-            The user's row, or all of them; the training row by default.
-        itemid : int
-            Item whose score is explained.
-        user_weights : optional
-            Third result of an earlier call for the same user, which saves the factorisation.
-        N : int
-            Number of contributions to return.
+    Returns
+    -------
+    total_score : float
+        Sum of all contributions: the score with the user's factors solved from the row.
+    top_contributions : list of (item id, contribution)
+        The N largest, in falling order.
+    user_weights : tuple
+        Cholesky factorisation of A, as ``scipy.linalg.cho_factor`` gives it.
 
-        Returns
-        -------
-        total_score : float
-            Sum of all contributions: the score with the user's factors solved from the row.
-        top_contributions : list of (item id, contribution)
-            The N largest, in falling order.
-        user_weights : tuple
-            Cholesky factorisation of A, as ``scipy.linalg.cho_factor`` gives it.
+    Raises
+    ------
+    TypeError, ValueError, NotFittedError
+        As ``recommend``; LinAlgError where A is singular.
+    """
+    if itemid is None:
+        raise TypeError("itemid must be given: the item whose score is to be explained")
+    items = fitted.factors(1)
+    item = int(ids_of("itemid", itemid, items.shape[0], scalar=True)[0][0])
+    user, _ = ids_of("userid", userid, None, scalar=True)
+    count = check_integer("N", N, 1)
+    if is_sparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1:
+        check_ids(user, "userid", user_items.shape[0])
+        row = row_of(user_items, int(user[0]), "user_items", items.shape[0])
+    else:
+        row = fitted.rows(0, user, user_items)
+    objective, Y = fitted.objective, items.array
+    if user_weights is None:
+        # On one thread: a single row never starts Numba's threads, so a process may fork after it.
+        G = items.derived.get("gramian", lambda: gramian(Y, np.zeros(Y.shape[0]), 1)[0])
+        user_weights = factorised_system(objective, row, Y, G)
+    parts = contributions(objective, row, Y, user_weights, Y[item])
+    order = np.argsort(-parts, kind="stable")[:count]
+    best = [(int(row.indices[t]), float(parts[t])) for t in order]
+    return float(parts.sum()), best, user_weights
 
-        Raises
-        ------
-        TypeError, ValueError, NotFittedError
-            As ``recommend``; LinAlgError where A is singular.
-        """
-        if itemid is None:
-            raise TypeError("itemid must be given: the item whose score is to be explained")
-        item = int(self._ids("itemid", itemid, self.item_factors.shape[0], scalar=True)[0][0])
-        user, _ = self._ids("userid", userid, None, scalar=True)
-        count = check_integer("N", N, 1)
-        if is_sparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1:
-            check_ids(user, "userid", user_items.shape[0])
-            row = row_of(user_items, int(user[0]), "user_items", self.item_factors.shape[0])
-        else:
-            row = self._rows_of(user, user_items, "user_items", axis=0)
-        objective, Y = self._checked_objective(), self.item_factors
-        if user_weights is None:
-            G = self._cached("gramian", (Y,), lambda: gramian(Y, np.zeros(Y.shape[0]), self.num_threads)[0])
-            user_weights = factorised_system(objective, row, Y, G)
-        parts = contributions(objective, row, Y, user_weights, Y[item])
-        order = np.argsort(-parts, kind="stable")[:count]
-        best = [(int(row.indices[t]), float(parts[t])) for t in order]
-        return float(parts.sum()), best, user_weights
 
-    def _top(
-        self,
-        queries: np.ndarray,
-        among: str,
-        N: Any,
-        scalar: bool,
-        excluded: Any,
-        candidates: Any,
-        seen: tuple[np.ndarray, np.ndarray] | None = None,
-        names: tuple[str, str] = ("filter_items", "items"),
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Top lists among "items", or "unit items" or "unit users" for cosines; one-dimensional for a scalar id."""
-        length, settings = check_integer("N", N, 1, None if scalar else LARGEST_INT32), self._checked_settings()
-        factors = self.user_factors if among == "unit users" else self.item_factors
-        if scalar:
-            length = min(length, max(factors.shape[0], 1))  # no more are returned
-        excluded, candidates = (
-            None if ids is None else np.atleast_1d(check_ids(ids, name, factors.shape[0]))
-            for name, ids in zip(names, (excluded, candidates), strict=True)
-        )
-        index = self._cached(
-            among, (factors,), lambda: ItemIndex.build(factors if among == "items" else unit_rows(factors))
-        )
-        ids, scores = top_items(
-            queries, factors, length, seen=seen, excluded=excluded, candidates=candidates, index=index,
-            num_threads=settings.num_threads,
-        )  # fmt: skip
-        if not scalar:
-            return ids, scores
-        found = ids[0] >= 0
-        return ids[0][found], scores[0][found]
+def _top(
+    fitted: Fitted, axis: int, queries: np.ndarray, choice: Choice, N: Any, scalar: bool, cosine: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Top lists among the users or items by inner product, or by cosine; one-dimensional for a scalar id."""
+    factors, settings = fitted.factors(axis), fitted.settings
+    length = check_integer("N", N, 1, None if scalar else LARGEST_INT32)
+    if scalar:
+        length = min(length, max(factors.shape[0], 1))  # no more are returned
+    excluded, candidates = (
+        None if ids is None else np.atleast_1d(check_ids(ids, name, factors.shape[0]))
+        for name, ids in zip(choice.names, choice[:2], strict=True)
+    )
+
+    def build() -> ItemIndex:
+        return ItemIndex.build(unit_rows(factors.array) if cosine else factors.array)
+
+    index = factors.derived.get(f"{'unit ' if cosine else ''}{SIDES[axis]} index", build)
+    ids, scores = top_items(
+        queries, factors.array, length, seen=choice.seen, excluded=excluded, candidates=candidates, index=index,
+        num_threads=settings.num_threads,
+    )  # fmt: skip
+    if not scalar:
+        return ids, scores
+    found = ids[0] >= 0
+    return ids[0][found], scores[0][found]

@@ -66,7 +66,7 @@ def solve_side(
     MemoryError
         Where a thread found no memory for its scratch.
     """
-    given, basis = basis, determined(basis, X.shape[1], side.regularization.min())
+    given, basis = basis, determined(basis, X.shape[1], side.least_regularization)
     # The solution of least norm has nothing in directions left out, where a guess may have something.
     totals = _solve_rows(side, basis, X, objective, settings, guess if basis is given else None)
     if totals[FAILED]:

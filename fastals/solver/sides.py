@@ -17,19 +17,19 @@ ROW_COST = 16  # what a row costs besides its entries, in entries
 
 @dataclass(frozen=True)
 class Side:
-    """One side's rows, ready to be solved: structure, weights c - c0, preferences, regularisation, work ranges."""
+    """One side's rows, ready to be solved: structure, weights c - c0, preferences, regularisation, work ranges.
+
+    ``least_regularization`` is the least lambda that a row with an entry can have: it depends on the objective and the
+    other side alone, so that a row is solved alike in training and in any fold-in.
+    """
 
     indptr: np.ndarray
     indices: np.ndarray
     extra: np.ndarray
     preference: np.ndarray
     regularization: np.ndarray
+    least_regularization: float
     bounds: np.ndarray
-
-    @classmethod
-    def of(cls, rows: Rows, extra: np.ndarray, preference: np.ndarray, regularization: np.ndarray) -> Side:
-        """Side with its rows divided into ranges of about equal cost."""
-        return cls(rows.indptr, rows.indices, extra, preference, regularization, balanced_bounds(rows.indptr))
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -52,6 +52,12 @@ def even_bounds(count: int, ranges: int = 64) -> np.ndarray:
     return np.unique(np.linspace(0, count, min(ranges, max(count, 1)) + 1).astype(np.int64))
 
 
+def build_side(objective: Objective, rows: Rows, axis: int, dtype: np.dtype) -> Side:
+    """One side of canonical rows: the users' (axis 0) or the items'."""
+    extra, preference = objective.extra(rows.data, dtype), objective.preference(rows.data, dtype)
+    return _side(objective, rows, axis, extra, preference)
+
+
 def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype) -> tuple[Side, Side]:
     """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
     extra = objective.extra(rows.data, dtype)
@@ -59,9 +65,15 @@ def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype:
     indptr, indices, column_extra = transposed_entries(rows, extra)
     columns = Rows(indptr, indices, rows.data[:1], rows.shape[::-1])
     column_preference = preference if preference.size == 1 else transposed_entries(rows, preference)[2]
-    users = Side.of(rows, extra, preference, objective.row_regularization(rows, objective.user_regularization))
-    items = Side.of(
-        columns, column_extra, column_preference,
-        objective.row_regularization(columns, objective.item_regularization),
-    )  # fmt: skip
-    return users, items
+    return (
+        _side(objective, rows, 0, extra, preference),
+        _side(objective, columns, 1, column_extra, column_preference),
+    )
+
+
+def _side(objective: Objective, rows: Rows, axis: int, extra: np.ndarray, preference: np.ndarray) -> Side:
+    strength = (objective.user_regularization, objective.item_regularization)[axis]
+    regularization = objective.regularization_of(strength, rows.counts, rows.shape[1])
+    least = objective.regularization_of(strength, 1, rows.shape[1])
+    bounds = balanced_bounds(rows.indptr)
+    return Side(rows.indptr, rows.indices, extra, preference, regularization, float(least), bounds)

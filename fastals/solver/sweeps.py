@@ -18,18 +18,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from fastals.core.validation import check_factors, check_products, describe
 from fastals.kernels.factors import extrapolate
 from fastals.objective import Objective
-from fastals.solver.eigenbasis import aligned_factors, eigenbasis
+from fastals.solver.eigenbasis import eigenbasis
+from fastals.solver.half import Half
 from fastals.solver.half_sweep import Report, Settings, solve_side
 from fastals.solver.sides import Side, even_bounds
 from fastals.solver.threads import parallel
+
+Value = TypeVar("Value")
 
 LARGEST_MOMENTUM = 0.9
 ITEMS, USERS = 0, 1  # of a sweep's reports
@@ -39,10 +42,7 @@ GUESS_COST = 2.0
 
 
 class TrainingState(NamedTuple):
-    """All that the sweeps to come depend on, besides data and parameters; ``problem`` tells those apart.
-
-    The arrays of a state taken from a training under way are the training's own and change with its next sweep.
-    """
+    """All that the sweeps to come depend on, besides data and parameters; ``problem`` tells those apart."""
 
     problem: dict[str, str]
     accelerated: bool
@@ -63,49 +63,76 @@ def digest(*arrays: np.ndarray) -> str:
     return found.hexdigest()
 
 
-@dataclass
 class Training:
     """Factors under way.
 
-    A half-sweep writes into a spare array and is taken over when it is complete, so an interrupt or an error leaves
-    ``user_factors`` and ``item_factors`` as the last finished half-sweep made them.
+    Parameters
+    ----------
+    objective : Objective
+    settings : Settings
+    users, items : Side
+    user_factors, item_factors : (n_users, factors), (n_items, factors) arrays
+        The start; never written.
+    accelerated : bool
+        Whether to extrapolate the items' factors from sweep to sweep.
+
+    Attributes
+    ----------
+    users, items : Half
+        Their factors are always those of the last finished half-sweep, whatever interrupts the present one.
+    loss_history : list of float
+        The loss after each sweep.
+    reports : list of (Report, Report)
+        Of each sweep's items and users.
+    advanced : bool
+        Whether a half-sweep has been finished.
     """
 
-    objective: Objective
-    settings: Settings
-    users: Side
-    items: Side
-    user_factors: np.ndarray
-    item_factors: np.ndarray
-    accelerated: bool = False
-    loss_history: list[float] = field(default_factory=list)
-    reports: list[tuple[Report, Report]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._spare_users = np.zeros(self.user_factors.shape, self.user_factors.dtype)
-        self._spare_items = np.zeros(self.item_factors.shape, self.item_factors.dtype)
-        # One side is rotated at a time.
-        rotated = aligned_factors(max(self.user_factors, self.item_factors, key=len))
-        self._rotated_users, self._rotated_items = rotated[: len(self.user_factors)], rotated[: len(self.item_factors)]
-        self._solved_items: np.ndarray | None = None  # X_{n-1}, once there is one
+    def __init__(
+        self,
+        objective: Objective,
+        settings: Settings,
+        users: Side,
+        items: Side,
+        user_factors: np.ndarray,
+        item_factors: np.ndarray,
+        accelerated: bool = False,
+    ) -> None:
+        self.objective, self.settings, self.accelerated = objective, settings, accelerated
+        self.users, self.items = Half(users, user_factors), Half(items, item_factors)
+        self.loss_history: list[float] = []
+        self.reports: list[tuple[Report, Report]] = []
+        self.advanced = False
         self._sequence = 1.0  # t_n
-        self.advanced = False  # whether a half-sweep has been finished
+        self._step = 0  # changes whenever factors are about to
+
+    def sweep(self) -> float:
+        """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
+        items = self.solve_items()
+        guess = self._continued(self.users) if self._guessed(USERS) else None
+        users = self._solve_users_ahead(guess) if self.accelerated else self.solve_users(guess)
+        self.reports.append((items, users))
+        self.loss_history.append(users.loss)
+        return users.loss
 
     def solve_items(self) -> Report:
         """Solve the items against the users' factors."""
-        guess = None
-        if self._guessed(ITEMS):  # extrapolated items are a guess as they are
-            guess = self.item_factors if self.accelerated else self._continued(self.item_factors, self._spare_items)
-        report = self._solved(self.items, self.users, self.user_factors, self._rotated_users, self._spare_items, guess)
-        self.item_factors, self._spare_items = self._spare_items, self.item_factors
-        self.advanced = True
+        items, guess = self.items, None
+        if self._guessed(ITEMS):  # extrapolated items are a guess already
+            guess = items.factors if self.accelerated else self._continued(items)
+        solved = items.buffer()
+        report = self._solved(items, self.users, self.users.factors, solved, guess)
+        items.advance(solved, keep=not self.accelerated and self._wants_before(ITEMS))
+        items.release(guess)
         return report
 
     def solve_users(self, guess: np.ndarray | None = None) -> Report:
         """Solve the users against the items' factors; from zero, if there is no guess."""
-        report = self._solved(self.users, self.items, self.item_factors, self._rotated_items, self._spare_users, guess)
-        self.user_factors, self._spare_users = self._spare_users, self.user_factors
-        self.advanced = True
+        users = self.users
+        solved = users.buffer()
+        report = self._solved(users, self.items, self.items.factors, solved, guess)
+        users.advance(solved, keep=self._wants_before(USERS))
+        users.release(guess)
         return report
 
     def finish(self) -> bool:
@@ -118,54 +145,107 @@ class Training:
             self.solve_users()
         return started_from_a_guess
 
-    def _continued(self, current: np.ndarray, previous: np.ndarray) -> np.ndarray:
-        """Write to ``previous`` where the factors are expected next: the n-th change as if it fell like 1 / n^2."""
-        n = len(self.reports)
-        self._extrapolate(current, n / (n + 2), previous, previous)
-        return previous
+    def _solved(
+        self, half: Half, other: Half, fixed: np.ndarray, solved: np.ndarray, guess: np.ndarray | None
+    ) -> Report:
+        """Solve one half against fixed factors of the other, into ``solved`` in place."""
+        self._step += 1
+        weight, threads = self.objective.unobserved_weight, self.settings.num_threads
+        rotated = other.rotated_buffer()
+        basis = eigenbasis(fixed, other.side.regularization, weight, threads, rotated)
+        report = solve_side(half.side, basis, solved, self.objective, self.settings, guess)
+        other.release(rotated)
+        self.advanced = True
+        return report
 
-    def _extrapolate(self, current: np.ndarray, momentum: float, previous: np.ndarray, out: np.ndarray) -> None:
+    def _solve_users_ahead(self, guess: np.ndarray | None) -> Report:
+        """Solve the users against extrapolated items and take both, or against the items if the loss would rise."""
+        users, items, solved = self.users, self.items, self.items.factors
+        if items.before is None:
+            items.before = solved
+            return self.solve_users()
+        ahead = items.buffer()
+        self._extrapolate(solved, self._next_momentum(), items.before, ahead)
+        outdated, items.before = items.before, solved
+        items.release(outdated)
+        found = users.buffer()
+        report = self._solved(users, items, ahead, found, guess)
+        if self.loss_history and report.loss > self.loss_history[-1]:
+            self._sequence = 1.0
+            items.release(ahead)
+            users.release(guess)
+            # What has been found is nearer than any guess.
+            report = self.solve_users(None if guess is None else found)
+            users.release(found)
+            return report
+        items.factors = ahead
+        users.advance(found, keep=self._wants_before(USERS))
+        users.release(guess)
+        return report
+
+    def _next_momentum(self) -> float:
+        following = (1 + np.sqrt(1 + 4 * self._sequence**2)) / 2
+        momentum = min((self._sequence - 1) / following, LARGEST_MOMENTUM)
+        self._sequence = following
+        return momentum
+
+    def _continued(self, half: Half) -> np.ndarray:
+        """Where a half's factors are expected next: the n-th change as if it fell like 1 / n^2. Uses up ``before``."""
+        n, guess = len(self.reports), half.buffer()
+        self._extrapolate(half.factors, n / (n + 2), half.before, guess)
+        outdated, half.before = half.before, None
+        half.release(outdated)
+        return guess
+
+    def _extrapolate(self, current: np.ndarray, momentum: float, previous: np.ndarray | None, out: np.ndarray) -> None:
         with parallel(self.settings.num_threads):
             extrapolate(current, even_bounds(current.shape[0]), current.dtype.type(momentum), previous, out)
 
+    def _may_be_guessed(self, side: Side) -> bool:
+        """Whether rows of a side could take so many steps that a guess would pay."""
+        rows = np.count_nonzero(np.diff(side.indptr))
+        threshold = GUESS_COST * (1 + self.items.factors.shape[1] * (rows / side.indices.size))
+        return self.settings.solver == "cg" and self.settings.max_steps > threshold
+
     def _guessed(self, half: int) -> bool:
         """Whether rows start from a guess now, in a sweep's half 0 (items) or 1 (users); the second sweep tells."""
-        if len(self.reports) < 2:
+        side = (self.items, self.users)[half].side
+        if len(self.reports) < 2 or not self._may_be_guessed(side):
             return False
-        report, side = self.reports[1][half], (self.items, self.users)[half]
-        factors_per_entry = self.item_factors.shape[1] * (report.iterated / side.indices.size)
+        report = self.reports[1][half]
+        factors_per_entry = self.items.factors.shape[1] * (report.iterated / side.indices.size)
         return report.steps > GUESS_COST * report.iterated * (1 + factors_per_entry)
 
-    def sweep(self) -> float:
-        """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
-        items = self.solve_items()
-        guess = self._continued(self.user_factors, self._spare_users) if self._guessed(USERS) else None
-        users = self._solve_users_ahead(guess) if self.accelerated else self.solve_users(guess)
-        self.reports.append((items, users))
-        self.loss_history.append(users.loss)
-        return users.loss
+    def _wants_before(self, half: int) -> bool:
+        """Whether the solution of the sweep before is going to be needed, or may be."""
+        if len(self.reports) < 2:
+            return self._may_be_guessed((self.items, self.users)[half].side)
+        return self._guessed(half)
 
     @functools.cached_property
     def problem(self) -> dict[str, str]:
         """What the iteration depends on, part by part: digests of data, weights, and how rows are solved."""
         users, items, objective, settings = self.users, self.items, self.objective, self.settings
-        shapes = f"{self.user_factors.shape} and {self.item_factors.shape}"
+        shapes = f"{users.factors.shape} and {items.factors.shape}"
         return {
-            "factors": f"{self.user_factors.dtype} of shapes {shapes}",
-            "user_items": digest(users.indptr, users.indices),
-            "weights": f"{digest(users.extra, users.preference)} {objective.offset} {objective.unobserved_weight}",
-            "regularization": digest(users.regularization, items.regularization),
+            "factors": f"{users.factors.dtype} of shapes {shapes}",
+            "user_items": digest(users.side.indptr, users.side.indices),
+            "weights": f"{digest(users.side.extra, users.side.preference)} {objective.offset} "
+            f"{objective.unobserved_weight}",
+            "regularization": digest(users.side.regularization, items.side.regularization),
             "solver": f"{settings.solver} {settings.tolerance} {settings.max_steps}",
         }
 
     def state(self) -> TrainingState:
-        """State after the last sweep, to be copied or written before the next one."""
-        history, reports = list(self.loss_history), list(self.reports)
+        """State after the last sweep; its arrays do not change any more."""
+        users, items = self.users, self.items
+        previous_items = items.before if self.accelerated or self._guessed(ITEMS) else None
+        previous_users = users.before if self._guessed(USERS) else None
         return TrainingState(
-            self.problem, self.accelerated, float(self._sequence), history, reports,
-            self.user_factors, self.item_factors,
-            self._solved_items if self.accelerated or not self._guessed(ITEMS) else self._spare_items,
-            self._spare_users if self._guessed(USERS) else None,
+            self.problem, self.accelerated, float(self._sequence), list(self.loss_history), list(self.reports),
+            users.lend(users.factors), items.lend(items.factors),
+            None if previous_items is None else items.lend(previous_items),
+            None if previous_users is None else users.lend(previous_users),
         )  # fmt: skip
 
     def restore(self, state: TrainingState) -> None:
@@ -183,60 +263,32 @@ class Training:
                 raise ValueError(f"resume_from must come from a fit of the same {name}: {expected}; got {got}")
         self.accelerated, self._sequence, self.advanced = state.accelerated, state.sequence, True
         self.loss_history, self.reports = list(state.loss_history), list(state.reports)
-        dtype, items_shape = self.item_factors.dtype, self.item_factors.shape
-        self.user_factors = check_factors(state.user_factors, "user_factors", self.user_factors.shape, dtype)
-        self.item_factors = check_factors(state.item_factors, "item_factors", items_shape, dtype)
-        if state.previous_users is not None:
-            shape = self.user_factors.shape
-            self._spare_users = check_factors(state.previous_users, "previous_users", shape, dtype)
-        if state.previous_items is not None:
-            previous = check_factors(state.previous_items, "previous_items", items_shape, dtype)
-            if self.accelerated:
-                self._solved_items, self._ahead = previous, np.empty_like(previous)
-            else:
-                self._spare_items = previous
+        for half, name, given, previous in (
+            (self.users, "users", state.user_factors, state.previous_users),
+            (self.items, "items", state.item_factors, state.previous_items),
+        ):
+            shape, dtype = half.factors.shape, half.factors.dtype
+            half.factors = check_factors(given, f"{name[:-1]}_factors", shape, dtype)
+            half.before = None if previous is None else check_factors(previous, f"previous_{name}", shape, dtype)
 
-    def _solved(
-        self,
-        side: Side,
-        other: Side,
-        fixed: np.ndarray,
-        rotated: np.ndarray,
-        out: np.ndarray,
-        guess: np.ndarray | None,
-    ) -> Report:
-        weight, threads = self.objective.unobserved_weight, self.settings.num_threads
-        basis = eigenbasis(fixed, other.regularization, weight, threads, rotated)
-        return solve_side(side, basis, out, self.objective, self.settings, guess)
+    def until_it_goes_on(self, function: Callable[[], Value]) -> Callable[[], Value]:
+        """Function that raises RuntimeError once the training has gone on from where it is now."""
+        step = self._step
 
-    def _next_momentum(self) -> float:
-        following = (1 + np.sqrt(1 + 4 * self._sequence**2)) / 2
-        momentum = min((self._sequence - 1) / following, LARGEST_MOMENTUM)
-        self._sequence = following
-        return momentum
+        def guarded() -> Value:
+            if step != self._step:
+                raise RuntimeError(
+                    "the model that fit hands to a callback shows its own sweep alone, and training has gone on; read "
+                    "during the callback what is to be kept"
+                )
+            return function()
 
-    def _solve_users_ahead(self, guess: np.ndarray | None) -> Report:
-        """Solve the users against extrapolated items and take both, or against the items if the loss would rise."""
-        solved, previous = self.item_factors, self._solved_items
-        if previous is None:
-            self._solved_items, self._ahead = solved.copy(), np.empty_like(solved)
-            return self.solve_users()
-        ahead, momentum = self._ahead, self._next_momentum()
-        self._extrapolate(solved, momentum, previous, ahead)
-        previous[:] = solved  # X_n, which the next extrapolation needs, whichever way this one ends
-        report = self._solved(self.users, self.items, ahead, self._rotated_items, self._spare_users, guess)
-        if self.loss_history and report.loss > self.loss_history[-1]:
-            self._sequence = 1.0
-            # What has been found is nearer than any guess.
-            return self.solve_users(None if guess is None else self._spare_users)
-        self.item_factors, self._ahead = ahead, solved
-        self.user_factors, self._spare_users = self._spare_users, self.user_factors
-        return report
+        return guarded
 
     def check_products(self) -> None:
         """Raise FloatingPointError where scores, the products of the factors, may overflow."""
-        check_products(self.user_factors, "user_factors")
-        check_products(self.item_factors, "item_factors")
+        check_products(self.users.factors, "user_factors")
+        check_products(self.items.factors, "item_factors")
 
     def summary(self) -> dict[str, float]:
         """Mean steps a row in the last sweep, and rows over all half-sweeps that needed more than the plain way."""

@@ -24,6 +24,7 @@ import scipy.sparse as sp
 from fastals.callbacks import ValidationCallback
 from fastals.core.validation import check_choice, check_integer
 from fastals.model import ImplicitALS
+from fastals.objective import Objective
 
 # Mean lambda of a row, and of the stored pairs' mean weight the share that an unobserved pair has.
 _RIDGE = (0.03, 30.0)
@@ -78,7 +79,7 @@ class Search:
                 found[name] = trial.suggest_float(name, float(low), float(high), log=log)
             return found
         share = trial.suggest_float("unobserved_share", *_UNOBSERVED_SHARE, log=True)
-        size = self._mean_size(found)
+        size = float(_objective(found).size(self.train.data).mean())
         if found["objective"] == "rendle":
             if isinstance(found["alpha"], str):
                 found["alpha"] = 1 / size  # only its ratio to the unobserved weight matters
@@ -91,19 +92,14 @@ class Search:
             found["alpha"] = found["unobserved_weight"] / (share * size)
         exponent = found["regularization_exponent"] = trial.suggest_float("regularization_exponent", *_EXPONENT)
         strength = trial.suggest_float("ridge", *_RIDGE, log=True) * found["alpha"] * size
-        found["regularization"] = strength / self._mean_power(found["unobserved_weight"], exponent)
+        found["regularization"] = strength / self._mean_power(_objective(found), exponent)
         return found
 
-    def _mean_size(self, found: Mapping[str, Any]) -> float:
-        """Mean weight of stored pairs at alpha = 1."""
-        size = np.abs(self.train.data)
-        return float((np.log1p(size / found["epsilon"]) if found["confidence"] == "log" else size).mean())
-
-    def _mean_power(self, unobserved_weight: float, exponent: float) -> float:
+    def _mean_power(self, objective: Objective, exponent: float) -> float:
         """Mean over users and items of frequency^exponent (Rendle 2022)."""
         n_users, n_items = self.train.shape
-        users = np.diff(self.train.indptr) + unobserved_weight * n_items
-        items = np.bincount(self.train.indices, minlength=n_items) + unobserved_weight * n_users
+        users = objective.frequency(np.diff(self.train.indptr), n_items)
+        items = objective.frequency(np.bincount(self.train.indices, minlength=n_items), n_users)
         return float((np.concatenate([users, items]) ** exponent).mean())
 
     def climb(
@@ -155,6 +151,12 @@ class Reporting:
         if self.trial.should_prune():
             raise self.pruned
         return stop
+
+
+def _objective(parameters: Mapping[str, Any]) -> Objective:
+    """Objective of a model's parameters with alpha = 1."""
+    names = ("objective", "confidence", "epsilon", "unobserved_weight", "regularization", "regularization_exponent")
+    return Objective.checked(alpha=1.0, **{name: parameters[name] for name in names})
 
 
 def ladder_of(factors: Any) -> list[int]:

@@ -299,11 +299,11 @@ class TestAnotherProblem:
     def test_other_parameters(self, plays, tmp_path, parameters, part):
         unfitted(iterations=2).fit(plays, callback=Checkpoint(tmp_path / "state"))
         model = unfitted().fit(plays)
-        before = dict(vars(model))
+        before = model.user_factors
         model.set_params(**parameters)
         with pytest.raises(ValueError, match=f"resume_from must come from a fit of the same {part}"):
             Checkpoint(tmp_path / "state").fit(model, plays)
-        assert vars(model)["_user_factors"] is before["_user_factors"]
+        assert model.user_factors is before
         assert (tmp_path / "state").exists()
 
     def test_other_data(self, plays, tmp_path):

@@ -341,3 +341,46 @@ def test_mapped_factors_serve_alike(model, ratings, tmp_path):
     assert mapped.explain(0, itemid=2)[:2] == model.explain(0, itemid=2)[:2]
     mapped.partial_fit_users([31], ratings[[7]])
     np.testing.assert_array_equal(mapped.user_factors[31], model.user_factors[7])
+
+
+class TestOneStateForAll:
+    def test_fold_in_does_not_depend_on_the_other_rows_of_the_call(self):
+        """Tiny lambda with an exponent: whether directions of rounding errors are cut is up to the model alone."""
+        R = sp.random(60, 30, 0.15, "csr", random_state=1)
+        R.data[:] = 1
+        model = ImplicitALS(
+            40, regularization=1e-9, regularization_exponent=1.0, unobserved_weight=0.01, alpha=1.0, iterations=3,
+            random_state=1,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # rows that the data do not determine
+            model.fit(R)
+
+        together = model.recalculate_user(np.arange(60))
+
+        np.testing.assert_array_equal(together, model.user_factors)
+        for user in range(60):
+            np.testing.assert_array_equal(model.recalculate_user(user), together[user])
+
+    def test_rows_as_wide_as_the_fitted_matrix_serve_after_the_model_has_grown(self, model, ratings):
+        columns = sp.csr_array(ratings.T)
+        expected = model.recalculate_item(4)
+        model.partial_fit_users([30, 31], ratings[[1, 2]])
+
+        np.testing.assert_allclose(model.recalculate_item(4, columns[[4]]), expected, rtol=0.5)
+        model.partial_fit_items([4, 22], columns[[4, 5]])
+
+        assert model.item_factors.shape == (23, 5)
+        assert model.user_items_.shape == (32, 23)
+        np.testing.assert_array_equal(model.user_items_[:30, [4]].toarray(), ratings[:, [4]].toarray())
+        with pytest.raises(ValueError, match=r"item_users must have shape \(1, 32\); got \(1, 29\)"):
+            model.recalculate_item(4, columns[[4]][:, :29])
+
+    @pytest.mark.parametrize("far", [30 + 1025, 10**6, 2**31 - 2])
+    def test_ids_far_outside_are_refused(self, model, ratings, far):
+        before = snapshot(model)
+        with pytest.raises(ValueError, match="userids must not lie far outside of the model's 30 users"):
+            model.partial_fit_users([far], ratings[[0]])
+        assert_untouched(model, before)
+        model.partial_fit_users([30 + 1024], ratings[[0]])
+        assert model.user_factors.shape == (1055, 5)

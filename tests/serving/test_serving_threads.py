@@ -8,6 +8,7 @@ import pytest
 from layers import LAYERS, run_under_layer
 
 from fastals import ImplicitALS
+from fastals.serving.fitted import Fitted
 
 # Sixteen threads start together on a cold model, each with its own share of all the requests. What they get is held
 # against the answers of one thread, taken afterwards from a copy of the model.
@@ -135,16 +136,72 @@ def test_updates_in_several_threads_are_all_there(ratings):
     np.testing.assert_array_equal(model.user_items_.toarray(), rows.toarray())
 
 
-def test_fold_in_during_a_fit_to_a_smaller_matrix_is_refused(ratings, monkeypatch):
+def test_a_call_keeps_to_the_state_it_began_with(ratings, monkeypatch):
+    """A fit to a smaller matrix that ends in the middle of a fold-in does not reach into it."""
     model = ImplicitALS(4, iterations=1, random_state=0).fit(ratings)
-    rows_of = model._rows_of
+    expected = model.recalculate_user(0, ratings[[0]])
+    rows_of = Fitted.rows
 
     def fitted_meanwhile(*arguments, **named):
         found = rows_of(*arguments, **named)
         model.fit(ratings[:, :7])
         return found
 
-    monkeypatch.setattr(model, "_rows_of", fitted_meanwhile, raising=False)
+    monkeypatch.setattr(Fitted, "rows", fitted_meanwhile)
 
-    with pytest.raises(RuntimeError, match="fitted anew, to a smaller matrix"):
-        model.recalculate_user(0, ratings[[0]])
+    np.testing.assert_array_equal(model.recalculate_user(0, ratings[[0]]), expected)
+    assert model.item_factors.shape == (7, 4)
+
+
+REFITS = """
+import pickle, sys, tempfile, threading
+from pathlib import Path
+import numba, numpy as np, scipy.sparse as sp
+from fastals import ImplicitALS
+
+sys.setswitchinterval(1e-5)
+matrices = [sp.random_array((300, 200), density=0.05, rng=seed, format="csr") for seed in range(3)]
+expected = [ImplicitALS(8, iterations=3, random_state=0).fit(matrix) for matrix in matrices]
+whole = {fit.item_factors.tobytes(): fit for fit in expected}
+model = ImplicitALS(8, iterations=3, random_state=0).fit(matrices[0])
+done, errors, counts = threading.Event(), [], []
+folder = Path(tempfile.mkdtemp())
+
+def check(one):
+    fit = whole[one.item_factors.tobytes()]  # KeyError for a mixture or zeros
+    np.testing.assert_array_equal(one.user_factors, fit.user_factors)
+    np.testing.assert_array_equal(one.user_items_.indices, fit.user_items_.indices)
+    assert one.loss_history == fit.loss_history
+
+def read(t):
+    path, rounds = folder / str(t), 0
+    try:
+        while not done.is_set() or not rounds:
+            rounds += 1
+            ids, scores = model.recommend(7, N=3)
+            assert any(np.array_equal(scores, fit.recommend(7, N=3)[1]) for fit in expected), scores
+            ids, scores = model.similar_items(np.arange(4), N=1)
+            assert (scores > 0.99).all(), scores
+            if t % 2:
+                model.save(path)
+                check(ImplicitALS.load(path))
+            else:
+                check(pickle.loads(pickle.dumps(model)))
+        counts.append(rounds)
+    except BaseException as error:
+        errors.append(repr(error))
+
+readers = [threading.Thread(target=read, args=(t,)) for t in range(16)]
+for reader in readers: reader.start()
+for turn in range(FITS):
+    model.fit(matrices[turn % 3])
+done.set()
+for reader in readers: reader.join()
+print(numba.threading_layer(), len(counts), errors)
+"""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_refits_show_whole_states_alone(layer):
+    """Sixteen threads recommend, save and pickle a model that is fitted to other data again and again."""
+    assert run_script(REFITS.replace("FITS", "20"), layer) == [layer, "16", "[]"]

@@ -39,7 +39,8 @@ def attempt(kind: str, call: Any, *arguments: Any, **named: Any) -> tuple[Any, E
     before = content((arguments, named))
     result, error = None, None
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* row solutions were not determined", RuntimeWarning)
+        warnings.filterwarnings("ignore", ".* rows are underdetermined", RuntimeWarning)
+        warnings.filterwarnings("ignore", "tol=.* is below .*, what conjugate gradients reach", RuntimeWarning)
         warnings.filterwarnings("ignore", "the model has grown beyond its id maps", UserWarning)
         try:
             result = call(*arguments, **named)

@@ -88,7 +88,7 @@ class Life(RuleBasedStateMachine):
     @property
     def consistent(self) -> bool:
         """Whether the training matrix has the shape of the factors, which may have been assigned."""
-        return self.model._rows.shape == self.shape
+        return self.model.user_items_.shape == self.shape
 
     @rule(data=st.data(), warm=st.booleans())
     def fit(self, data, warm):

@@ -137,7 +137,7 @@ def build():
     building.set()
     finish.wait()
 
-holder = threading.Thread(target=lambda: model._cached("another", (), build))
+holder = threading.Thread(target=lambda: model._state.item_factors.derived.get("another", build))
 holder.start()
 building.wait()
 print(forked(lambda: exit_right(model, expected)))

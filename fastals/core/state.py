@@ -1,0 +1,55 @@
+"""What a fit makes, in one immutable value: a model holds one, and another takes its place by one assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fastals.core.overlay import Factors, History
+from fastals.core.parameters import NotFittedError
+
+
+@dataclass(frozen=True)
+class State:
+    """Factors, interactions and reports of a fit; the state of a model that has not been fitted has none.
+
+    Attributes
+    ----------
+    user_factors, item_factors : Factors, optional
+    history : History, optional
+        The interactions that the model was fitted to.
+    alpha : float, optional
+        The alpha that was used.
+    loss_history : tuple of float
+        The loss after each sweep.
+    report : mapping of str to float
+        See ``ImplicitALS.solver_report_``.
+    interactions : Interactions, optional
+        Ids of users and items.
+    training_state : callable, optional
+        During ``fit``, for its callbacks: returns the state of the training.
+    """
+
+    user_factors: Factors | None = None
+    item_factors: Factors | None = None
+    history: History | None = None
+    alpha: float | None = None
+    loss_history: tuple[float, ...] = ()
+    report: Mapping[str, float] = field(default_factory=dict)
+    interactions: Any = None
+    training_state: Callable[[], Any] | None = None
+
+    def need(self, name: str) -> Any:
+        """Return an attribute; NotFittedError where there is none."""
+        value = getattr(self, name)
+        if value is None:
+            raise NotFittedError("this ImplicitALS is not fitted yet: call fit first")
+        return value
+
+    def changed(self, **changes: Any) -> State:
+        """The same state but for some attributes."""
+        return replace(self, **changes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "training_state": None}

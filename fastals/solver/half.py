@@ -1,0 +1,80 @@
+"""One side of a training under way: its rows, its factors, and the memory that the next ones are written to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastals.kernels.dense.memory import CACHE_LINE
+from fastals.solver.eigenbasis import aligned_factors
+from fastals.solver.sides import Side
+
+
+class Half:
+    """Factors of one side and their buffers.
+
+    A half-sweep writes into a buffer, which becomes ``factors`` once it is complete; what it replaces becomes a buffer
+    again. While the other side is solved, one buffer holds these factors in their eigenbasis. An array that has been
+    lent to somebody is never written again.
+
+    Attributes
+    ----------
+    side : Side
+    factors : (n, factors) array
+        The last solution, or what it was extrapolated to.
+    before : (n, factors) array, optional
+        The solution of the sweep before, as long as one may be asked for.
+    """
+
+    def __init__(self, side: Side, factors: np.ndarray) -> None:
+        self.side, self.factors = side, factors
+        self.before: np.ndarray | None = None
+        self._free: list[np.ndarray] = []
+        self._lent: list[np.ndarray] = []
+        self._padded: np.ndarray | None = None  # for rotated factors, where their rows are longer
+
+    def buffer(self) -> np.ndarray:
+        """Array like ``factors`` to be written."""
+        if self._free:
+            return self._free.pop()
+        padded = self.factors.shape[1] != self._width
+        return np.empty_like(self.factors) if padded else aligned_factors(self.factors)
+
+    def rotated_buffer(self) -> np.ndarray:
+        """Array (n, width) for these factors in their eigenbasis; see ``aligned_factors``."""
+        if self.factors.shape[1] == self._width:
+            return self.buffer()
+        if self._padded is None:
+            self._padded = aligned_factors(self.factors)
+        return self._padded
+
+    def advance(self, solved: np.ndarray, keep: bool) -> None:
+        """Take over a solution, and ``keep`` the one it replaces as ``before``."""
+        replaced, self.factors = self.factors, solved
+        if keep:
+            outdated, self.before = self.before, replaced
+            self.release(outdated)
+        else:
+            self.release(replaced)
+
+    def release(self, array: np.ndarray | None) -> None:
+        """Make an array a buffer again, unless it is still in use, lent, or of no use as one."""
+        used = (self.factors, self.before, self._padded, *self._free)
+        if array is None or any(array is other for other in used):
+            return
+        if any(array is other for other in self._lent):
+            self._lent = [other for other in self._lent if other is not array]
+        elif self.factors.shape[1] != self._width or array.ctypes.data % CACHE_LINE == 0:
+            self._free.append(array)
+
+    def lend(self, array: np.ndarray) -> np.ndarray:
+        """Return ``factors`` or ``before`` to be kept by somebody."""
+        self._lent.append(array)
+        return array
+
+    def lend_factors(self) -> np.ndarray:
+        """Return the present factors to be kept by somebody."""
+        return self.lend(self.factors)
+
+    @property
+    def _width(self) -> int:
+        return aligned_factors(self.factors[:0]).shape[1]

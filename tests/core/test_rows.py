@@ -1,0 +1,79 @@
+"""Canonical rows against dense matrices."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fastals.core.rows import joined, transposed
+from fastals.core.validation import check_rows
+
+MATRICES = arrays(
+    np.float64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.sampled_from([0, 0, 1, 1, -2])
+)
+
+
+def rows_of(dense):
+    return check_rows(sp.csr_array(dense), "user_items")[0]
+
+
+def dense_of(rows):
+    return rows.as_csr(np.dtype(np.float64)).toarray()
+
+
+@given(MATRICES)
+def test_transposed(dense):
+    got = transposed(rows_of(dense))
+
+    np.testing.assert_array_equal(dense_of(got), dense.T)
+    assert all(
+        (np.diff(got.indices[first:last]) > 0).all()
+        for first, last in zip(got.indptr[:-1], got.indptr[1:], strict=True)
+    )
+
+
+@given(MATRICES, st.data())
+def test_taken(dense, data):
+    ids = data.draw(st.lists(st.integers(0, len(dense) - 1), max_size=8))
+    np.testing.assert_array_equal(dense_of(rows_of(dense).taken(np.array(ids, np.int64))), dense[ids])
+
+
+@given(MATRICES, st.data())
+def test_replaced(dense, data):
+    ids = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))
+    new = data.draw(arrays(np.float64, (len(ids), dense.shape[1]), elements=st.sampled_from([0, 1, 3])))
+    expected = np.zeros((10, dense.shape[1]))
+    expected[: len(dense)], expected[ids] = dense, new
+
+    got = rows_of(dense).replaced(np.array(ids), rows_of(new), 10)
+
+    np.testing.assert_array_equal(dense_of(got), expected)
+
+
+@given(st.lists(arrays(np.float64, (2, 3), elements=st.sampled_from([0, 1, 2])), max_size=4))
+def test_joined(blocks):
+    expected = np.concatenate([np.empty((0, 3)), *blocks])
+    np.testing.assert_array_equal(dense_of(joined([rows_of(block) for block in blocks], 3)), expected)
+
+
+def test_equal_values_are_kept_once():
+    rows = rows_of(np.array([[1.0, 0, 1], [1, 1, 0]]))
+    assert rows.data.tolist() == [1]
+    assert joined([rows, rows], 3).data.tolist() == [1]
+    assert joined([rows, rows_of(np.array([[2.0, 0, 0]]))], 3).data.tolist() == [1, 1, 1, 1, 2]
+
+
+def test_apart_from_shares_nothing_with_the_callers_matrix():
+    matrix = sp.csr_array(np.array([[1.0, 2, 0], [0, 3, 4]]))
+    rows = check_rows(matrix, "user_items")[0]
+    own = rows.apart_from(matrix)
+    matrix.data[:], matrix.indices[:] = 9, 0
+    np.testing.assert_array_equal(dense_of(own), [[1, 2, 0], [0, 3, 4]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_that_a_type_does_not_hold_keep_their_own(dtype):
+    rows = rows_of(np.array([[1e300, 1e-300]]))
+    np.testing.assert_array_equal(rows.as_csr(np.dtype(dtype)).toarray(), [[1e300, 1e-300]])
