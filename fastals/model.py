@@ -8,25 +8,21 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
+from numpy.typing import DTypeLike
 
 from fastals.core.overlay import Factors, History
 from fastals.core.parameters import Parameters, documented_by
 from fastals.core.state import State
-from fastals.core.validation import (
-    as_array,
-    check_dtype,
-    check_factors,
-    check_integer,
-    describe,
-)
+from fastals.core.types import Array, ArrayLike, RandomState, SparseLike
+from fastals.core.validation import check_dtype, check_given_factors, check_integer, describe
 from fastals.persistence import save_load
 from fastals.serving import fold_in, scores
 from fastals.serving import recommend as lists
 from fastals.serving.fitted import Fitted
 from fastals.solver.fitting import final_state, prepare, run, warn_of_singular_rows
 from fastals.solver.sweeps import TrainingState
+from fastals.tables.interactions import Interactions
 
 Callback = Callable[["ImplicitALS", int, float], Any]
 _swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
@@ -51,9 +47,9 @@ class ImplicitALS(Parameters):
         Strength of the penalty, or one for users and one for items.
     alpha : float or "auto"
         Scale of the confidence of stored values. "auto" lets the mean stored pair weigh
-        c0 (n_users n_items / stored)^1/2, whatever the scale of the values; it is kept as ``alpha_``.
+        c0 (n_users n_items / stored)^1/2, whatever the scale of the values; ``alpha_`` is what it was.
     iterations : int
-        Number of sweeps (at the most, if a callback stops earlier).
+        Number of sweeps, unless a callback stops earlier.
     unobserved_weight : float
         c0, the confidence of pairs that are not stored; may be 0.
     regularization_exponent : float
@@ -70,9 +66,11 @@ class ImplicitALS(Parameters):
     solver : {"cg", "cholesky"}
         Conjugate gradients in the Gramian's eigenbasis, up to ``tol`` [2]_, or direct solution.
     tol : float
-        Error of a row relative to its size, both in the norm that the loss induces, at which conjugate gradients stop.
+        Relative error of a row at which conjugate gradients stop, in the norm of the loss: with A x = b the row's
+        normal equations, (e'Ae)^1/2 <= tol (x'Ax)^1/2. A value below the epsilon of ``dtype`` cannot be reached.
     max_cg_steps : int
-        Rows that have not reached ``tol`` by then are solved directly in float64.
+        Rows that have not reached ``tol`` by then are solved directly in float64, as are rows whose curvature is not
+        positive. Rows with a confidence above 1,000 c0 are solved directly from the start.
     dtype : {"float32", "float64"}
         Of the factors. Gramians, eigenproblems and the loss are float64 always.
     num_threads : int, optional
@@ -83,8 +81,7 @@ class ImplicitALS(Parameters):
         Whether ``fit`` goes on from the factors of an earlier one.
     acceleration : bool or "auto"
         Whether to extrapolate the items' factors from sweep to sweep, guarded by the loss: about half as many sweeps
-        for the same loss (see ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from,
-        so that given factors are followed by plain alternating least squares.
+        for the same loss (see ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from.
 
     Attributes
     ----------
@@ -94,12 +91,13 @@ class ImplicitALS(Parameters):
         The loss after each sweep. On dense data users are solved once more in the end, which changes the loss by about
         ``tol`` squared, relatively.
     alpha_ : float
-        The alpha that was used.
     user_items_ : csr_array (n_users, n_items)
-        What the model was fitted to, in canonical form.
     solver_report_ : dict
-        Of the last fit: ``cg_steps`` (mean a row, last sweep), ``fallback_rows`` and ``singular_rows`` (solved in
-        float64, or only with a ridge of 1e-12 of the trace; summed over the half-sweeps).
+        Of the last fit: ``cg_steps`` (mean a row, last sweep); and summed over the half-sweeps ``direct_rows`` (solved
+        directly), ``fallback_rows`` (solved in float64), ``singular_rows`` (underdetermined), and ``largest_ridge``,
+        the largest ridge that was added to a row's system so that it could be solved, relative to its diagonal.
+    interactions : Interactions
+        Ids of users and items, of a model that was saved with them.
 
     References
     ----------
@@ -112,6 +110,7 @@ class ImplicitALS(Parameters):
     Examples
     --------
     >>> import scipy.sparse as sp
+    from numpy.typing import DTypeLike
     >>> from fastals import ImplicitALS
     >>> plays = sp.csr_array([[5, 3, 0, 0], [4, 0, 1, 0], [0, 0, 4, 5], [0, 1, 5, 4]])
     >>> model = ImplicitALS(factors=2, random_state=0).fit(plays)
@@ -138,9 +137,9 @@ class ImplicitALS(Parameters):
         solver: str = "cg",
         tol: float = 1e-3,
         max_cg_steps: int = 50,
-        dtype: Any = "float32",
+        dtype: DTypeLike = "float32",
         num_threads: int | None = None,
-        random_state: Any = None,
+        random_state: RandomState = None,
         warm_start: bool = False,
         acceleration: bool | str = "auto",
     ) -> None:
@@ -164,11 +163,11 @@ class ImplicitALS(Parameters):
 
     def fit(
         self,
-        user_items: Any,
+        user_items: SparseLike,
         *,
-        preference: Any = None,
-        user_factors: Any = None,
-        item_factors: Any = None,
+        preference: SparseLike | None = None,
+        user_factors: ArrayLike | None = None,
+        item_factors: ArrayLike | None = None,
         callback: Callback | None = None,
         show_progress: bool = False,
         resume_from: TrainingState | None = None,
@@ -202,7 +201,7 @@ class ImplicitALS(Parameters):
         Raises
         ------
         TypeError, ValueError
-            For arguments or parameters that do not fit, or a callback that returns anything but a Boolean or None.
+            For arguments or parameters that do not fit, or a callback that returns neither a Boolean nor None.
         FloatingPointError
             Where rows have no finite solution, or factors, their products or the loss overflow.
 
@@ -238,26 +237,26 @@ class ImplicitALS(Parameters):
         return self
 
     @documented_by(scores.loss)
-    def loss(self, user_items: Any, *, preference: Any = None) -> float:
+    def loss(self, user_items: SparseLike, *, preference: SparseLike | None = None) -> float:
         """Value of the objective for the current factors on any interactions of the same shape."""
         return scores.loss(self._fitted(), user_items, preference)
 
     @documented_by(scores.predict)
-    def predict(self, user: Any, item: Any) -> Any:
+    def predict(self, user: ArrayLike, item: ArrayLike) -> Any:
         """Score p_u.q_i of users and items."""
         return scores.predict(self._fitted(), user, item)
 
     @documented_by(lists.recommend)
     def recommend(
         self,
-        userid: Any,
-        user_items: Any = None,
+        userid: ArrayLike,
+        user_items: SparseLike | None = None,
         N: int = 10,
         filter_already_liked_items: bool = True,
-        filter_items: Any = None,
+        filter_items: ArrayLike | None = None,
         recalculate_user: bool = False,
-        items: Any = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
+        items: ArrayLike | None = None,
+    ) -> tuple[Array, Array]:
         """Items of the highest scores p_u.q_i for one user or several."""
         fitted = self._fitted()
         return lists.recommend(
@@ -267,52 +266,57 @@ class ImplicitALS(Parameters):
     @documented_by(lists.similar_items)
     def similar_items(
         self,
-        itemid: Any,
+        itemid: ArrayLike,
         N: int = 10,
         recalculate_item: bool = False,
-        item_users: Any = None,
-        filter_items: Any = None,
-        items: Any = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
+        item_users: SparseLike | None = None,
+        filter_items: ArrayLike | None = None,
+        items: ArrayLike | None = None,
+    ) -> tuple[Array, Array]:
         """Items whose factors make the smallest angle with an item's."""
         return lists.similar_items(self._fitted(), itemid, N, recalculate_item, item_users, filter_items, items)
 
     @documented_by(lists.similar_users)
     def similar_users(
-        self, userid: Any, N: int = 10, filter_users: Any = None, users: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, userid: ArrayLike, N: int = 10, filter_users: ArrayLike | None = None, users: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
         """Users whose factors make the smallest angle with a user's; as ``similar_items``."""
         return lists.similar_users(self._fitted(), userid, N, filter_users, users)
 
     @documented_by(lists.explain)
     def explain(
-        self, userid: int, user_items: Any = None, itemid: int | None = None, user_weights: Any = None, N: int = 10
-    ) -> tuple[float, list[tuple[int, float]], tuple[np.ndarray, bool]]:
+        self,
+        userid: int,
+        user_items: SparseLike | None = None,
+        itemid: int | None = None,
+        user_weights: tuple[Array, bool] | None = None,
+        N: int = 10,
+    ) -> tuple[float, list[tuple[int, float]], tuple[Array, bool]]:
         """Divide a score among the user's stored items."""
         return lists.explain(self._fitted(), userid, user_items, itemid, user_weights, N)
 
     @documented_by(fold_in.recalculate)
-    def recalculate_user(self, userid: Any, user_items: Any = None) -> np.ndarray:
+    def recalculate_user(self, userid: ArrayLike, user_items: SparseLike | None = None) -> Array:
         """Factors of users solved from their rows: one row of a training half-sweep, bit for bit."""
         return fold_in.recalculate(self._fitted(), 0, userid, user_items)
 
     @documented_by(fold_in.recalculate)
-    def recalculate_item(self, itemid: Any, item_users: Any = None) -> np.ndarray:
+    def recalculate_item(self, itemid: ArrayLike, item_users: SparseLike | None = None) -> Array:
         """Factors of items solved from their users; as ``recalculate_user``, with rows (n, n_users)."""
         return fold_in.recalculate(self._fitted(), 1, itemid, item_users)
 
     @documented_by(fold_in.partial_fit)
-    def partial_fit_users(self, userids: Any, user_items: Any) -> None:
+    def partial_fit_users(self, userids: ArrayLike, user_items: SparseLike) -> None:
         """Solve users from new rows and put them into the model, which grows for ids beyond its last user."""
         self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 0, userids, user_items))
 
     @documented_by(fold_in.partial_fit)
-    def partial_fit_items(self, itemids: Any, item_users: Any) -> None:
+    def partial_fit_items(self, itemids: ArrayLike, item_users: SparseLike) -> None:
         """Solve items from new rows (n, n_users) and put them into the model; as ``partial_fit_users``."""
         self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users))
 
     @documented_by(save_load.save)
-    def save(self, path: str | os.PathLike[str], *, interactions: Any = None) -> None:
+    def save(self, path: str | os.PathLike[str], *, interactions: Interactions | None = None) -> None:
         """Write the model to one file, without pickle."""
         save_load.save(self, self._state, path, interactions)
 
@@ -327,11 +331,6 @@ class ImplicitALS(Parameters):
     def training_state(self) -> TrainingState:
         """State of the running ``fit``, from the model that it hands to callbacks: ``fit(resume_from=...)`` goes on.
 
-        Returns
-        -------
-        TrainingState
-            ``fastals.checkpoint`` writes it to a file.
-
         Raises
         ------
         RuntimeError
@@ -343,23 +342,23 @@ class ImplicitALS(Parameters):
         return state()
 
     @property
-    def user_factors(self) -> np.ndarray:
+    def user_factors(self) -> Array:
         """Users' factors, (n_users, factors), read-only; assigning copies."""
         return self._state.need("user_factors").array
 
     @user_factors.setter
-    def user_factors(self, value: Any) -> None:
-        factors = self._given_factors("user_factors", value)
+    def user_factors(self, value: ArrayLike) -> None:
+        factors = Factors(check_given_factors(value, "user_factors", self.dtype))
         self._change(lambda state: state.changed(user_factors=factors))
 
     @property
-    def item_factors(self) -> np.ndarray:
+    def item_factors(self) -> Array:
         """Items' factors, (n_items, factors), read-only; assigning copies."""
         return self._state.need("item_factors").array
 
     @item_factors.setter
-    def item_factors(self, value: Any) -> None:
-        factors = self._given_factors("item_factors", value)
+    def item_factors(self, value: ArrayLike) -> None:
+        factors = Factors(check_given_factors(value, "item_factors", self.dtype))
         self._change(lambda state: state.changed(item_factors=factors))
 
     @property
@@ -385,7 +384,7 @@ class ImplicitALS(Parameters):
         return self._state.need("history").oriented(0).as_csr(check_dtype(self.dtype))
 
     @property
-    def interactions(self) -> Any:
+    def interactions(self) -> Interactions:
         """Ids of users and items that were saved with the model; AttributeError if it has none. A fit drops them."""
         if self._state.interactions is None:
             raise AttributeError("this model has no interactions: load one that was saved with them")
@@ -396,12 +395,6 @@ class ImplicitALS(Parameters):
 
     def _fitted(self) -> Fitted:
         return Fitted(self, self._state)
-
-    def _given_factors(self, name: str, value: Any) -> Factors:
-        array = as_array(value, name)
-        if array.ndim != 2 or not array.shape[1]:
-            raise ValueError(f"{name} must have two dimensions; got shape {array.shape}")
-        return Factors(check_factors(value, name, array.shape, check_dtype(self.dtype)))
 
     def _change(self, change: Callable[[State], State]) -> None:
         """Put a changed state in the place of the present one; where another thread was first, change that one."""

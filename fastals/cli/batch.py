@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from fastals.cli import show
-from fastals.persistence.model_file import atomic_writer
+from fastals.persistence.atomic import atomic_writer
 
 if TYPE_CHECKING:
     from fastals.model import ImplicitALS

@@ -282,6 +282,14 @@ def check_factors(value: Any, name: str, shape: tuple[int, int], dtype: np.dtype
     return factors
 
 
+def check_given_factors(value: Any, name: str, dtype: Any) -> np.ndarray:
+    """Copy of factors of any number of rows; TypeError or ValueError where they are not factors."""
+    array = as_array(value, name)
+    if array.ndim != 2 or not array.shape[1]:
+        raise ValueError(f"{name} must have two dimensions; got shape {array.shape}")
+    return check_factors(value, name, array.shape, check_dtype(dtype))
+
+
 def check_products(factors: np.ndarray, name: str) -> None:
     """FloatingPointError where factors have grown so large that their products may overflow."""
     limit = largest_factor(factors.shape, factors.dtype)

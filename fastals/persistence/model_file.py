@@ -17,17 +17,15 @@ import json
 import math
 import os
 import re
-import shutil
 import struct
-import uuid
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from fastals.core.safe_open import brief, open_regular, values_are_sound
+from fastals.persistence.atomic import atomic_writer
 
 FORMAT = "fastals"
 FORMAT_VERSION = 1
@@ -68,11 +66,11 @@ class _ArraySpec(NamedTuple):
 
 
 def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write a header and named arrays into one file, which appears complete or not at all.
+    """Write a header and named arrays into one file, which appears complete and sound or not at all.
 
-    The file is written under a temporary name in the same folder, flushed to the disk and renamed; an error on the way
-    (a full disk, say) leaves an earlier file of that name as it was. A symbolic link is followed. Equal content gives
-    equal bytes.
+    The file is written under a temporary name in the same folder, flushed to the disk, read back and renamed; whatever
+    goes wrong (a full disk, an array that changes meanwhile) leaves an earlier file of that name as it was. A symbolic
+    link is followed. Equal content gives equal bytes.
 
     Parameters
     ----------
@@ -91,11 +89,11 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
     ValueError
         For an unusable array name, a NaN or infinity in the header, or a path that is not a regular file.
     OSError
-        If the file cannot be written.
+        If the file cannot be written, or what was written does not read back.
     """
     prepared = {name: _prepare_array(name, array) for name, array in arrays.items()}
     header_bytes = _encode_header(header, prepared)
-    with atomic_writer(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_writer(path, verify=_verify) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(_member_info(_HEADER_NAME, len(header_bytes)), "w") as member:
             member.write(header_bytes)
         for name, array in prepared.items():
@@ -199,41 +197,38 @@ def _chunks(array: np.ndarray) -> Iterator[memoryview]:
         yield flat[start : start + _CHUNK]
 
 
-@contextlib.contextmanager
-def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the place of ``path`` once it is safely on the disk, and else vanishes.
-
-    A symbolic link is followed; ValueError for what exists and is not a regular file.
-    """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise ValueError(f"cannot write {os.fspath(path)!r}: it exists and is not a regular file")
-    temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError) and error.errno and error.filename in (None, os.fspath(temporary)):
-            error.filename = os.fspath(path)  # that people know
-        raise
-    if os.name == "posix":
-        # The rename itself; some file systems cannot sync a folder, and the data are safe by now.
-        with contextlib.suppress(OSError):
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-
 def _read(file: IO[bytes], mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    with _archive(file) as (archive, header, members):
+        arrays = {}
+        for spec, info in members:
+            with archive.open(info) as member:
+                header_length = _check_npy_header(member, info, spec)
+                if mmap and spec.dtype.kind in "iufc" and spec.n_bytes > 0:
+                    array = _map_array(file, info, header_length, spec)
+                else:
+                    array = _read_array(member, spec)
+            arrays[spec.name] = array.astype(spec.dtype.newbyteorder("="), copy=False)
+    return header, arrays
+
+
+def _verify(file: IO[bytes]) -> None:
+    """Read a file that has been written, checksums included, without keeping it; OSError where it is not sound."""
+    try:
+        with _archive(file) as (archive, _, members):
+            for spec, info in members:
+                with archive.open(info) as member:
+                    _check_npy_header(member, info, spec)
+                    while member.read(_CHUNK):
+                        pass
+    except _DAMAGE as error:
+        raise OSError(f"what was written does not read back, so an earlier file stays: {brief(error)}") from error
+
+
+@contextlib.contextmanager
+def _archive(
+    file: IO[bytes],
+) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any], list[tuple[_ArraySpec, zipfile.ZipInfo]]]]:
+    """Open a model file: the archive, the caller's header, and the arrays it declares with their members."""
     if file.read(2) != b"PK":
         raise _ModelFileError("it is not a fastals model file")
     with zipfile.ZipFile(file) as archive:
@@ -244,17 +239,7 @@ def _read(file: IO[bytes], mmap: bool) -> tuple[dict[str, Any], dict[str, np.nda
             raise _ModelFileError(
                 f"it should hold the members {brief(expected, 1000)}, and holds {brief(list(members), 1000)}"
             )
-        arrays = {}
-        for spec in specs:
-            info = members[spec.member]
-            with archive.open(info) as member:
-                header_length = _check_npy_header(member, info, spec)
-                if mmap and spec.dtype.kind in "iufc" and spec.n_bytes > 0:
-                    array = _map_array(file, info, header_length, spec)
-                else:
-                    array = _read_array(member, spec)
-            arrays[spec.name] = array.astype(spec.dtype.newbyteorder("="), copy=False)
-    return header, arrays
+        yield archive, header, [(spec, members[spec.member]) for spec in specs]
 
 
 def _check_members(infos: list[zipfile.ZipInfo], file_size: int) -> dict[str, zipfile.ZipInfo]:

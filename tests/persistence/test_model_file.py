@@ -13,7 +13,7 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from model_files import ARRAYS, HEADER, assert_same
 
-import fastals.persistence.model_file
+import fastals.persistence.atomic
 from fastals.persistence.model_file import read_model_file, write_model_file
 
 
@@ -171,7 +171,7 @@ def test_full_disk(path, monkeypatch):
     def full(name, mode):
         return open("/dev/full", "wb")
 
-    monkeypatch.setattr(fastals.persistence.model_file, "open", full, raising=False)
+    monkeypatch.setattr(fastals.persistence.atomic, "open", full, raising=False)
 
     with pytest.raises(OSError, match="No space left"):
         write_model_file(path, {}, {"new": np.zeros(10**6)})
