@@ -6,14 +6,14 @@ import copy
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import scipy.sparse as sp
 from numpy.typing import DTypeLike
 
 from fastals.core.overlay import Factors, History
 from fastals.core.parameters import Parameters, documented_by
-from fastals.core.state import State
+from fastals.core.state import State, needed
 from fastals.core.types import Array, ArrayLike, RandomState, SparseLike
 from fastals.core.validation import check_dtype, check_given_factors, check_integer, describe
 from fastals.persistence import save_load
@@ -53,11 +53,9 @@ class ImplicitALS(Parameters):
     unobserved_weight : float
         c0, the confidence of pairs that are not stored; may be 0.
     regularization_exponent : float
-        lambda_u = regularization * (stored in row u + c0 * n_items)^exponent, likewise for items: 0 is a plain
-        penalty, 1 scales it with the frequency [3]_.
+        lambda_u = regularization * (stored in row u + c0 * n_items)^exponent, likewise for items [3]_.
     confidence : {"linear", "log", "raw"}
-        Of a stored value r: c = c0 + alpha |r|, c = c0 + alpha log(1 + |r| / epsilon), or c = alpha |r| (as the
-        library implicit has it).
+        Of a stored value r: c = c0 + alpha |r|, c = c0 + alpha log(1 + |r| / epsilon), or (as in implicit) c = alpha |r|.
     epsilon : float
         Scale of the logarithm.
     objective : {"hu", "rendle"}
@@ -74,7 +72,7 @@ class ImplicitALS(Parameters):
     dtype : {"float32", "float64"}
         Of the factors. Gramians, eigenproblems and the loss are float64 always.
     num_threads : int, optional
-        Threads to use; all that Numba has by default. Results do not depend on it.
+        By default all that Numba has. Results do not depend on it.
     random_state : int, Generator or RandomState, optional
         For the first users' factors.
     warm_start : bool
@@ -223,8 +221,6 @@ class ImplicitALS(Parameters):
             return None if callback is None else callback(model, sweep, loss), model._state
 
         try:
-            if user_factors is None and item_factors is not None and resume_from is None:
-                training.solve_users()
             put_in = run(training, rows, iterations, called if callback else None, show_progress)
         except KeyboardInterrupt:
             if training.advanced:
@@ -324,12 +320,12 @@ class ImplicitALS(Parameters):
     @documented_by(save_load.load)
     def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> ImplicitALS:
         """Read a model that ``save`` wrote."""
-        model, state = save_load.load(cls, path, mmap)
-        model._state = state
+        model: ImplicitALS
+        model, model._state = save_load.load(cls, path, mmap)
         return model
 
     def training_state(self) -> TrainingState:
-        """State of the running ``fit``, from the model that it hands to callbacks: ``fit(resume_from=...)`` goes on.
+        """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
 
         Raises
         ------
@@ -339,12 +335,12 @@ class ImplicitALS(Parameters):
         state = self._state.training_state
         if state is None:
             raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
-        return state()
+        return cast(TrainingState, state())
 
     @property
     def user_factors(self) -> Array:
         """Users' factors, (n_users, factors), read-only; assigning copies."""
-        return self._state.need("user_factors").array
+        return needed(self._state.user_factors).array
 
     @user_factors.setter
     def user_factors(self, value: ArrayLike) -> None:
@@ -354,7 +350,7 @@ class ImplicitALS(Parameters):
     @property
     def item_factors(self) -> Array:
         """Items' factors, (n_items, factors), read-only; assigning copies."""
-        return self._state.need("item_factors").array
+        return needed(self._state.item_factors).array
 
     @item_factors.setter
     def item_factors(self, value: ArrayLike) -> None:
@@ -364,31 +360,31 @@ class ImplicitALS(Parameters):
     @property
     def loss_history(self) -> list[float]:
         """The loss after each sweep."""
-        self._state.need("history")
+        needed(self._state.history)
         return list(self._state.loss_history)
 
     @property
     def alpha_(self) -> float:
         """The alpha that was used."""
-        return self._state.need("alpha")
+        return needed(self._state.alpha)
 
     @property
     def solver_report_(self) -> dict[str, float]:
         """How the rows were solved; see the class."""
-        self._state.need("history")
+        needed(self._state.history)
         return dict(self._state.report)
 
     @property
     def user_items_(self) -> sp.csr_array:
         """What the model was fitted to: canonical csr_array (n_users, n_items)."""
-        return self._state.need("history").oriented(0).as_csr(check_dtype(self.dtype))
+        return needed(self._state.history).oriented(0).as_csr(check_dtype(self.dtype))
 
     @property
     def interactions(self) -> Interactions:
         """Ids of users and items that were saved with the model; AttributeError if it has none. A fit drops them."""
         if self._state.interactions is None:
             raise AttributeError("this model has no interactions: load one that was saved with them")
-        return self._state.interactions
+        return cast(Interactions, self._state.interactions)
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._state.history is not None

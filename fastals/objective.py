@@ -96,15 +96,16 @@ class Objective:
 
     @property
     def offset(self) -> float:
-        """C - extra in the target: c0 for Hu, 0 for Rendle, where target = w."""
+        """c - extra in the target: c0 for Hu, 0 for Rendle, where target = w."""
         return self.unobserved_weight if self.name == "hu" else 0.0
 
     def target(self, extra: np.ndarray, preference: np.ndarray) -> np.ndarray:
-        """C phi of entries, from c - c0 and phi."""
-        return (extra + self.offset) * preference
+        """c phi of entries, from c - c0 and phi."""
+        target: np.ndarray = (extra + self.offset) * preference
+        return target
 
     def extra(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """C - c0 of stored values, in ``dtype``.
+        """c - c0 of stored values, in ``dtype``.
 
         Hu: alpha |r| (linear), alpha log(1 + |r| / epsilon) (log), alpha |r| - c0 (raw). Rendle: the weight w itself,
         which is alpha |r| or its log form.
@@ -137,7 +138,7 @@ class Objective:
         return weight
 
     def preference(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""
+        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""
         if values.size == 0 or values.min() > 0:
             return np.ones(1, dtype)
         return (values > 0).astype(dtype)
@@ -147,7 +148,7 @@ class Objective:
         return np.asarray(stored + self.unobserved_weight * n_columns, np.float64)
 
     def regularization_of(self, strength: float, stored: np.ndarray | int, n_columns: int) -> np.ndarray:
-        """Lambda of rows with ``stored`` entries of ``n_columns``: strength frequency^exponent (Rendle 2022).
+        """lambda of rows with ``stored`` entries of ``n_columns``: strength frequency^exponent (Rendle 2022).
 
         Raises
         ------

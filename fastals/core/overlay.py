@@ -84,7 +84,8 @@ class Factors:
         """Copy of the rows ``ids``, (ids, factors)."""
         array, changed = self._content
         if ids.size > MERGED_FROM or not (changed or len(array) < self.shape[0]):
-            return self.array[ids]
+            copied: np.ndarray = self.array[ids]
+            return copied
         found = np.zeros((ids.size, self.shape[1]), self.dtype)
         for place, row in enumerate(ids.tolist()):
             if row in changed:
@@ -129,7 +130,8 @@ class LentFactors(Factors):
 
     def taken(self, ids: np.ndarray) -> np.ndarray:
         """Copy of the rows ``ids``, (ids, factors)."""
-        return self.array[ids]
+        copied: np.ndarray = self.array[ids]
+        return copied
 
     def replaced(self, ids: np.ndarray, values: np.ndarray) -> Factors:
         """Factors of the training's array with some rows replaced; see ``Factors``."""

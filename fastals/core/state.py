@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fastals.core.overlay import Factors, History
 from fastals.core.parameters import NotFittedError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class State:
         Ids of users and items.
     training_state : callable, optional
         During ``fit``, for its callbacks: returns the state of the training.
+
+    See Also
+    --------
+    needed : a part of a state that must be there.
     """
 
     user_factors: Factors | None = None
@@ -40,16 +46,16 @@ class State:
     interactions: Any = None
     training_state: Callable[[], Any] | None = None
 
-    def need(self, name: str) -> Any:
-        """Return an attribute; NotFittedError where there is none."""
-        value = getattr(self, name)
-        if value is None:
-            raise NotFittedError("this ImplicitALS is not fitted yet: call fit first")
-        return value
-
     def changed(self, **changes: Any) -> State:
         """The same state but for some attributes."""
         return replace(self, **changes)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "training_state": None}
+
+
+def needed(value: Value | None) -> Value:
+    """Return a part of a state; NotFittedError where there is none."""
+    if value is None:
+        raise NotFittedError("this ImplicitALS is not fitted yet: call fit first")
+    return value

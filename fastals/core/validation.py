@@ -73,7 +73,7 @@ def check_real(name: str, value: Any, *, positive: bool = False) -> float:
 def check_dtype(value: Any) -> np.dtype:
     """Return float32 or float64 as a dtype, or raise ValueError."""
     try:
-        dtype = np.dtype(value)
+        dtype: np.dtype = np.dtype(value)
     except (TypeError, ValueError, SyntaxError):
         raise ValueError(f"dtype must be float32 or float64; got {describe(value)}") from None
     if value is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):

@@ -305,7 +305,7 @@ def _check_npy_header(member: IO[bytes], info: zipfile.ZipInfo, spec: _ArraySpec
             f"member {info.filename!r} holds {info.file_size - header_length} bytes of data, "
             f"but {spec.dtype.str} of shape {spec.shape} takes {spec.n_bytes}"
         )
-    return header_length
+    return int(header_length)
 
 
 def _read_array(member: IO[bytes], spec: _ArraySpec) -> np.ndarray:

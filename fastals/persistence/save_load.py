@@ -11,7 +11,7 @@ import numpy as np
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
 from fastals.core.safe_open import brief
-from fastals.core.state import State
+from fastals.core.state import State, needed
 from fastals.core.validation import (
     LARGEST_INT32,
     check_dtype,
@@ -61,8 +61,8 @@ def save(model: Any, state: State, path: str | os.PathLike[str], interactions: I
     OSError
         Where the file cannot be written.
     """
-    rows = state.need("history").oriented(0)
-    factors = {name: state.need(name).array for name in FACTORS}
+    rows = needed(state.history).oriented(0)
+    factors = {name: needed(getattr(state, name)).array for name in FACTORS}
     _check_parts(model, state.alpha, factors, rows.shape)
     interactions = state.interactions if interactions is None else interactions
     arrays = {
@@ -79,7 +79,7 @@ def save(model: Any, state: State, path: str | os.PathLike[str], interactions: I
         "parameters": {name: _plain(value) for name, value in model.get_params().items()},
         "shape": list(rows.shape),
         "report": dict(state.report),
-        "alpha": float(state.need("alpha")),
+        "alpha": needed(state.alpha),
     }
     write_model_file(path, header, arrays)
 

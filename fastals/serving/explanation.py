@@ -54,7 +54,7 @@ def contributions(objective: Objective, row: Rows, Y: np.ndarray, factorisation:
     _, target = _weights(objective, row)
     stored = Y[row.indices].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        parts = target * (stored @ cho_solve(factor, item.astype(np.float64)))
+        parts: np.ndarray = target * (stored @ cho_solve(factor, item.astype(np.float64)))
     if not np.isfinite(parts.sum()):
         raise FloatingPointError("the contributions of user_items overflow; raise regularization, or scale them down")
     return parts

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
-from fastals.core.state import State
+from fastals.core.state import State, needed
 from fastals.core.validation import LARGEST_INT32, check_ids, check_rows, describe, is_auto, is_sparse
 from fastals.objective import Objective
 from fastals.solver.fitting import checked_objective, checked_settings
@@ -36,7 +36,7 @@ class Fitted:
     def objective(self) -> Objective:
         """Checked; with alpha="auto" the alpha of the fit."""
         alpha = self.parameters.alpha
-        return checked_objective(self.parameters, self.state.need("alpha") if is_auto(alpha) else alpha)
+        return checked_objective(self.parameters, needed(self.state.alpha) if is_auto(alpha) else alpha)
 
     @property
     def settings(self) -> Settings:
@@ -45,7 +45,7 @@ class Fitted:
 
     def factors(self, axis: int) -> Factors:
         """Factors of the users or of the items."""
-        return self.state.need(f"{SIDES[axis]}_factors")
+        return needed((self.state.user_factors, self.state.item_factors)[axis])
 
     def matching_factors(self) -> tuple[Factors, Factors]:
         """Factors of users and of items; ValueError where those assigned are of different lengths."""
@@ -56,7 +56,7 @@ class Fitted:
 
     def history(self, axis: int) -> History:
         """Interactions, whose rows of an axis match the factors of the other side."""
-        history: History = self.state.need("history")
+        history = needed(self.state.history)
         shape, other = history.shape, 1 - axis
         if self.factors(other).shape[0] != shape[other]:
             raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 from fastals.core.overlay import Factors, History, LentFactors
 from fastals.core.progress import progress_bar
 from fastals.core.rows import Rows
-from fastals.core.state import State
+from fastals.core.state import State, needed
 from fastals.core.validation import (
     LARGEST_INT32,
     check_choice,
@@ -88,7 +88,9 @@ def prepare(
     P, Q = _first_factors(parameters, rows.shape, dtype, user_factors, item_factors)
     users, items = build_sides(objective, rows, phi, dtype)
     accelerated = not given if is_auto(acceleration) else bool(acceleration)
-    return Training(objective, settings, users, items, P, Q, accelerated=accelerated), rows
+    training = Training(objective, settings, users, items, P, Q, accelerated=accelerated)
+    training.users_first = user_factors is None and item_factors is not None
+    return training, rows
 
 
 def current_state(training: Training, rows: Rows) -> State:
@@ -116,6 +118,8 @@ def run(
     the factors that it has put in there after the last sweep, by name.
     """
     put_in: dict[str, Factors] = {}
+    if training.users_first:
+        training.solve_users()
     with progress_bar(iterations - len(training.loss_history), show_progress) as advance:
         for sweep in range(len(training.loss_history), iterations):
             loss = training.sweep()
@@ -123,7 +127,7 @@ def run(
             if callback is None:
                 continue
             returned, state = callback(current_state(training, rows), sweep, loss)
-            left = {name: state.need(name) for name in ("user_factors", "item_factors")}
+            left = {"user_factors": needed(state.user_factors), "item_factors": needed(state.item_factors)}
             put_in = {name: factors for name, factors in left.items() if not isinstance(factors, LentFactors)}
             if is_true("what callback returns", returned):
                 break

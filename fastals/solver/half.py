@@ -77,4 +77,4 @@ class Half:
 
     @property
     def _width(self) -> int:
-        return aligned_factors(self.factors[:0]).shape[1]
+        return int(aligned_factors(self.factors[:0]).shape[1])

@@ -86,6 +86,8 @@ class Training:
         Of each sweep's items and users.
     advanced : bool
         Whether a half-sweep has been finished.
+    users_first : bool
+        Whether the users are to be solved before the first sweep, as only items were given.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class Training:
         self.users, self.items = Half(users, user_factors), Half(items, item_factors)
         self.loss_history: list[float] = []
         self.reports: list[tuple[Report, Report]] = []
-        self.advanced = False
+        self.advanced = self.users_first = False
         self._sequence = 1.0  # t_n
         self._step = 0  # changes whenever factors are about to
 
@@ -186,8 +188,8 @@ class Training:
     def _next_momentum(self) -> float:
         following = (1 + np.sqrt(1 + 4 * self._sequence**2)) / 2
         momentum = min((self._sequence - 1) / following, LARGEST_MOMENTUM)
-        self._sequence = following
-        return momentum
+        self._sequence = float(following)
+        return float(momentum)
 
     def _continued(self, half: Half) -> np.ndarray:
         """Where a half's factors are expected next: the n-th change as if it fell like 1 / n^2. Uses up ``before``."""
@@ -214,7 +216,7 @@ class Training:
             return False
         report = self.reports[1][half]
         factors_per_entry = self.items.factors.shape[1] * (report.iterated / side.indices.size)
-        return report.steps > GUESS_COST * report.iterated * (1 + factors_per_entry)
+        return bool(report.steps > GUESS_COST * report.iterated * (1 + factors_per_entry))
 
     def _wants_before(self, half: int) -> bool:
         """Whether the solution of the sweep before is going to be needed, or may be."""
@@ -262,6 +264,7 @@ class Training:
             if (got := state.problem.get(name)) != expected:
                 raise ValueError(f"resume_from must come from a fit of the same {name}: {expected}; got {got}")
         self.accelerated, self._sequence, self.advanced = state.accelerated, state.sequence, True
+        self.users_first = False
         self.loss_history, self.reports = list(state.loss_history), list(state.reports)
         for half, name, given, previous in (
             (self.users, "users", state.user_factors, state.previous_users),

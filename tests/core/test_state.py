@@ -8,7 +8,7 @@ import pytest
 
 from fastals.core.overlay import Factors
 from fastals.core.parameters import NotFittedError
-from fastals.core.state import State
+from fastals.core.state import State, needed
 
 
 def test_cannot_be_changed_in_place():
@@ -22,9 +22,9 @@ def test_cannot_be_changed_in_place():
 
 def test_what_is_not_there_is_named_as_not_fitted():
     state = State(alpha=2.0)
-    assert state.need("alpha") == 2.0
+    assert needed(state.alpha) == 2.0
     with pytest.raises(NotFittedError, match="call fit first"):
-        state.need("history")
+        needed(state.history)
 
 
 def test_a_running_training_does_not_travel():
