@@ -55,7 +55,7 @@ class ImplicitALS(Parameters):
     regularization_exponent : float
         lambda_u = regularization * (stored in row u + c0 * n_items)^exponent, likewise for items [3]_.
     confidence : {"linear", "log", "raw"}
-        Of a stored value r: c = c0 + alpha |r|, c = c0 + alpha log(1 + |r| / epsilon), or (as in implicit) c = alpha |r|.
+        Of a stored value r: c = c0 + alpha |r|, c = c0 + alpha log(1 + |r| / epsilon), or (implicit's) c = alpha |r|.
     epsilon : float
         Scale of the logarithm.
     objective : {"hu", "rendle"}
