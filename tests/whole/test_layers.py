@@ -59,7 +59,7 @@ def is_private(name: str) -> bool:
 FLOORS = (
     ("kernels",),
     ("core",),
-    ("objective", "tables"),
+    ("objective", "tables", "weighting"),
     ("solver", "datasets"),
     ("serving", "persistence"),
     ("model", "evaluation"),
