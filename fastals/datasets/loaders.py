@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -20,12 +20,10 @@ from scipy import sparse
 from fastals.core.safe_open import brief, check_unpacked, open_bytes, open_regular, text_errors
 from fastals.core.validation import check_choice
 from fastals.datasets.download import SOURCES, fetch
-from fastals.tables.delimited import read_coded
 from fastals.tables.ids import text_array
 from fastals.tables.interactions import Interactions
 from fastals.tables.npz import DAMAGE
 from fastals.tables.readers import read_interactions
-from fastals.tables.text_layout import TextLayout
 
 _LONGEST_ROW = 2**24  # bytes of an adjacency list's line: some two million items of one user
 
@@ -47,6 +45,52 @@ class SplitDataset(NamedTuple):
     train: Interactions
     test: Interactions
     licence: str
+
+
+class _Names(NamedTuple):
+    """A table of items: its file, encoding, separator, and the heading of the names (None: no headings, column 2)."""
+
+    file: str
+    encoding: str
+    separator: str
+    title: str | None
+
+
+class _Table(NamedTuple):
+    """A data set: what people call it, where it comes from, its file of interactions and how to read it, its names."""
+
+    title: str
+    source: str
+    file: str
+    options: dict[str, Any]
+    names: _Names
+
+
+_BY_POSITION = {"user_column": 0, "item_column": 1, "value_column": 2, "duplicates": "error"}
+_TIMED = {**_BY_POSITION, "time_column": 3}
+_STARS = {**_TIMED, "separator": ",", "header": True}
+_MOVIES = _Names("movies.csv", "utf-8", ",", "title")
+_TABLES = {
+    "100k": _Table(
+        "MovieLens 100k", "ml-100k", "u.data", {**_TIMED, "separator": "\t", "header": False},
+        _Names("u.item", "latin-1", "|", None),
+    ),
+    "1m": _Table(
+        "MovieLens 1m", "ml-1m", "ratings.dat", {**_TIMED, "separator": "::", "header": False},
+        _Names("movies.dat", "latin-1", "::", None),
+    ),
+    **{name: _Table(f"MovieLens {name}", f"ml-{name}", "ratings.csv", _STARS, _MOVIES)
+       for name in ("latest-small", "20m", "25m")},
+    "lastfm": _Table(
+        "Last.fm 2k (HetRec 2011)", "lastfm-2k", "user_artists.dat",
+        {"separator": "\t", "header": True, "value_column": "weight", "duplicates": "error"},
+        _Names("artists.dat", "utf-8", "\t", "name"),
+    ),
+    **{kind: _Table(
+        f"goodbooks-10k, {kind}", "goodbooks-10k", f"{kind}.csv",
+        {"separator": ",", "header": True, "duplicates": "last"}, _Names("books.csv", "utf-8", ",", "title"),
+    ) for kind in ("to_read", "ratings")},
+}  # fmt: skip
 
 
 def load_movielens(
@@ -76,33 +120,7 @@ def load_movielens(
     ----------
     F. M. Harper, J. A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
     """
-    check_choice("variant", variant, ("latest-small", "100k", "1m", "20m", "25m"))
-    if variant == "100k":
-        ratings, movies = "u.data", "u.item"
-        layout = TextLayout("\t", None, 4, user=0, item=1, value=2, skipped=0)
-    elif variant == "1m":
-        ratings, movies = "ratings.dat", "movies.dat"
-        layout = TextLayout("::", None, 4, user=0, item=1, value=2, skipped=0)
-    else:
-        ratings, movies = "ratings.csv", "movies.csv"
-        layout = TextLayout(",", ("userId", "movieId", "rating", "timestamp"), 4, user=0, item=1, value=2, skipped=0)
-    source = f"ml-{variant}"
-    with _unpacked(path or fetch(source, data_home), (ratings, movies)) as folder:
-        table = read_coded(folder / ratings, layout, also=(3,))
-        interactions = table.interactions(table.numbers[2], "error")
-        seconds = table.numbers[3]
-        if np.abs(seconds).max() >= 2**53:
-            raise ValueError(f"{folder / ratings}: a timestamp is {np.abs(seconds).max():g} seconds since 1970")
-        kept = table.numbers[2].astype(np.float32) != 0  # on the pattern of the interactions, which drop zeros
-        times = sparse.csr_array(
-            (seconds[kept].astype(np.int64), (table.user_codes[kept], table.item_codes[kept])),
-            shape=interactions.user_items.shape,
-        )
-        encoding = "latin-1" if variant in ("100k", "1m") else "utf-8"
-        separator = {"100k": "|", "1m": "::"}.get(variant, ",")
-        names = _read_names(folder / movies, interactions, encoding, separator, header=separator == ",")
-    interactions.source = f"MovieLens {variant}"
-    return Dataset(interactions, names, times, SOURCES[source].licence)
+    return _load(check_choice("variant", variant, ("latest-small", "100k", "1m", "20m", "25m")), path, data_home)
 
 
 def load_lastfm(*, path: str | Path | None = None, data_home: str | Path | None = None) -> Dataset:
@@ -130,13 +148,7 @@ def load_lastfm(*, path: str | Path | None = None, data_home: str | Path | None 
     I. Cantador, P. Brusilovsky, T. Kuflik, "2nd Workshop on Information Heterogeneity and Fusion in Recommender
     Systems", RecSys 2011.
     """
-    with _unpacked(path or fetch("lastfm-2k", data_home), ("user_artists.dat", "artists.dat")) as folder:
-        interactions = read_interactions(
-            folder / "user_artists.dat", separator="\t", header=True, value_column="weight", duplicates="error"
-        )
-        names = _read_names(folder / "artists.dat", interactions, "utf-8", "\t", header=True)
-    interactions.source = "Last.fm 2k (HetRec 2011)"
-    return Dataset(interactions, names, None, SOURCES["lastfm-2k"].licence)
+    return _load("lastfm", path, data_home)
 
 
 def load_goodbooks(
@@ -163,13 +175,7 @@ def load_goodbooks(
     ImportError, OSError, ValueError
         As `fastals.datasets.download.fetch`, and for files that are not what they should be.
     """
-    check_choice("kind", kind, ("to_read", "ratings"))
-    with _unpacked(path or fetch("goodbooks-10k", data_home), (f"{kind}.csv", "books.csv")) as folder:
-        interactions = read_interactions(folder / f"{kind}.csv", separator=",", header=True, duplicates="last")
-        # Whichever release: the first column of books.csv is the id that the other files use.
-        names = _read_names(folder / "books.csv", interactions, "utf-8", ",", header=True, title="title")
-    interactions.source = f"goodbooks-10k, {kind}"
-    return Dataset(interactions, names, None, SOURCES["goodbooks-10k"].licence)
+    return _load(check_choice("kind", kind, ("to_read", "ratings")), path, data_home)
 
 
 def load_gowalla(*, path: str | Path | None = None, data_home: str | Path | None = None) -> SplitDataset:
@@ -226,12 +232,21 @@ def read_adjacency_list(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             try:
                 rows.append(np.array([*map(int, line.replace(b"_", b"?").split())], np.int64))
             except (ValueError, OverflowError):
-                raise ValueError(f"{path}, line {number}: {line[:40]!r} is no list of integers of 64 bits") from None
+                raise ValueError(f"{path}, line {number}: {line[:40]!r} is not a list of 64-bit integers") from None
         rows = [row for row in rows if row.size > 1]
         if not rows:
             raise ValueError(f"{path}: the file has no pairs")
         users = np.repeat([row[0] for row in rows], [row.size - 1 for row in rows])
         return users, np.concatenate([row[1:] for row in rows])
+
+
+def _load(name: str, path: str | Path | None, data_home: str | Path | None) -> Dataset:
+    table = _TABLES[name]
+    with _unpacked(path or fetch(table.source, data_home), (table.file, table.names.file)) as folder:
+        interactions = read_interactions(folder / table.file, **table.options)
+        names = _read_names(folder / table.names.file, interactions, table.names)
+    interactions.source = table.title
+    return Dataset(interactions, names, interactions.times, SOURCES[table.source].licence)
 
 
 def _load_split(name: str, path: str | Path | None, data_home: str | Path | None) -> SplitDataset:
@@ -293,31 +308,27 @@ def _unpack(path: Path, members: tuple[str, ...], folder: Path) -> None:
         except DAMAGE as error:
             if str(path) in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
                 raise
-            raise ValueError(f"{path}: this is no zip archive, or it is damaged ({brief(error)})") from None
+            raise ValueError(f"{path}: this is not a zip archive, or it is damaged ({brief(error)})") from None
 
 
 def _is_member(info: zipfile.ZipInfo, name: str) -> bool:
     return Path(info.filename).name == name and not info.is_dir() and "__MACOSX" not in info.filename
 
 
-def _read_names(
-    path: Path, interactions: Interactions, encoding: str, separator: str, header: bool, title: str | None = None
-) -> np.ndarray:
-    """Names of the items, in their order, from a table whose first column is the id and whose second is the name.
-
-    With `title`, the name is in the column with that heading.
-    """
+def _read_names(path: Path, interactions: Interactions, table: _Names) -> np.ndarray:
+    """Names of the items, in their order, from a table whose first column is the id."""
     names: dict[str, str] = {}
-    with text_errors(path), io.TextIOWrapper(open_bytes(path), encoding, errors="replace", newline="") as file:
+    with text_errors(path), io.TextIOWrapper(open_bytes(path), table.encoding, errors="replace", newline="") as file:
         rows: Iterator[list[str]]
-        if separator == ",":
+        if table.separator == ",":
             rows = csv.reader(file)
         else:
-            rows = (line.rstrip("\r\n").split(separator) for line in file)
-        heading = next(rows, []) if header else []
-        if title is not None and title not in heading:
+            rows = (line.rstrip("\r\n").split(table.separator) for line in file)
+        heading = next(rows, []) if table.title else ["id", "name"]
+        title = table.title or "name"
+        if title not in heading:
             raise ValueError(f"{path}: no column {title!r}; the file has {brief(', '.join(map(repr, heading)))}")
-        position = heading.index(title) if title else 1
+        position = heading.index(title)
         for row in rows:
             if len(row) > position:
                 names[row[0]] = row[position].replace("\0", "")

@@ -31,6 +31,8 @@ class Interactions:
     ----------
     user_items : scipy.sparse.csr_array of float32
     user_ids, item_ids : ndarray, integers or fixed-width text (never object)
+    times : csr_array of int64, or None
+        When each pair was, on the pattern of ``user_items``; of repeated pairs the latest time.
     source : str
         Where the data came from, for people: the readers write the file and its columns here.
 
@@ -56,6 +58,7 @@ class Interactions:
         for index, wanted in ((self._users, n_users), (self._items, n_items)):
             if index.ids.size != wanted:
                 raise ValueError(f"{index.noun}_ids has {index.ids.size} entries for {wanted} {index.noun}s")
+        self.times: sparse.csr_array | None = None
         self.source = ""
 
     @classmethod
@@ -66,7 +69,9 @@ class Interactions:
         return made
 
     @classmethod
-    def from_arrays(cls, users: Any, items: Any, values: Any = None, *, duplicates: Duplicates = "sum") -> Interactions:
+    def from_arrays(
+        cls, users: Any, items: Any, values: Any = None, *, times: Any = None, duplicates: Duplicates = "sum"
+    ) -> Interactions:
         """Build from parallel columns.
 
         Parameters
@@ -75,13 +80,15 @@ class Interactions:
             Ids. Rows and columns are numbered in the sorted order of the ids.
         values : sequence of numbers, length n, optional
             Finite. Default: every row counts 1.
+        times : sequence of integers or datetimes, length n, optional
+            In any unit; datetimes become seconds since 1970. Of repeated pairs the latest is kept.
         duplicates : {"sum", "mean", "max", "last", "count", "error"}
-            What becomes of rows with the same user and item: their sum (in float64), mean, maximum, the last of them,
+            What rows with the same user and item become: their sum (in float64), mean, maximum, the last of them,
             their number (the values are then ignored), or a ValueError.
 
         Notes
         -----
-        A pair whose value comes out as zero is no observation and is dropped; its user and item keep their ids.
+        A pair whose value comes out as zero is not an observation and is dropped; its user and item keep their ids.
 
         Raises
         ------
@@ -94,7 +101,7 @@ class Interactions:
         item_ids, item_codes = factorise(items, "items")
         if user_codes.size != item_codes.size:
             raise ValueError(f"users and items must be equally long, got {user_codes.size} and {item_codes.size}")
-        return cls._from_codes(user_codes, item_codes, values, user_ids, item_ids, duplicates)
+        return cls._from_codes(user_codes, item_codes, values, user_ids, item_ids, duplicates, times)
 
     @classmethod
     def _from_codes(
@@ -105,6 +112,7 @@ class Interactions:
         user_ids: np.ndarray,
         item_ids: np.ndarray,
         duplicates: Duplicates,
+        times: Any = None,
     ) -> Interactions:
         """Build from ids that are numbered already."""
         if duplicates not in get_args(Duplicates):
@@ -112,14 +120,23 @@ class Interactions:
         if not user_codes.size:
             raise ValueError("there are no interactions: users and items are empty")
         numbers = _check_values(values, user_codes.size)
-        shape = (user_ids.size, item_ids.size)
-        return cls._from_canonical(
-            _to_csr(user_codes, item_codes, numbers, shape, duplicates, user_ids, item_ids), user_ids, item_ids
-        )
+        when = None if times is None else _check_times(times, user_codes.size)
+        matrix, latest = _to_csr(user_codes, item_codes, numbers, when, duplicates, user_ids, item_ids)
+        made = cls._from_canonical(matrix, user_ids, item_ids)
+        if latest is not None:
+            made.times = _csr(latest, matrix.indices, matrix.indptr, matrix.shape)
+        return made
 
     @classmethod
     def from_dataframe(
-        cls, frame: Any, *, user: str, item: str, value: str | None = None, duplicates: Duplicates = "sum"
+        cls,
+        frame: Any,
+        *,
+        user: str,
+        item: str,
+        value: str | None = None,
+        time: str | None = None,
+        duplicates: Duplicates = "sum",
     ) -> Interactions:
         """Build from a pandas, polars or pyarrow table (any eager table narwhals knows; extra ``tables``).
 
@@ -130,6 +147,8 @@ class Interactions:
             Names of the id columns.
         value : str, optional
             Name of the value column. Default: every row counts 1.
+        time : str, optional
+            Name of a column of integers or datetimes; see `from_arrays`.
         duplicates : str
             As in `from_arrays`.
 
@@ -146,8 +165,8 @@ class Interactions:
             raise ImportError("dataframes need narwhals: pip install 'fastals[tables]'") from None
         table = nw.from_native(frame, eager_only=True)
         columns: list[np.ndarray | None] = []
-        for argument, name in (("user", user), ("item", item), ("value", value)):
-            if argument == "value" and name is None:
+        for argument, name in (("user", user), ("item", item), ("value", value), ("time", time)):
+            if argument in ("value", "time") and name is None:
                 columns.append(None)
                 continue
             if name not in table.columns:
@@ -156,7 +175,8 @@ class Interactions:
             if missing.any():
                 raise ValueError(f"{argument}: column {name!r} has a missing entry in row {missing.arg_true()[0]}")
             columns.append(table[name].to_numpy())
-        return cls.from_arrays(*columns, duplicates=duplicates)
+        *table_columns, times = columns
+        return cls.from_arrays(*table_columns, times=times, duplicates=duplicates)
 
     @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray]) -> Interactions:
@@ -242,17 +262,33 @@ def _check_values(values: Any, size: int) -> np.ndarray | None:
     return numbers
 
 
+def _check_times(times: Any, size: int) -> np.ndarray:
+    """Times as int64; datetimes in seconds since 1970."""
+    array = np.asarray(times)
+    if array.dtype.kind == "M":
+        if np.isnat(array).any():
+            raise ValueError(f"times must not be missing, got NaT at position {int(np.argmax(np.isnat(array)))}")
+        array = array.astype("datetime64[s]").astype(np.int64)
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.trunc(array)).all():
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"times must be integers or datetimes, got dtype {array.dtype}")
+    if array.shape != (size,):
+        raise ValueError(f"times must have one entry for each of the {size} rows, got shape {array.shape}")
+    return array.astype(np.int64)
+
+
 def _to_csr(
     users: np.ndarray,
     items: np.ndarray,
     values: np.ndarray | None,
-    shape: tuple[int, int],
+    times: np.ndarray | None,
     duplicates: Duplicates,
     user_ids: np.ndarray,
     item_ids: np.ndarray,
-) -> sparse.csr_array:
-    """Canonical CSR of coded pairs: stable sort by (user, item), then one value per run of equal pairs."""
-    n_users, n_items = shape
+) -> tuple[sparse.csr_array, np.ndarray | None]:
+    """Canonical CSR of coded pairs, and their latest times: stable sort by (user, item), then one value per run."""
+    n_users, n_items = shape = (user_ids.size, item_ids.size)
     pair = users * n_items + items  # below 2**62 while there are fewer than 2**31 users and items
     if (pair[1:] > pair[:-1]).all():
         order, first = None, np.arange(pair.size)
@@ -266,12 +302,14 @@ def _to_csr(
         user_id, item_id = brief(repr(user_ids[user].item())), brief(repr(item_ids[item].item()))
         raise ValueError(f"user {user_id} and item {item_id} meet more than once")
     data = _merge(values, order, first, pair.size, duplicates)
+    latest = None if times is None else np.maximum.reduceat(times if order is None else times[order], first)
     pair = pair[first]
     if not data.all():
+        latest = None if latest is None else latest[data != 0]
         pair, data = pair[data != 0], data[data != 0]
     indptr = np.zeros(n_users + 1, dtype=np.int64)
     np.cumsum(np.bincount(pair // n_items, minlength=n_users), out=indptr[1:])
-    return _csr(data, pair % n_items, indptr, shape)
+    return _csr(data, pair % n_items, indptr, shape), latest
 
 
 def _csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
@@ -323,5 +361,5 @@ def _checked_csr(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> sp
         rising[starts[(starts > 0) & (starts < indices.size)] - 1] = True  # a new row may begin lower
         good = bool(rising.all()) and indices.min() >= 0 and indices.max() < shape[1] and bool(np.isfinite(data).all())
     if not good:
-        raise ValueError(f"saved interactions are damaged: their arrays are no canonical matrix of shape {shape}")
+        raise ValueError(f"saved interactions are damaged: their arrays are not a canonical matrix of shape {shape}")
     return _csr(data, indices, indptr, shape)

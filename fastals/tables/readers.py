@@ -1,4 +1,4 @@
-"""Read interactions from files: delimited text, .npz and MatrixMarket."""
+"""Read interactions from files: delimited text, Parquet, JSON lines, .npz and MatrixMarket."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from fastals.core.safe_open import brief, open_bytes, open_regular, text_errors
-from fastals.tables.delimited import read_delimited
+from fastals.core.validation import check_choice
 from fastals.tables.interactions import Duplicates, Interactions
+from fastals.tables.layout import Columns, match_name
 from fastals.tables.matrix_market import read_matrix_market
 from fastals.tables.npz import PlainArchive, open_npz
-from fastals.tables.text_layout import ITEM_NAMES, USER_NAMES, VALUE_NAMES, match_name, sniff_layout
+from fastals.tables.numbering import read_table
+from fastals.tables.scans import Options
 
 __all__ = ["read_interactions"]
 
@@ -25,65 +27,101 @@ def read_interactions(
     user_column: str | int | None = None,
     item_column: str | int | None = None,
     value_column: str | int | None = None,
+    time_column: str | int | None = None,
     separator: str | None = None,
     header: bool | None = None,
+    encoding: str = "utf-8",
+    decimal: str = ".",
+    skip_bad: bool = False,
     duplicates: Duplicates = "sum",
 ) -> Interactions:
-    """Read (user, item[, value]) from a file.
+    """Read (user, item[, value][, time]) from a file.
 
     Parameters
     ----------
     path : path
         One of, told by its content:
 
-        - delimited text in UTF-8, plain or gzip, with or without a header;
+        - delimited text, with or without a header, plain, gzip or zstd;
+        - JSON lines (or an array of objects), plain, gzip or zstd;
+        - Parquet;
         - ``.npz``, either a matrix of ``scipy.sparse.save_npz`` (ids are then the positions 0, 1, 2, ...), or one with
           one-dimensional arrays ``user``, ``item`` and perhaps ``value``;
         - a MatrixMarket coordinate file (``.mtx``, ``.mtx.gz``); ids are the positions counted from 0, that is one
           less than the numbers in the file.
+
+        The first three need DuckDB (extra ``tables``).
     user_column, item_column, value_column : str or int, optional
-        Text: the name in the header, or the position counted from 0. Arrays: the name. Default: found by usual names,
-        then by position (see `fastals.tables.text_layout.sniff_layout`).
+        Name in the header, or position counted from 0 (of arrays: the name). Default: found by usual names, then by
+        position: the first, the second, and the third if it holds numbers that are not times.
+    time_column : str or int, optional
+        Numbers (kept as integers), or dates and times (kept in seconds since 1970). Default: times are not read.
     separator : str, optional
-        Text only. Default: sniffed among tab, ``::``, ``|``, ``;``, ``,`` and white space.
+        Text only. Default: the one of tab, ``::``, ``|``, ``;``, ``,`` and white space that cuts all lines alike.
     header : bool, optional
         Text only. Default: found out.
+    encoding : str, default "utf-8"
+        Text only: any that Python knows, such as "cp1252" or "utf-16".
+    decimal : {".", ","}
+        Text only: the decimal sign of values.
+    skip_bad : bool, default False
+        Whether to drop rows that cannot be read (another number of fields, an empty id, a value that is not a number)
+        instead of refusing the file. `source` then says how many there were, and what the first ones were like.
     duplicates : {"sum", "mean", "max", "last", "count", "error"}
-        What becomes of repeated pairs, see `Interactions.from_arrays`. In matrices they are always summed.
+        What repeated pairs become, see `Interactions.from_arrays`. In matrices they are always summed.
 
     Returns
     -------
     Interactions
-        Its attribute `source` says which columns were taken.
+        Its attribute `source` says which columns were taken. Ids of a text file are integers if every id of the
+        column is one in plain form (``007`` is not); in Parquet and JSON they keep their type.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
+    ImportError
+        If DuckDB is needed and not installed.
     ValueError
         If the content is not what was wanted; the message names the file and, in text, the line and the column.
     """
     path = Path(path)
+    check_choice("decimal", decimal, (".", ","))
     if path.is_dir():
         raise ValueError(f"{path}: this is a folder, wanted a file")
-    columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column, "value_column": value_column}
-    with text_errors(path):
-        with open_regular(path) as packed, open_bytes(path) as file:
-            magic, start = packed.read(4), file.read(len(_MATRIX_MARKET))
-        if magic == b"PK\x03\x04" or path.suffix == ".npz":
-            return _read_npz(path, columns, duplicates)
-        if magic == b"PAR1":
-            raise ValueError(f"{path}: Parquet is not read directly; use a dataframe and Interactions.from_dataframe")
-        if start.lower() == _MATRIX_MARKET:
+    columns = Columns(user_column, item_column, value_column, time_column)
+    with open_regular(path) as packed:
+        magic = packed.read(4)
+    if magic == b"PK\x03\x04" or path.suffix == ".npz":
+        return _read_npz(path, columns, duplicates)
+    if magic[:2] in (b"\x1f\x8b", b"%%") and _is_matrix_market(path):
+        with text_errors(path):
             return _read_matrix_market(path)
-        layout = sniff_layout(path, separator=separator, header=header, **columns)
-        return read_delimited(path, layout, duplicates=duplicates)
+    table = read_table(path, columns, Options(separator, header, encoding, decimal, skip_bad))
+    try:
+        made = Interactions._from_codes(
+            table.user_codes, table.item_codes, table.values, table.user_ids, table.item_ids, duplicates, table.times
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    made.source = f"{path.name}: {table.layout}{table.dropped}"
+    return made
 
 
-def _read_npz(path: Path, columns: dict[str, Any], duplicates: Duplicates) -> Interactions:
+def _is_matrix_market(path: Path) -> bool:
+    try:
+        with text_errors(path), open_bytes(path) as file:
+            return file.read(len(_MATRIX_MARKET)).lower() == _MATRIX_MARKET
+    except ValueError:  # a damaged gzip file, of which its reader will tell
+        return False
+
+
+def _read_npz(path: Path, columns: Columns, duplicates: Duplicates) -> Interactions:
     arrays: dict[str, np.ndarray] = {}
     with open_npz(path) as archive:
         if not archive.has_arrays:
+            if "[Content_Types].xml" in archive.names:
+                raise ValueError(f"{path}: this is an Excel workbook; save it as CSV")
             held = brief(", ".join(map(repr, archive.names)) or "nothing")
             raise ValueError(
                 f"{path}: this is a zip archive without arrays, of {held}; unpack it and pass a table in it"
@@ -104,14 +142,14 @@ def _read_npz(path: Path, columns: dict[str, Any], duplicates: Duplicates) -> In
     return made
 
 
-def _id_arrays(path: Path, archive: PlainArchive, columns: dict[str, Any]) -> dict[str, np.ndarray]:
+def _id_arrays(path: Path, archive: PlainArchive, columns: Columns) -> dict[str, np.ndarray]:
     """The arrays of users, items and perhaps values, in this order."""
     names = archive.names
     picked = []
-    for kind, known in (("user", USER_NAMES), ("item", ITEM_NAMES), ("value", VALUE_NAMES)):
-        wanted = columns[f"{kind}_column"]
+    for kind in ("user", "item", "value"):
+        wanted: Any = getattr(columns, kind)
         if wanted is None:
-            position = match_name(names, known)
+            position = match_name(names, kind)
             wanted = None if position is None else names[position]
             if wanted is None and kind == "value":
                 continue

@@ -30,8 +30,10 @@ from fastals.persistence.checkpoint import Checkpoint, read_state
 from fastals.persistence.model_file import read_model_file, write_model_file
 from fastals.solver.sweeps import TrainingState
 from fastals.tables.interactions import Interactions
+from fastals.tables.layout import Columns
+from fastals.tables.numbering import read_table
 from fastals.tables.readers import read_interactions
-from fastals.tables.text_layout import sniff_layout
+from fastals.tables.scans import Options
 
 TABLE = [(1, "ann", 3.0), (1, "bob", 1.0), (20, "ann", 2.5), (3, "zoë", 1.0), (20, "eve", 4.0)]
 MATRIX = sp.csr_array(np.array([[1.0, 0, 2], [0, 3, 0], [4, 0, 5], [0, 0, 1]]))
@@ -63,6 +65,14 @@ def saved(save: Any, *arguments: Any, **named: Any) -> bytes:
 def text(separator: str, quote: str = "") -> bytes:
     rows = [("user", "item", "rating"), *TABLE]
     return "".join(separator.join(f"{quote}{cell}{quote}" for cell in row) + "\n" for row in rows).encode()
+
+
+JSON = b"".join(json.dumps({"user": u, "item": i, "rating": v}).encode() + b"\n" for u, i, v in TABLE)
+
+
+def write_parquet(file: Any, columns: dict[str, np.ndarray]) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), file)
 
 
 class GoodFiles(dict):
@@ -98,6 +108,8 @@ def good_files(folder: Path) -> dict[str, tuple[bytes, Any]]:
         "tab": (text("\t"), read_interactions),
         "space": (text(" "), read_interactions),
         "gzip": (gzip.compress(text("::")), read_interactions),
+        "json": (JSON, read_interactions),
+        "parquet": (saved(write_parquet, {"user": users, "item": items, "rating": values}), read_interactions),
         "npz": (saved(np.savez, user=users, item=items, value=values), read_interactions),
         "packed": (saved(np.savez_compressed, user_id=items, item_id=users), read_interactions),
         **{
@@ -261,7 +273,23 @@ def test_good_files_are_read(files, folder):
 
 
 KINDS = [
-    *("model", "mapped", "checkpoint", "csv", "quoted", "tab", "space", "gzip", "npz", "packed", "csr", "csc", "coo"),
+    *(
+        "model",
+        "mapped",
+        "checkpoint",
+        "csv",
+        "quoted",
+        "tab",
+        "space",
+        "gzip",
+        "json",
+        "parquet",
+        "npz",
+        "packed",
+        "csr",
+        "csc",
+        "coo",
+    ),
     *("bsr", "dia", "market", "market.gz", "list", "ml-100k", "ml-small", "lastfm", "goodbooks"),
 ]
 
@@ -282,7 +310,7 @@ def test_no_row_is_lost(files, folder, kind, changes):
     path = folder / f"{kind}.counted"
     path.write_bytes(content)
     if judge(f"{kind} counted", path, read_interactions) and b'"' not in content:
-        layout = sniff_layout(path)
+        layout = read_table(path, Columns(), Options()).layout
         lines = re.split("\r\n|\r|\n", content.decode("utf-8-sig"))[layout.skipped + (layout.names is not None) :]
         assert read_interactions(path, duplicates="count").user_items.sum() == sum(line != "" for line in lines)
 
