@@ -6,6 +6,7 @@ from numba import prange
 from fastals.kernels.dense.blocks import add_gramian
 from fastals.kernels.dense.rotation import CHUNK, multiply_chunk
 from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.rows.row import target_of, value_of
 
 BLOCK = 64  # rows converted to float64 at a time: 64 x 128 of them stay in a second-level cache
 
@@ -65,23 +66,23 @@ def rotate(X, bounds, panels, chunks, tiles, out):
 
 
 @compiled_parallel
-def stored_loss_parts(bounds, rows, offset, X, Y, parts):
+def stored_loss_parts(bounds, entries, offset, X, Y, parts):
     """Write sum_t [target_t phi_t - 2 target_t s_t + extra_t s_t^2], s_t = x_u . y_t, to parts[c] in place.
 
     Together with c0 tr(X'X Y'Y) that is the loss without regularisation: over the stored pairs
-    c (phi - s)^2 - c0 s^2 = c phi^2 - 2 c phi s + (c - c0) s^2. ``rows`` is as for ``half_sweep``.
+    c (phi - s)^2 - c0 s^2 = c phi^2 - 2 c phi s + (c - c0) s^2. ``entries`` and ``offset`` are as in ``rows.row``, of
+    range c the rows u from bounds[c] to bounds[c + 1].
     """
-    indptr, indices, extra, preference = rows
     for c in prange(bounds.shape[0] - 1):
         total = 0.0
         for u in range(bounds[c], bounds[c + 1]):
-            for t in range(indptr[u], indptr[u + 1]):
+            for t in range(entries.indptr[u], entries.indptr[u + 1]):
                 score = 0.0
                 for j in range(X.shape[1]):
-                    score += np.float64(X[u, j]) * Y[indices[t], j]
-                weight = np.float64(extra[0 if extra.shape[0] == 1 else t])
-                phi = np.float64(preference[0 if preference.shape[0] == 1 else t])
-                target = (weight + offset) * phi
+                    score += np.float64(X[u, j]) * Y[entries.indices[t], j]
+                weight = np.float64(value_of(entries.extra, t))
+                phi = np.float64(value_of(entries.preference, t))
+                target = target_of(weight, offset, phi)
                 total += target * phi - 2 * target * score + weight * score * score
         parts[c] = total
 

@@ -105,7 +105,7 @@ class Checkpoint:
 
 
 def _report(values: np.ndarray) -> Report:
-    return Report(float(values[0]), *(int(count) for count in values[1:]))
+    return Report(float(values[0]), *(int(count) for count in values[1:-1]), ridge=float(values[-1]))
 
 
 def write_state(path: str | os.PathLike[str], state: TrainingState) -> None:

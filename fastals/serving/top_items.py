@@ -193,12 +193,12 @@ def _rank(
 ) -> None:
     """Fill ``scores`` and ``ids``, on one thread where that is faster."""
     n_queries, factors = queries.shape
-    packed = (index.panels, index.order, index.norms, allowed)
+    packed = kernels.Items(index.panels, index.order, index.norms, allowed)
     if n_queries == 1:
-        kernels.rank_one(queries[0], *packed, indices, scores[0], ids[0])
+        kernels.rank_one(queries[0], packed, indices, scores[0], ids[0])
         return
     if n_queries * index.order.size * factors <= _SERIAL_WORK:
-        kernels.rank_block(0, 1, queries, *packed, indptr, indices, scores, ids)
+        kernels.rank_block(0, 1, queries, packed, indptr, indices, scores, ids)
         return
     work = index.order.size * factors
     size = min(_BLOCK_BYTES // ((factors + 2 * scores.shape[1]) * queries.itemsize), _LAUNCH_WORK // work)
@@ -212,7 +212,7 @@ def _rank(
             blocks = n_threads * -(-(stop - start) // (size * n_threads))
             part = slice(start, stop)
             kernels.rank_blocks(
-                blocks, queries[part], *packed, indptr[start : stop + 1], indices, scores[part], ids[part]
+                blocks, queries[part], packed, indptr[start : stop + 1], indices, scores[part], ids[part]
             )
         start = stop
     if (ids[:, 0] == _UNRANKED).any():  # parallel loops lose the exceptions of other threads

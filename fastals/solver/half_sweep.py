@@ -5,26 +5,41 @@ The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V);
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from fastals.kernels.dense.memory import CACHE_LINE
 from fastals.kernels.factors import stored_loss_parts
-from fastals.kernels.rows.cg_rows import half_sweep
-from fastals.kernels.rows.direct_rows import direct_rows, rows_in_float64
-from fastals.kernels.rows.row import DIRECT, DOUBLE, FAILED, FALLBACKS, ITERATED, LOSS, REPORTS, SINGULAR, STEPS
+from fastals.kernels.rows.cg_rows import cg_rows, cg_task
+from fastals.kernels.rows.conjugate_gradient import Stop
+from fastals.kernels.rows.direct_rows import direct_rows, direct_task
+from fastals.kernels.rows.row import (
+    DIRECT,
+    DIRECTLY,
+    DOUBLE,
+    FAILED,
+    FALLBACKS,
+    ITERATED,
+    LOSS,
+    REPORTS,
+    RIDGE,
+    SINGULAR,
+    STEPS,
+    Ranges,
+    System,
+)
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import Basis, determined, gramian, multiply
 from fastals.solver.sides import Side, balanced_bounds
 from fastals.solver.threads import launches, parallel
 
 SOLVERS = ("cg", "cholesky")
-RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
 RANGES_OF_A_LAUNCH = 4  # for each thread
-GRAMIANS = 2**23  # elements of the ranges' Gramians together: more, and their memory costs more than their sums
-LEAST_ROWS = 32  # in a range on average: solutions are rotated in blocks of eight
-ROW_COST = 16  # what a row costs besides its entries, in entries
+# Entries times factors that one thread has solved before others have woken up, which on a busy machine takes
+# milliseconds: fold-in of a few rows.
+SERIAL_WORK = 2**17
 NO_ROW = 2**62  # entries
 # Rows of at least 1 / GUESSED_FROM of the factors' number start from a guess (measured: 8 is no better, 2 and 1 worse).
 GUESSED_FROM = 4
@@ -43,13 +58,31 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """What a half-sweep saw: the loss after it, CG steps and rows, rows solved in float64, rows that were singular."""
+    """What a half-sweep saw.
+
+    loss : float
+        Value of the objective after it, regularisation of both sides included, at the solutions as they are.
+    steps, iterated : int
+        Steps of conjugate gradients, and the rows that they have solved.
+    direct : int
+        Rows that were sent to the direct solution at once: those too heavy for conjugate gradients (a weight above
+        1,000 c0), or all with ``solver="cholesky"``. Empty rows do not count.
+    fallbacks : int
+        Rows solved in float64 in the end: iterations that did not converge, and rows of ``direct`` too ill-conditioned
+        for float32.
+    singular : int
+        Rows that the data and the regularisation do not determine.
+    ridge : float
+        The largest ridge that was added to solve such a row, relative to the trace of its system; zero if none was.
+    """
 
     loss: float
     steps: int
     iterated: int
+    direct: int
     fallbacks: int
     singular: int
+    ridge: float
 
 
 def solve_side(
@@ -77,8 +110,8 @@ def solve_side(
     loss = finite_loss(float(totals[LOSS]) + basis.penalty)
     if basis is not given:
         totals[SINGULAR] = np.count_nonzero(np.diff(side.indptr))
-    counts = (int(totals[column]) for column in (STEPS, ITERATED, FALLBACKS, SINGULAR))
-    return Report(loss, *counts)
+    counts = (int(totals[column]) for column in (STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR))
+    return Report(loss, *counts, ridge=float(totals[RIDGE]))
 
 
 def _solve_rows(
@@ -86,42 +119,90 @@ def _solve_rows(
 ) -> np.ndarray:
     """Solve all rows, those left over by one way in the next: iteration, directly, directly in float64.
 
-    Returns the sum of the reports.
+    Returns the reports of all ranges in one: sums, and the largest ridge.
     """
-    offset, weight = X.dtype.type(objective.offset), X.dtype.type(objective.unobserved_weight)
-    system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X
-    left = np.full(X.shape[0], DIRECT, np.uint8)
+    scalar = X.dtype.type
+    system = System(
+        basis.rotated, basis.spectrum, side.regularization, basis.rotation,
+        scalar(objective.offset), scalar(objective.unobserved_weight),
+    )  # fmt: skip
+    status = np.full(X.shape[0], DIRECT, np.uint8)
     reports = []
     if settings.solver == "cg":
-        stop = X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps
-        least = NO_ROW
+        warm_from = NO_ROW
         if guess is not None:
             multiply(guess, basis.into, settings.num_threads, X)
-            least = -(-X.shape[1] // GUESSED_FROM)
-        arguments = (*system, (offset, weight, *stop, least), left)
-        reports.append(_launched(half_sweep, side.bounds, side.indptr, X, arguments, settings))
-    for way, kernel, more in ((DIRECT, direct_rows, (left,)), (DOUBLE, rows_in_float64, ())):
-        chosen = np.flatnonzero(left == way)
-        if chosen.size:
-            indptr = np.concatenate(([0], np.cumsum(np.diff(side.indptr)[chosen])))
-            arguments = (chosen, *system, offset, *more)
-            reports.append(_launched(kernel, balanced_bounds(indptr), indptr, X, arguments, settings))
+            warm_from = -(-X.shape[1] // GUESSED_FROM)
+        stop = Stop(scalar(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps, warm_from)
+        reports.append(_iterate(side, system, stop, X, status, settings))
+    reports.append(_solve_directly(np.flatnonzero(status == DIRECT), side, system, basis.rotated, X, status, settings))
+    reports.append(_solve_directly(np.flatnonzero(status == DOUBLE), side, system, basis.spectrum, X, status, settings))
+    lines = np.concatenate(reports)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.concatenate(reports).sum(axis=0)
+        totals = lines.sum(axis=0)
+    totals[RIDGE] = lines[:, RIDGE].max()
+    return totals
 
 
-def _launched(
-    kernel: Any, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, arguments: tuple[Any, ...], settings: Settings
+def _iterate(
+    side: Side, system: System, stop: Stop, X: np.ndarray, status: np.ndarray, settings: Settings
 ) -> np.ndarray:
-    """Run a kernel over ranges of rows, in launches between which an interrupt is heard; returns its reports."""
-    reports = np.full((bounds.size - 1, REPORTS), -1.0)
-    work = 2.0 * X.shape[1] * (X.shape[1] + 20) * (indptr[-1] + indptr.size)  # an upper bound
-    for part in launches(bounds.size - 1, work, settings.num_threads, each=RANGES_OF_A_LAUNCH):
-        with parallel(settings.num_threads) as tasks:
-            kernel(tasks, bounds[part.start : part.stop + 1], *arguments, reports[part])
-    if (reports[:, FAILED] < 0).any():  # parallel loops lose the exceptions of other threads
-        raise MemoryError(f"no memory for the scratch of the row kernels, {X.shape[1]} factors")
-    return reports
+    """Run the row kernel of conjugate gradients over all rows; returns its reports."""
+    launched = _Launches(side.bounds, side.indptr, X, settings)
+    for ranges in launched:
+        if launched.serial:
+            cg_task(0, 1, ranges, side.entries, system, stop, X, status)
+        else:
+            with parallel(settings.num_threads) as tasks:
+                cg_rows(tasks, ranges, side.entries, system, stop, X, status)
+    return launched.checked_reports()
+
+
+def _solve_directly(
+    chosen: np.ndarray, side: Side, system: System, like: np.ndarray, X: np.ndarray, status: np.ndarray,
+    settings: Settings,
+) -> np.ndarray:  # fmt: skip
+    """Run the row kernel of direct solutions over chosen rows, in the type of ``like``; returns its reports."""
+    if not chosen.size:
+        return np.empty((0, REPORTS))
+    indptr = np.concatenate(([0], np.cumsum(np.diff(side.indptr)[chosen])))
+    launched = _Launches(balanced_bounds(indptr), indptr, X, settings)
+    for ranges in launched:
+        if launched.serial:
+            direct_task(0, 1, ranges, chosen, side.entries, system, like, X, status)
+        else:
+            with parallel(settings.num_threads) as tasks:
+                direct_rows(tasks, ranges, chosen, side.entries, system, like, X, status)
+    return launched.checked_reports()
+
+
+class _Launches:
+    """Ranges of rows in launches, between which an interrupt is heard.
+
+    A few rows, or many on one thread, are solved by the calling thread itself: it neither waits for the launches of
+    others, nor are threads started.
+    """
+
+    def __init__(self, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, settings: Settings) -> None:
+        entries, factors = int(indptr[-1] - indptr[0]), X.shape[1]
+        self.serial = settings.num_threads == 1 or entries * factors <= SERIAL_WORK
+        self._bounds, self._threads, self._factors = bounds, 1 if self.serial else settings.num_threads, factors
+        self._longest = int(np.diff(indptr).max(initial=0))
+        self._work = 2.0 * factors * (factors + 20) * (entries + indptr.size)  # an upper bound
+        # Each line is a cache line of its own, or threads would take them from one another.
+        memory = np.full((bounds.size, REPORTS), -1.0)
+        first = -memory.ctypes.data % CACHE_LINE // memory.itemsize
+        self._reports = memory.reshape(-1)[first : first + (bounds.size - 1) * REPORTS].reshape(-1, REPORTS)
+
+    def __iter__(self) -> Iterator[Ranges]:
+        for part in launches(len(self._reports), self._work, self._threads, each=RANGES_OF_A_LAUNCH):
+            yield Ranges(self._bounds[part.start : part.stop + 1], self._longest, self._reports[part])
+
+    def checked_reports(self) -> np.ndarray:
+        """What all ranges have reported; MemoryError where one has not."""
+        if (self._reports[:, FAILED] < 0).any():  # parallel loops lose the exceptions of other threads
+            raise MemoryError(f"no memory for the scratch of the row kernels, {self._factors} factors")
+        return self._reports
 
 
 def finite_loss(loss: float) -> float:
@@ -141,7 +222,7 @@ def full_loss(
     for part in launches(parts.size, work, num_threads, each=RANGES_OF_A_LAUNCH):
         with parallel(num_threads):
             bounds = users.bounds[part.start : part.stop + 1]
-            stored_loss_parts(bounds, users.arrays, objective.offset, X, Y, parts[part])
+            stored_loss_parts(bounds, users.entries, objective.offset, X, Y, parts[part])
     GX, user_penalty = gramian(X, users.regularization, num_threads)
     GY, item_penalty = gramian(Y, item_regularization, num_threads)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastals.core.rows import Rows, transposed_entries
 from fastals.core.validation import as_type
+from fastals.kernels.rows.row import Entries
 from fastals.objective import Objective
 
 RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
@@ -32,9 +33,9 @@ class Side:
     bounds: np.ndarray
 
     @property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What the kernels take as ``rows``."""
-        return self.indptr, self.indices, self.extra, self.preference
+    def entries(self) -> Entries:
+        """The stored pairs as the kernels take them."""
+        return Entries(self.indptr, self.indices, self.extra, self.preference)
 
 
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:

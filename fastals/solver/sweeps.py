@@ -300,6 +300,8 @@ class Training:
         iterated = sum(half.iterated for half in last)
         return {
             "cg_steps": sum(half.steps for half in last) / iterated if iterated else 0.0,
+            "direct_rows": sum(half.direct for half in halves),
             "fallback_rows": sum(half.fallbacks for half in halves),
             "singular_rows": sum(half.singular for half in halves),
+            "largest_ridge": max((half.ridge for half in halves), default=0.0),
         }

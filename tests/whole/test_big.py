@@ -88,16 +88,16 @@ def test_half_sweeps_and_loss(rows, behind, solver, uniform):
 @pytest.mark.parametrize("parallel_blocks", [True, False])
 def test_ranking_filters(rows, behind, index_and_users, parallel_blocks):
     index, users = index_and_users
-    packed = (index.panels, index.order, index.norms, np.zeros(0, bool))
+    packed = ranking_kernels.Items(index.panels, index.order, index.norms, np.zeros(0, bool))
 
     def ranked(indptr, indices):
         ids, scores = np.zeros((30, 4), np.int32), np.zeros((30, 4), np.float32)
         outputs = read_only(indptr), read_only(indices), scores, ids
         if parallel_blocks:
             with parallel(1):
-                ranking_kernels.rank_blocks(2, read_only(users), *packed, *outputs)
+                ranking_kernels.rank_blocks(2, read_only(users), packed, *outputs)
         else:
-            ranking_kernels.rank_block(0, 1, read_only(users), *packed, *outputs)
+            ranking_kernels.rank_block(0, 1, read_only(users), packed, *outputs)
         return ids
 
     far = rows.indptr + FIRST, behind(rows.indices)

@@ -1,43 +1,22 @@
 """Chooses the implementation of the dense building blocks, in one place, for every kernel that uses them.
 
-``linear_algebra`` needs a compiler; with ``NUMBA_DISABLE_JIT`` the same functions run as the plain loops of ``plain``.
+``tiled`` needs a compiler; with ``NUMBA_DISABLE_JIT`` the same functions run as the plain loops of ``plain``.
 """
+
+from typing import Any
 
 from numba import config
 
-if config.DISABLE_JIT:
-    from fastals.kernels.dense.plain import (
-        add_gramian,
-        add_products,
-        add_rows,
-        add_system,
-        back_substitute,
-        factorise,
-        multiply_block,
-        prefetch,
-        row_gramian,
-    )
-else:
-    from fastals.kernels.dense.tiled import (
-        add_gramian,
-        add_products,
-        add_rows,
-        add_system,
-        back_substitute,
-        factorise,
-        multiply_block,
-        prefetch,
-        row_gramian,
-    )
+from fastals.kernels.dense import plain, tiled
 
-__all__ = [
-    "add_gramian",
-    "add_products",
-    "add_rows",
-    "add_system",
-    "back_substitute",
-    "factorise",
-    "multiply_block",
-    "prefetch",
-    "row_gramian",
-]
+active: Any = plain if config.DISABLE_JIT else tiled
+
+add_gramian = active.add_gramian
+add_products = active.add_products
+add_rows = active.add_rows
+add_system = active.add_system
+back_substitute = active.back_substitute
+factorise = active.factorise
+multiply_block = active.multiply_block
+prefetch = active.prefetch
+row_gramian = active.row_gramian

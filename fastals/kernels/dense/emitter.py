@@ -18,6 +18,35 @@ def vector_bits(features):
     return 256 if "+avx2" in features and "+fma" in features else 128
 
 
+class Arguments:
+    """The arguments of an intrinsic function under compilation, by the names of its parameters."""
+
+    def __init__(self, emit, names, signature, values):
+        self._emit, self._values = emit, dict(zip(names.split(), values, strict=True))
+        self._types = dict(zip(names.split(), signature.args, strict=True))
+
+    def value(self, name):
+        """A scalar."""
+        return self._values[name]
+
+    def data(self, name):
+        """Pointer to the first element of an array."""
+        return self._array(name).data
+
+    def shape(self, name):
+        """Numbers of elements of an array along its axes."""
+        return cgutils.unpack_tuple(self._emit.builder, self._array(name).shape)
+
+    def row_length(self, name):
+        """Number of columns of a matrix, which is the distance of its rows."""
+        return self.shape(name)[1]
+
+    def _array(self, name):
+        return self._emit.context.make_array(self._types[name])(
+            self._emit.context, self._emit.builder, self._values[name]
+        )
+
+
 class Emitter:
     """Vector types and operations for one scalar type on the target of one function under compilation."""
 
@@ -76,10 +105,15 @@ class Emitter:
         done = self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer()))
         done.align = self.itemsize
 
-    def multiply_add(self, x, y, z):
-        """X * y + z, in one rounding where the target has the instruction."""
+    def multiply_add(self, x, y, z, in_order=False):
+        """Vector x * y + z, in one rounding where the target has the instruction.
+
+        Where that is two operations LLVM may reorder a sum of them, unless it is to stay ``in_order``: to operations
+        that carry any flag Numba adds none of its own.
+        """
         if not self.fused:
-            return self.builder.fadd(self.builder.fmul(x, y), z)
+            flags = ("arcp",) if in_order else ()
+            return self.builder.fadd(self.builder.fmul(x, y, flags=flags), z, flags=flags)
         name = f"llvm.fma.v{self.lanes}f{8 * self.itemsize}"
         function = cgutils.get_or_insert_function(
             self.builder.module, ir.FunctionType(self.vector, [self.vector] * 3), name
@@ -90,15 +124,19 @@ class Emitter:
         """Vector whose lane l is lane ``lanes[l]`` of x followed by y."""
         return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
 
+    def lanes_of(self, vector, lanes):
+        """Vector of some lanes of another, in any order, repeated or not."""
+        return self.shuffle(vector, ir.Constant(vector.type, ir.Undefined), lanes)
+
     def broadcast(self, value):
         """Vector with a scalar in every lane."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(undefined, value, ir.Constant(INT32, 0))
-        return self.shuffle(first, undefined, [0] * self.lanes)
+        return self.lanes_of(first, [0] * self.lanes)
 
     def broadcast_lane(self, vector, lane):
         """Vector with one lane of another in every lane."""
-        return self.shuffle(vector, ir.Constant(vector.type, ir.Undefined), [lane] * self.lanes)
+        return self.lanes_of(vector, [lane] * self.lanes)
 
     def lane_sums(self, vectors):
         """Sum over the lanes of each of up to ``lanes`` vectors (a power of two of them), all in one vector.
@@ -126,12 +164,10 @@ class Emitter:
 
     def sum_of_lanes(self, vector, lanes):
         """Sum of some lanes of a vector, a power of two of them, as a scalar."""
-        undefined = ir.Constant(vector.type, ir.Undefined)
-        few = self.shuffle(vector, undefined, lanes)
+        few = self.lanes_of(vector, lanes)
         while few.type.count > 1:
             half = few.type.count // 2
-            undefined = ir.Constant(few.type, ir.Undefined)
-            lower, upper = (self.shuffle(few, undefined, list(range(b, b + half))) for b in (0, half))
+            lower, upper = (self.lanes_of(few, list(range(b, b + half))) for b in (0, half))
             few = self.builder.fadd(lower, upper)
         return self.builder.extract_element(few, ir.Constant(INT32, 0))
 

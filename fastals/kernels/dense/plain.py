@@ -1,4 +1,4 @@
-"""The functions of ``linear_algebra`` as plain loops: their definition, and what runs without compilation."""
+"""The functions of ``tiled`` as plain loops: their definition, and what runs without compilation."""
 
 import numpy as np
 

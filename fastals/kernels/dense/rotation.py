@@ -5,12 +5,38 @@ the elements of a column of tiles, a power of two apart, would push one another 
 columns, each in one piece, and a panel serves 64 rows while it is in the caches.
 """
 
+from typing import Any, NamedTuple
+
+import numpy as np
+
 from fastals.kernels.dense.blocks import multiply_block
+from fastals.kernels.dense.memory import aligned_empty
 from fastals.kernels.dense.tiles import TILE_ROWS
-from fastals.kernels.jit import compiled_bare
+from fastals.kernels.jit import compiled, compiled_bare
 
 PANEL = 32  # columns: the width of a register tile
 CHUNK = 64  # rows
+
+
+class Chunk(NamedTuple):
+    """Scratch for the solutions of a chunk of rows.
+
+    solved, rotated : (CHUNK, width) arrays, before and after the rotation
+    tile : (TILE_ROWS, PANEL) array
+    """
+
+    solved: Any
+    rotated: Any
+    tile: Any
+
+
+@compiled
+def chunk_for(width, like):
+    """Scratch of a thread, of the type of ``like``."""
+    # A constant is a type of its own to Numba, and so would be the compilations of what it is passed to.
+    chunk, rows, panel = np.int64(CHUNK), np.int64(TILE_ROWS), np.int64(PANEL)
+    solved, rotated = aligned_empty(chunk, width, like), np.empty((CHUNK, width), like.dtype)
+    return Chunk(solved, rotated, aligned_empty(rows, panel, like))
 
 
 @compiled_bare

@@ -1,4 +1,4 @@
-"""Dense building blocks of the row solvers, driven over register tiles (see ``vector``).
+"""Dense building blocks of the row solvers, driven over register tiles (see ``tiles``).
 
 All matrices are C-contiguous with row lengths that are multiples of ``PAD``; what lies past the used part is zero.
 ``plain`` holds the same functions as plain loops; ``blocks`` picks one of the two.
@@ -10,9 +10,7 @@ from fastals.kernels.dense.tiles import (
     dot_rows,
     dot_tile,
     factorise_block,
-    make_product_group,
-    make_sum_group,
-    make_system_group,
+    make_group,
     make_tile,
     prefetch_rows,
 )
@@ -22,13 +20,36 @@ from fastals.kernels.jit import compiled_bare
 # group during the present one makes them 1.05 to 1.25 times faster, and shorter ones slower (measured).
 FETCHED_FROM = 8192
 
-_product_8, _product_4, _fetching_product_8 = make_product_group(8), make_product_group(4), make_product_group(8, True)
-_sum_8, _sum_4, _fetching_sum_8 = make_sum_group(8), make_sum_group(4), make_sum_group(8, True)
-_system_8, _system_4, _fetching_system_8 = make_system_group(8), make_system_group(4), make_system_group(8, True)
 _set_32, _set_16 = make_tile(32, "set", transposed=False), make_tile(16, "set", transposed=False)
 _add_32, _add_16 = make_tile(32, "add"), make_tile(16, "add")
 _solve_32, _solve_16 = make_tile(32, "solve"), make_tile(16, "solve")
 _subtract_16 = make_tile(16, "subtract")
+
+
+def _make_driver(dotted, plain):
+    """Kernel that runs the groups of ``make_group`` over rows Y[indices[t]], a multiple of four of them."""
+    eight, fetching_eight = make_group(8, dotted, plain), make_group(8, dotted, plain, fetching=True)
+    four = make_group(4, dotted, plain)
+
+    @compiled_bare
+    def over_groups(Y, indices, weights, p, q, targets, b):
+        count, t = indices.shape[0], 0
+        curvature = q[0] * 0
+        if count * Y.shape[1] > FETCHED_FROM:
+            while t + 16 <= count:
+                curvature += fetching_eight(Y, indices, t, t + 8, weights, p, q, targets, b)
+                t += 8
+        while t + 8 <= count:
+            curvature += eight(Y, indices, t, 0, weights, p, q, targets, b)
+            t += 8
+        if t < count:
+            curvature += four(Y, indices, t, 0, weights, p, q, targets, b)
+        return curvature
+
+    return over_groups
+
+
+_products, _sums, _both = _make_driver(True, False), _make_driver(False, True), _make_driver(True, True)
 
 
 @compiled_bare
@@ -37,35 +58,13 @@ def add_products(Y, indices, weights, p, q):
 
     Returns sum_t weights_t (y_t . p)^2.
     """
-    count = indices.shape[0]
-    curvature = p[0] * 0
-    t = 0
-    if count * Y.shape[1] > FETCHED_FROM:
-        while t + 16 <= count:
-            curvature += _fetching_product_8(Y, indices, t, weights, p, q, t + 8)
-            t += 8
-    while t + 8 <= count:
-        curvature += _product_8(Y, indices, t, weights, p, q, 0)
-        t += 8
-    if t < count:
-        curvature += _product_4(Y, indices, t, weights, p, q, 0)
-    return curvature
+    return _products(Y, indices, weights, p, q, weights, q)
 
 
 @compiled_bare
 def add_rows(Y, indices, weights, q):
     """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]], a multiple of four of them."""
-    count = indices.shape[0]
-    t = 0
-    if count * Y.shape[1] > FETCHED_FROM:
-        while t + 16 <= count:
-            _fetching_sum_8(Y, indices, t, weights, q, t + 8)
-            t += 8
-    while t + 8 <= count:
-        _sum_8(Y, indices, t, weights, q, 0)
-        t += 8
-    if t < count:
-        _sum_4(Y, indices, t, weights, q, 0)
+    _sums(Y, indices, weights, q, q, weights, q)
 
 
 @compiled_bare
@@ -74,35 +73,25 @@ def add_system(Y, indices, weights, targets, x, q, b):
 
     They are Y[indices[t]], a multiple of four of them.
     """
-    count = indices.shape[0]
-    t = 0
-    if count * Y.shape[1] > FETCHED_FROM:
-        while t + 16 <= count:
-            _fetching_system_8(Y, indices, t, weights, targets, x, q, b, t + 8)
-            t += 8
-    while t + 8 <= count:
-        _system_8(Y, indices, t, weights, targets, x, q, b, 0)
-        t += 8
-    if t < count:
-        _system_4(Y, indices, t, weights, targets, x, q, b, 0)
+    _both(Y, indices, weights, x, q, targets, b)
 
 
 @compiled_bare
 def prefetch(Y, indices):
     """Fetch the rows ``Y[indices]`` into the caches while something else is calculated."""
-    prefetch_rows(Y, indices, 0, indices.shape[0])
+    prefetch_rows(Y, indices)
 
 
 @compiled_bare
 def multiply_block(X, first, steps, B, out):
     """Write X[first : first + 8, :steps] B[:steps] to the eight rows of ``out`` in place."""
-    length, width = X.shape[1], out.shape[1]
+    start, width = first * X.shape[1], out.shape[1]
     j = 0
     while j + 32 <= width:
-        _set_32(X, first * length, length, B, j, B.shape[1], steps, out, j, width, B, 0)
+        _set_32(X, start, B, j, steps, out, j, B, 0)
         j += 32
     if j < width:
-        _set_16(X, first * length, length, B, j, B.shape[1], steps, out, j, width, B, 0)
+        _set_16(X, start, B, j, steps, out, j, B, 0)
 
 
 @compiled_bare
@@ -111,14 +100,14 @@ def add_gramian(W, Z, steps, size, A):
 
     ``size`` is a multiple of 16. Elements below the diagonal are touched only inside the tiles that it crosses.
     """
-    length, width = Z.shape[1], A.shape[1]
+    width = A.shape[1]
     for i in range(0, size, TILE_ROWS):
         j = (i // PAD) * PAD
         while j + 32 <= size:
-            _add_32(W, i, length, Z, j, length, steps, A, i * width + j, width, A, 0)
+            _add_32(W, i, Z, j, steps, A, i * width + j, A, 0)
             j += 32
         if j < size:
-            _add_16(W, i, length, Z, j, length, steps, A, i * width + j, width, A, 0)
+            _add_16(W, i, Z, j, steps, A, i * width + j, A, 0)
 
 
 @compiled_bare
@@ -142,19 +131,19 @@ def factorise(A, size, width, floor, diagonal):
     """
     length = A.shape[1]
     for b in range(0, size, TILE_ROWS):
+        line, place = b * length, b * TILE_ROWS
         j = (b // PAD) * PAD
         if b > 0:
-            _subtract_16(A, b, length, A, j, length, b, A, b * length + j, length, A, 0)
-        place = b * TILE_ROWS
-        if not factorise_block(A, b * length + b, length, floor, diagonal, place):
+            _subtract_16(A, b, A, j, b, A, line + j, A, 0)
+        if not factorise_block(A, line + b, floor, diagonal, place):
             return False
-        _solve_16(A, b, length, A, j, length, 0, A, b * length + j, length, diagonal, place)
+        _solve_16(A, b, A, j, 0, A, line + j, diagonal, place)
         j += PAD
         while j + 32 <= width:
-            _solve_32(A, b, length, A, j, length, b, A, b * length + j, length, diagonal, place)
+            _solve_32(A, b, A, j, b, A, line + j, diagonal, place)
             j += 32
         if j < width:
-            _solve_16(A, b, length, A, j, length, b, A, b * length + j, length, diagonal, place)
+            _solve_16(A, b, A, j, b, A, line + j, diagonal, place)
     return True
 
 
@@ -171,7 +160,7 @@ def back_substitute(A, size, column, diagonal, x):
     for b in range(size - TILE_ROWS, -1, -TILE_ROWS):
         block = diagonal[b // TILE_ROWS]
         start = (b + TILE_ROWS) // PAD * PAD  # x is still zero from there to b + 8
-        dot_rows(A, b * length + start, length, x, start, end - start, dots)
+        dot_rows(A, b * length + start, x, start, end - start, dots)
         for r in range(TILE_ROWS - 1, -1, -1):
             total = A[b + r, column] - dots[r]
             for s in range(r + 1, TILE_ROWS):

@@ -14,23 +14,12 @@ strips as its registers allow. Offsets and leading dimensions are in elements. O
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastals.kernels.dense.emitter import INT32, INT64, Emitter
+from fastals.kernels.dense.emitter import INT32, INT64, Arguments, Emitter
 
 PAD = 16  # row lengths are multiples of this: one AVX-512 vector of float32, two of float64
 TILE_ROWS = 8
-
-
-def _data(context, builder, array_type, value):
-    """Data pointer of an array argument."""
-    return context.make_array(array_type)(context, builder, value).data
-
-
-def _row_length(context, builder, array_type, value):
-    """Number of columns of a two-dimensional array argument."""
-    return cgutils.unpack_tuple(builder, context.make_array(array_type)(context, builder, value).shape)[1]
 
 
 def _gathered_rows(emit, base, length, indices, first, count):
@@ -91,105 +80,63 @@ def _weights(emit, weight, start, count):
 
 def _spread(emit, pointer, count, lanes):
     """Load ``count`` scalars and place scalar r at lane ``lanes[r]`` of a vector."""
-    few = emit.load(pointer, count)
     places = [lanes.index(lane) if lane in lanes else 0 for lane in range(emit.lanes)]
-    return emit.shuffle(few, ir.Constant(few.type, ir.Undefined), places)
+    return emit.lanes_of(emit.load(pointer, count), places)
 
 
-def make_product_group(count, fetching=False):
-    """Intrinsic ``group(Y, indices, first, weights, p, q, ahead)``: q += sum_r w_r (y_r . p) y_r over ``count`` rows.
+def make_group(count, dotted, plain, fetching=False):
+    """Intrinsic ``group(Y, indices, first, ahead, weights, p, q, targets, b)`` over ``count`` gathered rows.
 
-    The rows are ``Y[indices[first + r]]`` and their weights ``weights[first + r]``, r < count (a power of two).
-    Returns sum_r w_r (y_r . p)^2, their part of p.Ap. With ``fetching`` the rows ``Y[indices[ahead + r]]`` are brought
-    into the first-level cache meanwhile.
+    The rows y_r are ``Y[indices[first + r]]``, r < count (a power of two); w_r and t_r are ``weights[first + r]`` and
+    ``targets[first + r]``. For one reading of the rows
+
+    - ``dotted``: q += sum_r w_r (y_r . p) y_r; returns sum_r w_r (y_r . p)^2, their part of p.Ap (else 0);
+    - ``plain``: b += sum_r t_r y_r.
+
+    With ``fetching`` the rows ``Y[indices[ahead + r]]`` are brought into the first-level cache meanwhile.
     """
 
     @intrinsic
-    def product_group(typingctx, Y, indices, first, weights, p, q, ahead):
-        def codegen(context, builder, signature, arguments):
+    def group(typingctx, Y, indices, first, ahead, weights, p, q, targets, b):
+        def codegen(context, builder, signature, values):
             emit = Emitter(context, builder, Y.dtype)
-            arrays = [
-                _data(context, builder, t, v) for t, v in zip(signature.args, arguments, strict=True) if t != types.intp
-            ]
-            y, index, weight, p_data, q_data = arrays
-            length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
+            args = Arguments(emit, "Y indices first ahead weights p q targets b", signature, values)
+            y, length, index, start = args.data("Y"), args.row_length("Y"), args.data("indices"), args.value("first")
             rows = _gathered_rows(emit, y, length, index, start, count)
-            coefficients, curvature = _scaled_dots(emit, _dots(emit, rows, p_data, length), weight, start)
-            following = _gathered_rows(emit, y, length, index, arguments[6], count) if fetching else ()
-            _add_multiples(emit, rows, [(coefficients, q_data)], length, following)
+            sums, curvature = [], ir.Constant(emit.scalar, 0.0)
+            if dotted:
+                dots = _dots(emit, rows, args.data("p"), length)
+                coefficients, curvature = _scaled_dots(emit, dots, args.data("weights"), start)
+                sums.append((coefficients, args.data("q")))
+            if plain:
+                sums.append((_weights(emit, args.data("targets"), start, count), args.data("b")))
+            following = _gathered_rows(emit, y, length, index, args.value("ahead"), count) if fetching else ()
+            _add_multiples(emit, rows, sums, length, following)
             return curvature
 
-        return Y.dtype(Y, indices, types.intp, weights, p, q, types.intp), codegen
+        i = types.intp
+        return Y.dtype(Y, indices, i, i, weights, p, q, targets, b), codegen
 
-    return product_group
+    return group
 
 
 @intrinsic
-def prefetch_rows(typingctx, Y, indices, first, count):
-    """Ask for the cache lines of the rows ``Y[indices[first : first + count]]``, which will be read soon."""
+def prefetch_rows(typingctx, Y, indices):
+    """Ask for the cache lines of the rows ``Y[indices]``, which will be read soon."""
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context, builder, signature, values):
         emit = Emitter(context, builder, Y.dtype)
-        y, index = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1))
-        length = _row_length(context, builder, Y, arguments[0])
-        r, _, close_rows = emit.loop(arguments[3], 1, [])
-        (row,) = _gathered_rows(emit, y, length, emit.address(index, r), arguments[2], 1)
+        args = Arguments(emit, "Y indices", signature, values)
+        length = args.row_length("Y")
+        r, _, close_rows = emit.loop(args.shape("indices")[0], 1, [])
+        (row,) = _gathered_rows(emit, args.data("Y"), length, args.data("indices"), r, 1)
         j, _, close_lines = emit.loop(length, 64 // emit.itemsize, [])
         emit.prefetch(emit.address(row, j))
         close_lines([])
         close_rows([])
         return context.get_dummy_value()
 
-    return types.void(Y, indices, types.intp, types.intp), codegen
-
-
-def make_sum_group(count, fetching=False):
-    """Intrinsic ``group(Y, indices, first, weights, q, ahead)``: q += sum_r w_r y_r over ``count`` gathered rows.
-
-    ``ahead`` and ``fetching`` are as for ``make_product_group``.
-    """
-
-    @intrinsic
-    def sum_group(typingctx, Y, indices, first, weights, q, ahead):
-        def codegen(context, builder, signature, arguments):
-            emit = Emitter(context, builder, Y.dtype)
-            y, index, weight, q_data = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3, 4))
-            length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
-            rows = _gathered_rows(emit, y, length, index, start, count)
-            following = _gathered_rows(emit, y, length, index, arguments[5], count) if fetching else ()
-            _add_multiples(emit, rows, [(_weights(emit, weight, start, count), q_data)], length, following)
-            return context.get_dummy_value()
-
-        return types.void(Y, indices, types.intp, weights, q, types.intp), codegen
-
-    return sum_group
-
-
-def make_system_group(count, fetching=False):
-    """Intrinsic ``group(Y, indices, first, weights, targets, x, q, b, ahead)`` over ``count`` gathered rows.
-
-    q += sum_r w_r (y_r . x) y_r  and  b += sum_r t_r y_r, for one reading of the rows; ``ahead`` and ``fetching`` are
-    as for ``make_product_group``.
-    """
-
-    @intrinsic
-    def system_group(typingctx, Y, indices, first, weights, targets, x, q, b, ahead):
-        def codegen(context, builder, signature, arguments):
-            emit = Emitter(context, builder, Y.dtype)
-            y, index, weight, target, x_data, q_data, b_data = (
-                _data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3, 4, 5, 6, 7)
-            )
-            length, start = _row_length(context, builder, Y, arguments[0]), arguments[2]
-            rows = _gathered_rows(emit, y, length, index, start, count)
-            coefficients, _ = _scaled_dots(emit, _dots(emit, rows, x_data, length), weight, start)
-            following = _gathered_rows(emit, y, length, index, arguments[8], count) if fetching else ()
-            sums = [(coefficients, q_data), (_weights(emit, target, start, count), b_data)]
-            _add_multiples(emit, rows, sums, length, following)
-            return context.get_dummy_value()
-
-        return types.void(Y, indices, types.intp, weights, targets, x, q, b, types.intp), codegen
-
-    return system_group
+    return types.void(Y, indices), codegen
 
 
 def _solve_triangle(emit, tile, diagonal, columns):
@@ -210,59 +157,60 @@ def make_tile(width, kind, transposed=True):
 
     ``set``: C = X'Y;  ``add``: C += X'Y;  ``subtract``: C -= X'Y;  ``solve``: C = L^-1 (C - X'Y).
 
-    Call as ``tile(X, x0, ldx, Y, y0, ldy, T, C, c0, ldc, D, d0)``; the operands start ``x0``, ``y0``, ``c0`` elements
-    into their arrays. With ``transposed`` the sum is over rows, sum_t X[t, m] Y[t, :]; without it X is read along
-    its rows, sum_t X[m, t] Y[t, :]. D holds the 8 x 8 diagonal block that ``solve`` needs (else it is not read).
+    Call as ``tile(X, x0, Y, y0, T, C, c0, D, d0)``; the operands start ``x0``, ``y0``, ``c0`` elements into their
+    matrices. With ``transposed`` the sum is over rows, sum_t X[t, m] Y[t, :], t < T; without it X is read along its
+    rows, sum_t X[m, t] Y[t, :]. D holds, from ``d0`` on, the 8 x 8 diagonal block that ``solve`` needs (else it is not
+    read).
     """
     negative = kind in ("subtract", "solve")
 
     @intrinsic
-    def tile_kernel(typingctx, X, x0, ldx, Y, y0, ldy, T, C, c0, ldc, D, d0):
-        def codegen(context, builder, signature, arguments):
+    def tile_kernel(typingctx, X, x0, Y, y0, T, C, c0, D, d0):
+        def codegen(context, builder, signature, values):
             emit = Emitter(context, builder, C.dtype)
-            x, y, c, d = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 7, 10))
-            x_start, x_step, y_start, y_step, steps, c_start, c_step, d_start = (
-                arguments[i] for i in (1, 2, 4, 5, 6, 8, 9, 11)
-            )
+            args = Arguments(emit, "X x0 Y y0 T C c0 D d0", signature, values)
+            x, x_step = emit.address(args.data("X"), args.value("x0")), args.row_length("X")
+            y, y_step = emit.address(args.data("Y"), args.value("y0")), args.row_length("Y")
+            c, c_step = emit.address(args.data("C"), args.value("c0")), args.row_length("C")
             vectors = max(1, min(width // emit.lanes, (emit.registers - 8) // TILE_ROWS - (emit.registers == 32)))
             for strip in range(0, width, vectors * emit.lanes):
                 places = [
                     [
-                        emit.address(c, c_start, builder.mul(c_step, emit.integer(m)), strip + v * emit.lanes)
+                        emit.address(c, builder.mul(c_step, emit.integer(m)), strip + v * emit.lanes)
                         for v in range(vectors)
                     ]
                     for m in range(TILE_ROWS)
                 ]
                 start = [[emit.zero if kind == "set" else emit.load(p) for p in row] for row in places]
-                t, sums, close = emit.loop(steps, 1, [s for row in start for s in row])
-                y_row = emit.address(y, y_start, builder.mul(t, y_step), strip)
+                t, sums, close = emit.loop(args.value("T"), 1, [s for row in start for s in row])
+                y_row = emit.address(y, builder.mul(t, y_step), strip)
                 y_t = [emit.load(emit.address(y_row, v * emit.lanes)) for v in range(vectors)]
                 after = []
                 for m in range(TILE_ROWS):
                     if transposed:
-                        place = emit.address(x, x_start, builder.mul(t, x_step), m)
+                        place = emit.address(x, builder.mul(t, x_step), m)
                     else:
-                        place = emit.address(x, x_start, builder.mul(x_step, emit.integer(m)), t)
+                        place = emit.address(x, builder.mul(x_step, emit.integer(m)), t)
                     value = builder.load(place)
                     factor = emit.broadcast(builder.fneg(value) if negative else value)
                     after += [emit.multiply_add(factor, y_t[v], sums[m * vectors + v]) for v in range(vectors)]
                 sums = close(after)
                 tile = [list(sums[m * vectors : (m + 1) * vectors]) for m in range(TILE_ROWS)]
                 if kind == "solve":
-                    _solve_triangle(emit, tile, emit.address(d, d_start), vectors)
+                    _solve_triangle(emit, tile, emit.address(args.data("D"), args.value("d0")), vectors)
                 for m in range(TILE_ROWS):
                     for v in range(vectors):
                         emit.store(tile[m][v], places[m][v])
             return context.get_dummy_value()
 
         i = types.intp
-        return types.void(X, i, i, Y, i, i, i, C, i, i, D, i), codegen
+        return types.void(X, i, Y, i, i, C, i, D, i), codegen
 
     return tile_kernel
 
 
 @intrinsic
-def factorise_block(typingctx, A, first, lda, floor, D, d0):
+def factorise_block(typingctx, A, first, floor, D, d0):
     """Cholesky of the 8 x 8 diagonal block that starts ``first`` elements into A; whether all pivots exceed ``floor``.
 
     Writes, eight to a row from ``D[d0]``, the inverse pivots to the diagonal and the multipliers above it. The rows
@@ -270,20 +218,18 @@ def factorise_block(typingctx, A, first, lda, floor, D, d0):
     finished rows, do not stand in the chain of dependences.
     """
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context, builder, signature, values):
         emit = Emitter(context, builder, A.dtype)
+        args = Arguments(emit, "A first floor D d0", signature, values)
         emit.set_lanes(TILE_ROWS)
-        a, d = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 4))
-        rows = [
-            emit.load(emit.address(a, arguments[1], builder.mul(arguments[2], emit.integer(r))))
-            for r in range(TILE_ROWS)
-        ]
+        a, step = emit.address(args.data("A"), args.value("first")), args.row_length("A")
+        rows = [emit.load(emit.address(a, builder.mul(step, emit.integer(r)))) for r in range(TILE_ROWS)]
         one = ir.Constant(emit.vector, [1.0] * TILE_ROWS)
         positive = ir.Constant(ir.IntType(1), 1)
         inverses, pivots = [], []
         for r in range(TILE_ROWS):
             pivot = builder.extract_element(rows[r], ir.Constant(INT32, r))
-            positive = builder.and_(positive, builder.fcmp_ordered(">", pivot, arguments[3]))
+            positive = builder.and_(positive, builder.fcmp_ordered(">", pivot, args.value("floor")))
             pivots.append(emit.broadcast_lane(rows[r], r))
             inverses.append(builder.fdiv(one, pivots[r]))
             scaled = builder.fneg(builder.fmul(rows[r], inverses[r]))
@@ -294,56 +240,54 @@ def factorise_block(typingctx, A, first, lda, floor, D, d0):
             inverse_root = builder.fdiv(one, builder.call(root, [pivots[r]]))
             row = builder.fmul(rows[r], inverse_root)
             places = [TILE_ROWS + lane if lane == r else lane for lane in range(TILE_ROWS)]
-            emit.store(emit.shuffle(row, inverse_root, places), emit.address(d, arguments[5], r * TILE_ROWS))
+            place = emit.address(args.data("D"), args.value("d0"), r * TILE_ROWS)
+            emit.store(emit.shuffle(row, inverse_root, places), place)
         return positive
 
     i = types.intp
-    return types.boolean(A, i, i, A.dtype, D, i), codegen
+    return types.boolean(A, i, A.dtype, D, i), codegen
 
 
 @intrinsic
-def dot_rows(typingctx, A, first, lda, x, x0, length, out):
-    """out[r] = sum_j A[first + r lda + j] x[x0 + j] for eight rows r, j < length (a multiple of the lanes)."""
+def dot_rows(typingctx, A, first, x, x0, length, out):
+    """out[r] = a_r . x[x0 : x0 + length] for eight rows, a_r from ``first`` elements into A on, one row further each.
 
-    def codegen(context, builder, signature, arguments):
+    ``length`` is a multiple of the lanes.
+    """
+
+    def codegen(context, builder, signature, values):
         emit = Emitter(context, builder, A.dtype)
-        a, x_data, out_data = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 3, 6))
-        rows = [emit.address(a, arguments[1], builder.mul(arguments[2], emit.integer(r))) for r in range(TILE_ROWS)]
-        j, sums, close = emit.loop(arguments[5], emit.lanes, [emit.zero] * TILE_ROWS)
-        x_j = emit.load(emit.address(x_data, arguments[4], j))
-        sums = close(
-            [emit.multiply_add(emit.load(emit.address(row, j)), x_j, s) for row, s in zip(rows, sums, strict=True)]
-        )
+        args = Arguments(emit, "A first x x0 length out", signature, values)
+        a, step = emit.address(args.data("A"), args.value("first")), args.row_length("A")
+        rows = [emit.address(a, builder.mul(step, emit.integer(r))) for r in range(TILE_ROWS)]
+        sums = _dots(emit, rows, emit.address(args.data("x"), args.value("x0")), args.value("length"))
         step = min(TILE_ROWS, emit.lanes)
         for r in range(0, TILE_ROWS, step):
             total, lanes = emit.lane_sums(list(sums[r : r + step]))
-            values = emit.shuffle(total, ir.Constant(total.type, ir.Undefined), lanes)
-            emit.store(values, emit.address(out_data, r))
+            emit.store(emit.lanes_of(total, lanes), emit.address(args.data("out"), r))
         return context.get_dummy_value()
 
     i = types.intp
-    return types.void(A, i, i, x, i, i, out), codegen
+    return types.void(A, i, x, i, i, out), codegen
 
 
 @intrinsic
 def dot_tile(typingctx, Z, i, j, length, K):
     """K[i + a, j + b] = z_{i+a} . z_{j+b} for a, b < 4, over the first ``length`` elements of the rows of Z."""
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context, builder, signature, values):
         emit = Emitter(context, builder, Z.dtype)
-        z, k = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 4))
-        z_step = _row_length(context, builder, Z, arguments[0])
-        k_step = _row_length(context, builder, K, arguments[4])
-        first, second, stop = arguments[1], arguments[2], arguments[3]
+        args = Arguments(emit, "Z i j length K", signature, values)
+        z, z_step, k, k_step = args.data("Z"), args.row_length("Z"), args.data("K"), args.row_length("K")
 
         def row(start, r):
             return emit.address(z, builder.mul(builder.add(start, emit.integer(r)), z_step))
 
         height = 4 if emit.registers == 32 else 2
-        right = [row(second, b) for b in range(4)]
+        right = [row(args.value("j"), b) for b in range(4)]
         for top in range(0, 4, height):
-            left = [row(first, top + a) for a in range(height)]
-            t, sums, close = emit.loop(stop, emit.lanes, [emit.zero] * (4 * height))
+            left = [row(args.value("i"), top + a) for a in range(height)]
+            t, sums, close = emit.loop(args.value("length"), emit.lanes, [emit.zero] * (4 * height))
             right_t = [emit.load(emit.address(pointer, t)) for pointer in right]
             left_t = [emit.load(emit.address(pointer, t)) for pointer in left]
             sums = close(
@@ -354,10 +298,10 @@ def dot_tile(typingctx, Z, i, j, length, K):
                 total, lanes = emit.lane_sums(list(sums[n : n + step]))
                 for m in range(n, n + step, 4):
                     few = lanes[m - n : m - n + 4]  # a line of the block, or half of one where vectors have two lanes
-                    values = emit.shuffle(total, ir.Constant(total.type, ir.Undefined), few)
-                    line = builder.add(first, emit.integer(top + m // 4))
-                    emit.store(values, emit.address(k, builder.mul(line, k_step), second, m % 4))
+                    line = builder.add(args.value("i"), emit.integer(top + m // 4))
+                    place = emit.address(k, builder.mul(line, k_step), args.value("j"), m % 4)
+                    emit.store(emit.lanes_of(total, few), place)
         return context.get_dummy_value()
 
-    i64 = types.intp
-    return types.void(Z, i64, i64, i64, K), codegen
+    integer = types.intp
+    return types.void(Z, integer, integer, integer, K), codegen

@@ -3,41 +3,78 @@
 Rows that are better solved directly are left to ``direct_rows``, whose compilation most fits never need.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import prange
 
 from fastals.kernels.dense.blocks import add_rows, add_system, prefetch
-from fastals.kernels.dense.rotation import CHUNK, multiply_chunk
-from fastals.kernels.jit import compiled_bare, compiled_parallel
-from fastals.kernels.rows.conjugate_gradient import conjugate_gradient
-from fastals.kernels.rows.row import DIRECT, DOUBLE, ITERATED, REPORTS, SOLVED, STEPS, accept, gather_row, scratch_for
+from fastals.kernels.dense.rotation import CHUNK, Chunk, chunk_for, multiply_chunk
+from fastals.kernels.jit import compiled, compiled_bare, compiled_parallel
+from fastals.kernels.rows.conjugate_gradient import conjugate_gradient, lines_for, vectors_of
+from fastals.kernels.rows.row import (
+    DIRECT,
+    DOUBLE,
+    ITERATED,
+    SOLVED,
+    STEPS,
+    Gathered,
+    accept,
+    diagonal,
+    gather_row,
+    gathered_for,
+    row_loss,
+)
 
 # c_max / c0 beyond which a residual says little about the error, and conjugate gradients take too many steps.
 HEAVY = 1e3
 PREFETCHED_ROWS = 16  # of the next row: more compete with the present one's loads (measured)
 
 
+class IterationScratch(NamedTuple):
+    """Scratch of a thread.
+
+    row : Gathered
+        A row's entries.
+    lines : (6, width + 32) array
+        The vectors of its iteration, see ``vectors_of``.
+    chunk : Chunk
+        Solutions before and after rotation.
+    """
+
+    row: Gathered
+    lines: Any
+    chunk: Chunk
+
+
+@compiled
+def cg_scratch_for(longest, entries, Y):
+    """Scratch of a thread for rows of up to ``longest`` entries against Y (n, width)."""
+    width = Y.shape[1]
+    return IterationScratch(gathered_for(longest, entries, Y), lines_for(width, Y), chunk_for(width, Y))
+
+
 @compiled_bare
-def _start(Y, row, values, M, x, vectors, warm):
+def _start(Y, indices, weights, targets, x, warm, lines):
     """Right-hand side b, and the residual b - A x of where the iteration starts: x, if ``warm``, or zero.
 
-    ``vectors`` receives the residual in row 0 and b in row 7; x becomes zero where the loss is less there. Returns
-    x.(b + r), by which the loss at x is less than at zero.
+    Written to ``lines`` (Vectors) in place; x becomes zero where the loss is less there. Returns x.(b + r), by which
+    the loss at x is less than at zero.
     """
     width = Y.shape[1]
-    r, q, b = vectors[0, :width], vectors[2, :width], vectors[7, :width]
+    r, _, q, _, M, b = vectors_of(lines, width)
     energy = x[0] * 0
     for j in range(width):
         b[j] = 0
     if warm:
         for j in range(width):
             q[j] = M[j] * x[j]
-        add_system(Y, row, values[0, : row.shape[0]], values[1, : row.shape[0]], x, q, b)
+        add_system(Y, indices, weights, targets, x, q, b)
         for j in range(width):
             r[j] = b[j] - q[j]
             energy += x[j] * (b[j] + r[j])
     else:
-        add_rows(Y, row, values[1, : row.shape[0]], b)
+        add_rows(Y, indices, targets, b)
     if energy > 0:  # nor NaN
         return energy
     for j in range(width):
@@ -47,110 +84,102 @@ def _start(Y, row, values, M, x, vectors, warm):
 
 
 @compiled_bare
-def _iterate(Y, row, values, M, x, vectors, tolerance, max_steps, warm):
-    """Right-hand side and conjugate gradients; returns the steps (-1: not converged), b.x and x.(b - Ax)."""
-    width = Y.shape[1]
-    b, residual = vectors[7, :width], vectors[0]
-    energy = _start(Y, row, values, M, x, vectors, warm)
-    steps = conjugate_gradient(Y, row, values[0, : row.shape[0]], M, b, x, energy, vectors, tolerance, max_steps)
-    product, remainder = 0.0, 0.0
-    for j in range(width):
-        product += np.float64(b[j]) * x[j]
-        remainder += np.float64(residual[j]) * x[j]
-    return steps, product, remainder
+def _iterate_row(u, entries, system, stop, x, warm, scratch, report):
+    """Solve row u for x in place and add to ``report``.
 
+    Parameters
+    ----------
+    u : int
+    entries, system, stop, scratch
+        Entries, System, Stop, IterationScratch.
+    x : (width,) array
+        Where the iteration starts, if ``warm`` (input); the solution, zero if there is none (output).
+    warm : bool
+    report : (REPORTS,) float64 array
 
-@compiled_bare
-def _iterate_row(u, rows, Y, spectrum, regularization, settings, x, warm, scratch, report):
-    """Solve row u for x in place and add to ``report``; returns what is to become of it, with x zero if anything."""
-    offset, unobserved_weight, tolerance, max_steps, _ = settings
-    vectors, padded, values, one_constant = scratch[0], scratch[1], scratch[2], scratch[3][0]
-    count, width = rows[0][u + 1] - rows[0][u], Y.shape[1]
-    constant, largest = gather_row(rows, u, offset, one_constant, padded, values)
-    if not largest <= HEAVY * unobserved_weight:
+    Returns
+    -------
+    int
+        SOLVED, or how the row is to be solved: DIRECT or DOUBLE.
+    """
+    Y, vectors = system.Y, vectors_of(scratch.lines, system.Y.shape[1])
+    constant, largest = gather_row(entries, u, system.offset, scratch.row)
+    if not largest <= HEAVY * system.unobserved_weight:
         x[:] = 0
         return DIRECT
-    M, fours = vectors[6, :width], padded[: (count + 3) // 4 * 4]
-    for j in range(width):
-        M[j] = spectrum[j] + regularization
-    steps, product, remainder = _iterate(Y, fours, values, M, x, vectors, tolerance, max_steps, warm)
+    fours = (entries.indptr[u + 1] - entries.indptr[u] + 3) // 4 * 4
+    indices, weights, targets = scratch.row.indices[:fours], scratch.row.weights[:fours], scratch.row.targets[:fours]
+    diagonal(system.spectrum, system.regularization[u], vectors.M)
+    energy = _start(Y, indices, weights, targets, x, warm, scratch.lines)
+    steps = conjugate_gradient(Y, indices, weights, x, energy, scratch.lines, stop)
     if steps < 0:
         x[:] = 0
         return DOUBLE
+    b_dot_x, x_dot_r = 0.0, 0.0
+    for j in range(Y.shape[1]):
+        b_dot_x += np.float64(vectors.b[j]) * x[j]
+        x_dot_r += np.float64(vectors.r[j]) * x[j]
     report[STEPS] += steps
     report[ITERATED] += 1
-    accept(x, constant - product - remainder, report)
+    accept(x, row_loss(constant, b_dot_x, x_dot_r), report)
     return SOLVED
 
 
 @compiled_bare
-def iterate_rows(first, last, rows, Y, spectrum, regularization, rotation, X, settings, scratch, left, report):
+def iterate_rows(first, last, entries, system, stop, X, status, scratch, report):
     """Solve rows first .. last in place.
 
     Parameters
     ----------
-    rows : tuple (indptr, indices, extra, preference)
-        CSR structure and the values of its entries, c - c0 and phi; arrays of one element stand for equal values.
-    Y : (n, width) array
-        Factors of the other side in the eigenbasis of their Gramian, zeros past ``factors``.
-    spectrum : (width,) float64 array
-        c0 times the eigenvalues of the Gramian; ones past ``factors``.
-    regularization : (n_rows,) float64 array
-        lambda of each row.
-    rotation : (panels, width, PANEL) array
-        Transposed eigenvectors, back to the basis of ``X``, in panels of columns; see ``multiply_chunk``.
+    first, last : int
+    entries, system, stop, scratch
+        Entries, System, Stop, IterationScratch; see there for their fields.
     X : (n_rows, factors) array
-        Where rows of at least ``least`` entries start, in the eigenbasis; the others start from zero (input).
-        Solutions (output).
-    settings : tuple (offset, unobserved_weight, tolerance, max_steps, least)
-        c = extra + offset in the target; c0; see ``conjugate_gradient``.
-    scratch : tuple of arrays
-        See ``scratch_for``.
-    left : (n_rows,) uint8 array
-        SOLVED, or how each row is still to be solved, its X zero until then (output).
+        Where rows of at least ``stop.warm_from`` entries start, in the eigenbasis (input). Solutions; zero for rows
+        that are not solved (output).
+    status : (n_rows,) uint8 array
+        SOLVED, or how each row is still to be solved (output).
     report : (REPORTS,) float64 array
-        Loss of the rows solved (regularisation included), steps, rows iterated, two zeros, rows without a finite
-        solution (left zero) (output).
+        Loss of the rows solved (regularisation included), steps, rows iterated, rows without a finite solution (left
+        zero); the other columns are zero (output).
     """
-    indptr, indices = rows[0], rows[1]
-    solved, tile, least = scratch[4], scratch[5], settings[4]
-    for column in range(REPORTS):
-        report[column] = 0
+    indptr, indices, Y, solved = entries.indptr, entries.indices, system.Y, scratch.chunk.solved
+    report[:] = 0
     for start in range(first, last, CHUNK):
         end = min(start + CHUNK, last)
         for u in range(start, end):
             x = solved[u - start]
             if indptr[u] == indptr[u + 1]:
                 x[:] = 0
-                left[u] = SOLVED
+                status[u] = SOLVED
                 continue
             if u + 1 < last:
                 following = min(indptr[u + 2] - indptr[u + 1], PREFETCHED_ROWS)
                 prefetch(Y, indices[indptr[u + 1] : indptr[u + 1] + following])
-            warm = indptr[u + 1] - indptr[u] >= least
+            warm = indptr[u + 1] - indptr[u] >= stop.warm_from
             if warm:
                 for j in range(X.shape[1]):
                     x[j] = X[u, j]
                 for j in range(X.shape[1], x.shape[0]):
                     x[j] = 0
-            left[u] = _iterate_row(u, rows, Y, spectrum, regularization[u], settings, x, warm, scratch, report)
-        multiply_chunk(solved, end - start, rotation, tile, start, X)
+            status[u] = _iterate_row(u, entries, system, stop, x, warm, scratch, report)
+        multiply_chunk(solved, end - start, system.rotation, scratch.chunk.tile, start, X)
+
+
+@compiled
+def cg_task(task, tasks, ranges, entries, system, stop, X, status):
+    """Run ``iterate_rows`` over the ranges task, task + tasks, ..., one after the other; see there.
+
+    So each of ``tasks`` tasks has its share of long and of short rows. One thread runs all of them as task 0 of 1.
+    """
+    scratch = cg_scratch_for(ranges.longest, entries, system.Y)
+    bounds = ranges.bounds
+    for c in range(task, bounds.shape[0] - 1, tasks):
+        iterate_rows(bounds[c], bounds[c + 1], entries, system, stop, X, status, scratch, ranges.reports[c])
 
 
 @compiled_parallel
-def half_sweep(tasks, bounds, rows, Y, spectrum, regularization, rotation, X, settings, left, reports):
-    """Run ``iterate_rows`` over the ranges bounds[c] .. bounds[c + 1] in parallel; see there.
-
-    Task t takes the ranges t, t + tasks, ..., so that each has its share of long and of short rows.
-    """
-    indptr = rows[0]
+def cg_rows(tasks, ranges, entries, system, stop, X, status):
+    """Run all tasks of ``cg_task`` in parallel."""
     for task in prange(tasks):
-        longest = indptr[0]
-        for u in range(bounds[0], bounds[-1]):
-            longest = max(longest, indptr[u + 1] - indptr[u])
-        scratch = scratch_for(Y.shape[1], longest, rows, settings[0], Y)
-        for c in range(task, bounds.shape[0] - 1, tasks):
-            iterate_rows(
-                bounds[c], bounds[c + 1], rows, Y, spectrum, regularization, rotation, X, settings, scratch, left,
-                reports[c],
-            )  # fmt: skip
+        cg_task(np.int64(task), tasks, ranges, entries, system, stop, X, status)

@@ -6,38 +6,94 @@ below c_max / c0, whatever the factors. A step costs two multiply-adds per eleme
 (Hestenes and Stiefel 1952; for implicit feedback Takacs, Pilaszy and Tikk 2011.)
 """
 
+from typing import Any, NamedTuple
+
+import numpy as np
+
 from fastals.kernels.dense.blocks import add_products
-from fastals.kernels.jit import compiled_bare
+from fastals.kernels.dense.memory import aligned_empty
+from fastals.kernels.dense.tiles import PAD
+from fastals.kernels.jit import compiled, compiled_bare
+
+
+class Stop(NamedTuple):
+    """When the iteration of a row ends, and where it starts.
+
+    tolerance : scalar of the type of the factors
+        Stop once |r| <= tolerance min(|b|, energy^1/2) in the norm of M^-1. Where no weight is negative M <= A, so the
+        error is then below tolerance |x| in the norm of A, which is that of the loss.
+    max_steps : int
+        Give up after so many steps.
+    warm_from : int
+        Rows of at least so many entries start from a guess, the others from zero.
+    """
+
+    tolerance: Any
+    max_steps: Any
+    warm_from: Any
+
+
+class Vectors(NamedTuple):
+    """Scratch of an iteration, (width,) arrays.
+
+    r : residual b - A x
+    p : direction of the step
+    q : M p, to which a step adds sum_t extra_t (y_t . p) y_t
+    inverse : 1 / M
+    M : diagonal of the system and preconditioner, c0 s + lambda
+    b : right-hand side
+    """
+
+    r: Any
+    p: Any
+    q: Any
+    inverse: Any
+    M: Any
+    b: Any
+
+
+@compiled
+def lines_for(width, like):
+    """Scratch of a thread for ``vectors_of``: (6, width + 32), of the type of ``like``."""
+    return aligned_empty(np.int64(6), width + 2 * PAD, like)
 
 
 @compiled_bare
-def conjugate_gradient(Y, indices, extra, M, b, x, energy, scratch, tolerance, max_steps):
-    """Solve A x = b for x in place, one step at least, from the x and the residual that are given.
+def vectors_of(lines, width):
+    """The vectors that lie in the lines of a block of scratch.
+
+    Kernels pass the block on and name its lines themselves: LLVM then unrolls their loops half as far, which suits
+    short vectors, than where each vector is an argument.
+    """
+    r, p, q, inverse = lines[0, :width], lines[1, :width], lines[2, :width], lines[3, :width]
+    return Vectors(r, p, q, inverse, lines[4, :width], lines[5, :width])
+
+
+@compiled_bare
+def conjugate_gradient(Y, indices, weights, x, energy, lines, stop):
+    """Solve A x = b for x in place, from the x and the residual that are given; one step at least, unless r is zero.
 
     Parameters
     ----------
     Y : (n, width) array
         Factors of the other side, rotated; the row's are ``Y[indices]``.
-    extra : (count,) array
-        Weight of each of them, c - c0.
-    M, b, x : (width,) arrays
-        Diagonal, right-hand side, and solution (input and output).
+    indices, weights : (count,) arrays, count a multiple of four
+        The row's entries and their weights, c - c0.
+    x : (width,) array
+        Solution (input and output).
     energy : scalar
         x.(b + r) at the start; a step adds r.M^-1 r times its length to it, and at the solution it is b.x.
-    scratch : (4, width) array
-        Row 0 holds the residual r = b - A x (input and output); the others are overwritten.
-    tolerance : scalar
-        Stop once |r| <= tolerance min(|b|, energy^1/2) in the norm of M^-1. Where no weight is negative M <= A, so the
-        error is then below tolerance |x| in the norm of A, which is that of the loss.
-    max_steps : int
+    lines : (6, width + 32) array
+        The Vectors, see ``vectors_of``: M, b (input), r (input and output) and scratch.
+    stop : Stop
 
     Returns
     -------
     int
         Number of steps, or -1 where the tolerance was not reached or a curvature was not positive.
     """
+    r, p, q, inverse, M, b = vectors_of(lines, Y.shape[1])
     width = b.shape[0]
-    r, p, q, inverse = scratch[0, :width], scratch[1, :width], scratch[2, :width], scratch[3, :width]
     squared, right = b[0] * 0, b[0] * 0
     for j in range(width):
         inverse[j] = 1 / M[j]
@@ -48,8 +104,8 @@ def conjugate_gradient(Y, indices, extra, M, b, x, energy, scratch, tolerance, m
     if squared == 0:
         return 0
     diagonal_part = squared  # p.Mp
-    for step in range(1, max_steps + 1):
-        curvature = diagonal_part + add_products(Y, indices, extra, p, q)
+    for step in range(1, stop.max_steps + 1):
+        curvature = diagonal_part + add_products(Y, indices, weights, p, q)
         if not curvature > 0:
             return -1
         length = squared / curvature
@@ -59,7 +115,7 @@ def conjugate_gradient(Y, indices, extra, M, b, x, energy, scratch, tolerance, m
             x[j] += length * p[j]
             r[j] -= length * q[j]
             after += r[j] * r[j] * inverse[j]
-        if after <= tolerance * tolerance * min(right, energy):
+        if after <= stop.tolerance * stop.tolerance * min(right, energy):
             return step
         ratio = after / squared
         squared = after

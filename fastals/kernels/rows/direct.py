@@ -9,39 +9,90 @@ exact, and count x count instead of width x width. It needs positive weights. Th
 arrays: float64 scratch solves a float32 model's row in float64.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from fastals.kernels.dense.blocks import add_gramian, add_rows, back_substitute, factorise, prefetch, row_gramian
-from fastals.kernels.jit import compiled_bare
+from fastals.kernels.dense.memory import aligned_empty
+from fastals.kernels.dense.tiles import PAD, TILE_ROWS
+from fastals.kernels.jit import compiled, compiled_bare
 
 DUAL_FLOOR = 1e7  # times the primal form's: of pivots below 1e-7 of the diagonal float64 leaves nine digits
 GATHERED_ROWS = 64  # rows packed at a time: 64 x 128 float32 are a first-level cache
 
 
+class Direct(NamedTuple):
+    """Scratch of a direct solution, in the type in which it is calculated.
+
+    M : (width + 32,) diagonal of the system, c0 s + lambda
+    x, b : (width + 32,) solution, right-hand side
+    z : (width + 32,) solution of the factorised system
+    root, right : (width + 32,) of the dual: M^-1/2, and s
+    squares : (width + 32,) column sums of squares of the row's factors, to recognise columns without any
+    rows : (max(width, 128), width) gathered rows
+    matrix : (width, width + 32)
+    diagonal : (width / 8, 8, 8) diagonal blocks of its factor
+    numbers : (width + 16,) int32, from 0; the only ones that are read as they come
+    """
+
+    M: Any
+    x: Any
+    z: Any
+    b: Any
+    root: Any
+    right: Any
+    squares: Any
+    rows: Any
+    matrix: Any
+    diagonal: Any
+    numbers: Any
+
+
+@compiled
+def direct_for(width, like):
+    """Scratch of a thread, of the type of ``like``."""
+    lines = aligned_empty(np.int64(TILE_ROWS), width + 2 * PAD, like)
+    return Direct(
+        lines[0],
+        lines[1],
+        lines[2],
+        lines[3],
+        lines[4],
+        lines[5],
+        lines[6],
+        aligned_empty(max(width, 2 * GATHERED_ROWS), width, like),
+        aligned_empty(width, width + 2 * PAD, like),
+        np.empty((width // TILE_ROWS, TILE_ROWS, TILE_ROWS), like.dtype),
+        np.arange(width + PAD, dtype=np.int32),
+    )
+
+
 @compiled_bare
-def _solve_dual(Y, indices, extra, target, M, x, scratch, floor):
+def _solve_dual(Y, indices, weights, targets, scratch, floor):
     """Dual form; returns the trace of Z Z' (negative where it could not be solved) and b.x."""
-    vectors, Z, matrix, diagonal, counting = scratch
+    M, x, z, b, root, right, Z = (
+        scratch.M, scratch.x, scratch.z, scratch.b, scratch.root, scratch.right, scratch.rows
+    )  # fmt: skip
     count, width = indices.shape[0], Y.shape[1]
     fours, size = (count + 3) // 4 * 4, (count + 7) // 8 * 8
     padded = size // 16 * 16 + 16
     one = M.dtype.type(1)  # a float32 product would be rounded before it reaches float64 scratch
-    root, z, right, b = vectors[0], vectors[1], vectors[2], vectors[3, :width]
     for j in range(width):
         root[j] = 1 / np.sqrt(M[j])
         x[j] = 0
         b[j] = 0
     for t in range(count):
-        y, row, weight = Y[indices[t]], Z[t], np.sqrt(one * extra[t])
+        y, row, weight = Y[indices[t]], Z[t], np.sqrt(one * weights[t])
         for j in range(width):
             row[j] = weight * y[j] * root[j]
-        right[t] = target[t] / weight
+        right[t] = targets[t] / weight
     for t in range(count, fours):
         right[t] = 0
         for j in range(width):
             Z[t, j] = 0
     # Rows as short as the system allows: one run of zeros to write, and neighbours in the cache.
-    flat = matrix.reshape(matrix.size)[: size * padded]
+    flat = scratch.matrix.reshape(scratch.matrix.size)[: size * padded]
     for i in range(size * padded):
         flat[i] = 0
     K = flat.reshape(size, padded)
@@ -54,12 +105,12 @@ def _solve_dual(Y, indices, extra, target, M, x, scratch, floor):
         K[i, size] = right[i]
     for i in range(count, size):
         K[i, i] = 1
-    if not factorise(K, size, padded, floor * largest, diagonal):
+    if not factorise(K, size, padded, floor * largest, scratch.diagonal):
         return -1.0, 0.0
-    back_substitute(K, size, size, diagonal, z)
-    rows = counting[:fours]
-    add_rows(Z, rows, z[:fours], x)
-    add_rows(Z, rows, right[:fours], b)
+    back_substitute(K, size, size, scratch.diagonal, z)
+    numbers = scratch.numbers[:fours]
+    add_rows(Z, numbers, z[:fours], x)
+    add_rows(Z, numbers, right[:fours], b)
     product = 0.0
     for j in range(width):
         product += np.float64(b[j]) * x[j]  # (M^-1/2 b).(M^1/2 x)
@@ -68,12 +119,11 @@ def _solve_dual(Y, indices, extra, target, M, x, scratch, floor):
 
 
 @compiled_bare
-def _solve_primal(Y, indices, extra, target, M, x, scratch, floor):
+def _solve_primal(Y, indices, weights, targets, scratch, floor):
     """Primal form; returns the trace of M^-1 (A - M) (negative where it could not be solved) and b.x."""
-    vectors, Z, A, diagonal, _ = scratch
+    M, x, z, b, A = scratch.M, scratch.x, scratch.z, scratch.b, scratch.matrix
     width = Y.shape[1]
-    Z, W = Z[:GATHERED_ROWS], Z[GATHERED_ROWS : 2 * GATHERED_ROWS]
-    b, solution = vectors[0], vectors[1]
+    Z, W = scratch.rows[:GATHERED_ROWS], scratch.rows[GATHERED_ROWS : 2 * GATHERED_ROWS]
     one = M.dtype.type(1)  # as in the dual form
     for j in range(width):
         b[j] = 0
@@ -84,10 +134,10 @@ def _solve_primal(Y, indices, extra, target, M, x, scratch, floor):
         count = min(GATHERED_ROWS, indices.shape[0] - first)
         negative = False
         for t in range(count):
-            y, row, weight = Y[indices[first + t]], Z[t], one * extra[first + t]
+            y, row, weight = Y[indices[first + t]], Z[t], one * weights[first + t]
             negative |= weight < 0
             root = np.sqrt(abs(weight))
-            value = one * target[first + t]
+            value = one * targets[first + t]
             for j in range(width):
                 row[j] = root * y[j]
                 b[j] += value * y[j]
@@ -95,7 +145,7 @@ def _solve_primal(Y, indices, extra, target, M, x, scratch, floor):
         prefetch(Y, indices[first + count : first + count + GATHERED_ROWS])
         if negative:
             for t in range(count):
-                sign = -1 if extra[first + t] < 0 else 1
+                sign = -1 if weights[first + t] < 0 else 1
                 for j in range(width):
                     W[t, j] = sign * Z[t, j]
             add_gramian(W, Z, count, width, A)
@@ -107,12 +157,12 @@ def _solve_primal(Y, indices, extra, target, M, x, scratch, floor):
         A[j, j] += M[j]
         largest = max(largest, A[j, j])
         A[j, width] = b[j]
-    if not factorise(A, width, width + 16, floor * largest, diagonal):
+    if not factorise(A, width, width + 16, floor * largest, scratch.diagonal):
         return -1.0, 0.0
-    back_substitute(A, width, width, diagonal, solution)
+    back_substitute(A, width, width, scratch.diagonal, z)
     product = 0.0
     for j in range(width):
-        x[j] = solution[j]
+        x[j] = z[j]
         product += np.float64(b[j]) * x[j]
     return trace, product
 
@@ -124,22 +174,19 @@ def prefers_dual(count, width):
 
 
 @compiled_bare
-def solve_direct(Y, indices, extra, target, M, x, scratch, floor):
-    """Solve one row for x in place.
+def solve_direct(Y, indices, weights, targets, scratch, floor):
+    """Solve one row, for ``scratch.x[:width]`` in place.
 
     Parameters
     ----------
     Y : (n, width) array
         Factors of the other side, rotated to the eigenbasis; the row's are ``Y[indices]``.
-    extra, target : (count,) arrays
+    indices : (count,) array
+    weights, targets : (count,) arrays
         c - c0 and c phi of each entry.
-    M : (width,) array
-        Diagonal c0 s + lambda.
-    x : (width,) array
-        Solution (output).
-    scratch : tuple of arrays
-        See ``direct_rows.direct_scratch_for``; its type is that in which to calculate.
-    floor : scalar
+    scratch : Direct
+        M (input), x (output), and scratch.
+    floor : scalar of the type of the scratch
         Smallest acceptable pivot relative to the largest diagonal element.
 
     Returns
@@ -149,15 +196,15 @@ def solve_direct(Y, indices, extra, target, M, x, scratch, floor):
     product : float
         b.x, which the loss needs.
     """
-    positive = True
-    for j in range(M.shape[0]):
-        positive &= M[j] > 0
-    for t in range(extra.shape[0]):
-        positive &= extra[t] > 0
-    if positive and prefers_dual(indices.shape[0], Y.shape[1]):
+    width, positive = Y.shape[1], True
+    for j in range(width):
+        positive &= scratch.M[j] > 0
+    for t in range(weights.shape[0]):
+        positive &= weights[t] > 0
+    if positive and prefers_dual(indices.shape[0], width):
         # Rows of fewer independent y_t than entries leave of I + Z Z' rounding errors where Z Z' is large: entries may
         # then be many, but A is no worse for it.
-        trace, product = _solve_dual(Y, indices, extra, target, M, x, scratch, DUAL_FLOOR * floor)
+        trace, product = _solve_dual(Y, indices, weights, targets, scratch, DUAL_FLOOR * floor)
         if trace >= 0:
             return trace, product
-    return _solve_primal(Y, indices, extra, target, M, x, scratch, floor)
+    return _solve_primal(Y, indices, weights, targets, scratch, floor)

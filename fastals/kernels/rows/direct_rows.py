@@ -1,34 +1,77 @@
 """Chosen rows of one side solved directly, in the model's type or in float64."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import prange
 
 from fastals.kernels.dense.blocks import prefetch
-from fastals.kernels.dense.memory import aligned_empty
-from fastals.kernels.dense.rotation import CHUNK, multiply_chunk
-from fastals.kernels.dense.tiles import PAD, TILE_ROWS
+from fastals.kernels.dense.rotation import CHUNK, Chunk, chunk_for, multiply_chunk
 from fastals.kernels.jit import compiled, compiled_bare, compiled_parallel
-from fastals.kernels.rows.direct import GATHERED_ROWS, solve_direct
-from fastals.kernels.rows.row import DOUBLE, FALLBACKS, REPORTS, SINGULAR, SOLVED, accept, gather_row, scratch_for
+from fastals.kernels.rows.direct import GATHERED_ROWS, Direct, direct_for, solve_direct
+from fastals.kernels.rows.row import (
+    DIRECTLY,
+    DOUBLE,
+    FALLBACKS,
+    RIDGE,
+    SINGULAR,
+    SOLVED,
+    Gathered,
+    accept,
+    diagonal,
+    gather_row,
+    gathered_for,
+    row_loss,
+)
 
 # Condition beyond which a float32 factorisation is done in float64: 1e4 x 6e-8 leaves three digits at the worst.
 FLOAT32_TRACE = 1e4
 FLOAT64_FLOOR = 1e-14
+RIDGES = 8  # that are tried: none, and 1e-12 to 1e-6
+
+
+class DirectScratch(NamedTuple):
+    """Scratch of a thread: a row's entries, its system, and solutions before and after rotation."""
+
+    row: Gathered
+    direct: Direct
+    chunk: Chunk
+
+
+@compiled
+def direct_scratch_for(longest, entries, Y, like):
+    """Scratch of a thread for rows of up to ``longest`` entries, their systems in the type of ``like``."""
+    width = Y.shape[1]
+    return DirectScratch(gathered_for(longest, entries, Y), direct_for(width, like), chunk_for(width, Y))
 
 
 @compiled_bare
-def _solve_in_float64(Y, indices, extra, target, spectrum, ridge, x, scratch):
-    """Solve a row in float64 for x in place, whatever the model's type; returns b.x and whether a ridge was added.
+def _solve_row(u, entries, system, x, scratch, report):
+    """Solve row u for x in place, in the model's type; returns SOLVED, or DOUBLE with x zero if that does not do.
 
-    A system whose pivots vanish (no regularisation and fewer independent rows than factors) gets a ridge of 1e-12 of
-    the trace, more where that is not enough, so that the row is the regularised limit and not garbage. Columns in which
-    the row's y_t are all zero, such as those past ``factors``, get zero whatever stands on the diagonal, but compared
-    with it pivots might seem to vanish: it is the trace for them.
+    Parameters are those of ``solve_rows``, x (width,).
     """
-    width = Y.shape[1]
-    solution, M, squares = scratch[0][4, :width], scratch[0][5, :width], scratch[0][6, :width]
-    squares[:] = 0
-    largest = 0.0
+    row, direct, count = scratch.row, scratch.direct, entries.indptr[u + 1] - entries.indptr[u]
+    constant, _ = gather_row(entries, u, system.offset, row)
+    diagonal(system.spectrum, system.regularization[u], direct.M)
+    trace, product = solve_direct(
+        system.Y, row.indices[:count], row.weights[:count], row.targets[:count], direct, direct.M.dtype.type(0)
+    )
+    report[DIRECTLY] += 1
+    if not 0 <= trace <= FLOAT32_TRACE:
+        x[:] = 0
+        return DOUBLE
+    for j in range(x.shape[0]):
+        x[j] = direct.x[j]
+    accept(x, row_loss(constant, product, 0.0), report)
+    return SOLVED
+
+
+@compiled_bare
+def _measure(Y, indices, weights, squares):
+    """Write sum_t y_tj^2 to ``squares`` in place; returns sum_t |weights_t| |y_t|^2, which bounds the largest pivot."""
+    width, total = Y.shape[1], 0.0
+    squares[:width] = 0
     for t in range(indices.shape[0]):
         y = Y[indices[t]]
         squared = 0.0
@@ -36,165 +79,118 @@ def _solve_in_float64(Y, indices, extra, target, spectrum, ridge, x, scratch):
             square = np.float64(y[j]) * y[j]
             squares[j] += square
             squared += square
-        largest += abs(extra[t]) * squared
+        total += abs(weights[t]) * squared
+    return total
+
+
+@compiled_bare
+def _solve_row_in_float64(u, entries, system, x, scratch, report):
+    """Solve row u for x in place with float64 scratch, whatever the model's type; x is NaN if that fails, too.
+
+    A system whose pivots vanish (no regularisation and fewer independent entries than factors) gets a ridge, so that
+    the row is the regularised limit and not garbage: 1e-12 of the trace of sum_t |extra_t| y_t y_t' (or of the largest
+    element of M, if that is larger), and ten times as much, up to 1e-6 of it, where that is not enough. The loss
+    reported is that of the problem as it is stated, without the ridge: of (A + ridge I) x = b
+    there remains r = ridge x.
+
+    Columns in which the row's y_t are all zero, such as those past ``factors``, get zero whatever stands on the
+    diagonal, but compared with it pivots might seem to vanish: it is the trace for them.
+
+    Parameters are those of ``solve_rows``, x (width,).
+    """
+    Y, row, direct, count = system.Y, scratch.row, scratch.direct, entries.indptr[u + 1] - entries.indptr[u]
+    M, solution, squares, width = direct.M, direct.x, direct.squares, Y.shape[1]
+    constant, _ = gather_row(entries, u, system.offset, row)
+    indices, weights, targets = row.indices[:count], row.weights[:count], row.targets[:count]
+    largest = _measure(Y, indices, weights, squares)
+    diagonal(system.spectrum, system.regularization[u], M)
     undetermined = False
     for j in range(width):
         if squares[j] > 0:
-            largest = max(largest, spectrum[j] + ridge)
-        undetermined |= squares[j] == 0 and spectrum[j] + ridge == 0
-    added, trace, product = 0.0, -1.0, 0.0
-    for _ in range(8):
+            largest = max(largest, M[j])
+        undetermined |= squares[j] == 0 and M[j] == 0
+    ridge, trace, product = 0.0, -1.0, 0.0
+    for _ in range(RIDGES):
+        diagonal(system.spectrum, system.regularization[u], M)
         for j in range(width):
-            M[j] = spectrum[j] + ridge + added if squares[j] > 0 else max(largest, 1e-300)
-        trace, product = solve_direct(Y, indices, extra, target, M, solution, scratch, FLOAT64_FLOOR)
+            M[j] = M[j] + ridge if squares[j] > 0 else max(largest, 1e-300)
+        trace, product = solve_direct(Y, indices, weights, targets, direct, M.dtype.type(FLOAT64_FLOOR))
         if trace >= 0:
             break
-        added = max(10 * added, 1e-12 * largest)
+        ridge = max(10 * ridge, 1e-12 * largest)
+    squared = 0.0
     for j in range(width):
         x[j] = solution[j] if trace >= 0 else np.nan
-    return product, added > 0 or undetermined
+        squared += np.float64(solution[j]) * solution[j]
+    report[FALLBACKS] += 1
+    report[SINGULAR] += ridge > 0 or undetermined
+    if ridge > 0:
+        report[RIDGE] = max(report[RIDGE], ridge / largest)
+    accept(x, row_loss(constant, product, ridge * squared), report)
+    return SOLVED
 
 
-@compiled
-def direct_scratch_for(width, like):
-    """Scratch of a thread for ``solve_direct``, in the type in which it is to calculate.
+@compiled_bare
+def solve_rows(first, last, chosen, entries, system, X, status, scratch, report):
+    """Solve the rows chosen[first:last] in place.
 
-    Returns
-    -------
-    tuple
-        (8, width + 32) vectors, (max(width, 128), width) gathered rows, (width, width + 32) matrix, (width / 8, 8, 8)
-        diagonal blocks, int32 numbers from 0.
+    Parameters
+    ----------
+    first, last : int
+    chosen : (n,) int64 array
+        Numbers of rows.
+    entries, system
+        Entries, System; see there for their fields.
+    X : (n_rows, factors) array
+        Solutions, zero for rows that are not solved (output).
+    status : (n_rows,) uint8 array
+        DOUBLE: solve in float64, which the scratch must be for; anything else: in the type of the scratch, that of the
+        model (input). SOLVED, or DOUBLE for rows too ill-conditioned for the model's type (output).
+    scratch : DirectScratch
+    report : (REPORTS,) float64 array
+        Loss of the rows solved (regularisation included), rows sent here, rows solved in float64, those of them that
+        needed a ridge or are not determined, the largest such ridge relative to the trace, rows without a finite
+        solution (left zero); the other columns are zero (output).
     """
-    blocks = width // TILE_ROWS
-    return (
-        aligned_empty(8, width + 2 * PAD, like),
-        aligned_empty(max(width, 2 * GATHERED_ROWS), width, like),
-        aligned_empty(width, width + 2 * PAD, like),
-        np.empty((blocks, TILE_ROWS, TILE_ROWS), like.dtype),
-        np.arange(width + PAD, dtype=np.int32),
-    )
-
-
-@compiled_bare
-def _fetch_next(n, last, chosen, rows, Y):
-    """Fetch what the row after ``chosen[n]`` reads first."""
-    if n + 1 < last:
-        start, end = rows[0][chosen[n + 1]], rows[0][chosen[n + 1] + 1]
-        prefetch(Y, rows[1][start : min(end, start + GATHERED_ROWS)])
-
-
-@compiled_bare
-def _return_chunk(chosen, start, end, solved, rotation, tile, rotated, X):
-    """Rotate the solutions of the rows chosen[start:end] back, and write them to X in place."""
-    multiply_chunk(solved, end - start, rotation, tile, 0, rotated)
-    for n in range(start, end):
-        for j in range(X.shape[1]):
-            X[chosen[n], j] = rotated[n - start, j]
-
-
-@compiled_bare
-def solve_rows(
-    first, last, chosen, rows, Y, spectrum, regularization, rotation, X, offset, scratch, direct_scratch, rotated, left,
-    report,
-):  # fmt: skip
-    """Solve the rows chosen[first:last] in the model's type, in place; of ``left``, rows ill-conditioned get DOUBLE.
-
-    Parameters are those of ``iterate_rows``; ``direct_scratch`` is that of ``direct_scratch_for``, and ``rotated``
-    (CHUNK, width) is scratch.
-    """
-    indptr = rows[0]
-    vectors, padded, values, one_constant, solved, tile = scratch
-    width = Y.shape[1]
-    for column in range(REPORTS):
-        report[column] = 0
+    indptr, indices, Y = entries.indptr, entries.indices, system.Y
+    solved, rotated, tile = scratch.chunk
+    report[:] = 0
     for start in range(first, last, CHUNK):
         end = min(start + CHUNK, last)
         for n in range(start, end):
             u, x = chosen[n], solved[n - start]
-            count = indptr[u + 1] - indptr[u]
-            x[:] = 0
-            left[u] = SOLVED
-            if count == 0:
-                continue
-            _fetch_next(n, last, chosen, rows, Y)
-            constant, _ = gather_row(rows, u, offset, one_constant[0], padded, values)
-            M = vectors[6, :width]
-            for j in range(width):
-                M[j] = spectrum[j] + regularization[u]
-            row, extra, target = padded[:count], values[0, :count], values[1, :count]
-            trace, product = solve_direct(Y, row, extra, target, M, x, direct_scratch, offset * 0)
-            if 0 <= trace <= FLOAT32_TRACE:
-                accept(x, constant - product, report)
-            else:
-                left[u] = DOUBLE
+            if indptr[u] == indptr[u + 1]:
                 x[:] = 0
-        _return_chunk(chosen, start, end, solved, rotation, tile, rotated, X)
-
-
-@compiled_bare
-def solve_rows_in_float64(
-    first, last, chosen, rows, Y, spectrum, regularization, rotation, X, offset, scratch, direct_scratch, rotated,
-    report,
-):  # fmt: skip
-    """Solve the rows chosen[first:last] in float64, in place; none of them is empty.
-
-    Parameters are those of ``solve_rows``, with ``direct_scratch`` in float64. ``report`` has the rows solved, and how
-    many of them needed a ridge or are not determined, besides their loss and those without a finite solution.
-    """
-    indptr = rows[0]
-    _, padded, values, one_constant, solved, tile = scratch
-    for column in range(REPORTS):
-        report[column] = 0
-    for start in range(first, last, CHUNK):
-        end = min(start + CHUNK, last)
+                status[u] = SOLVED
+                continue
+            if n + 1 < last:
+                following = chosen[n + 1]
+                begin = indptr[following]
+                prefetch(Y, indices[begin : min(indptr[following + 1], begin + GATHERED_ROWS)])
+            if status[u] == DOUBLE:
+                status[u] = _solve_row_in_float64(u, entries, system, x, scratch, report)
+            else:
+                status[u] = _solve_row(u, entries, system, x, scratch, report)
+        multiply_chunk(solved, end - start, system.rotation, tile, 0, rotated)
         for n in range(start, end):
-            u, x = chosen[n], solved[n - start]
-            count = indptr[u + 1] - indptr[u]
-            constant, _ = gather_row(rows, u, offset, one_constant[0], padded, values)
-            row, extra, target = padded[:count], values[0, :count], values[1, :count]
-            product, ridged = _solve_in_float64(Y, row, extra, target, spectrum, regularization[u], x, direct_scratch)
-            report[FALLBACKS] += 1
-            report[SINGULAR] += ridged
-            accept(x, constant - product, report)
-        _return_chunk(chosen, start, end, solved, rotation, tile, rotated, X)
+            for j in range(X.shape[1]):
+                X[chosen[n], j] = rotated[n - start, j]
 
 
 @compiled
-def _longest(chosen, first, last, indptr):
-    """Number of entries of the longest of the rows chosen[first:last]."""
-    longest = 0
-    for n in range(first, last):
-        longest = max(longest, indptr[chosen[n] + 1] - indptr[chosen[n]])
-    return longest
+def direct_task(task, tasks, ranges, chosen, entries, system, like, X, status):
+    """Run ``solve_rows`` over the ranges chosen[bounds[c] : bounds[c + 1]], c = task, task + tasks, ...; see there.
 
-
-@compiled_parallel
-def direct_rows(tasks, bounds, chosen, rows, Y, spectrum, regularization, rotation, X, offset, left, reports):
-    """Run ``solve_rows`` over the ranges chosen[bounds[c] : bounds[c + 1]] in parallel; see there.
-
-    Task t takes the ranges t, t + tasks, ..., so that each has its share of long and of short rows.
+    The systems are solved in the type of the array ``like``, for which float64 means in float64, whatever the model's.
     """
-    for task in prange(tasks):
-        longest = _longest(chosen, bounds[0], bounds[-1], rows[0])
-        scratch, direct_scratch = scratch_for(Y.shape[1], longest, rows, offset, Y), direct_scratch_for(Y.shape[1], Y)
-        rotated = np.empty((CHUNK, Y.shape[1]), Y.dtype)
-        for c in range(task, bounds.shape[0] - 1, tasks):
-            solve_rows(
-                bounds[c], bounds[c + 1], chosen, rows, Y, spectrum, regularization, rotation, X, offset, scratch,
-                direct_scratch, rotated, left, reports[c],
-            )  # fmt: skip
+    scratch = direct_scratch_for(ranges.longest, entries, system.Y, like)
+    bounds = ranges.bounds
+    for c in range(task, bounds.shape[0] - 1, tasks):
+        solve_rows(bounds[c], bounds[c + 1], chosen, entries, system, X, status, scratch, ranges.reports[c])
 
 
 @compiled_parallel
-def rows_in_float64(tasks, bounds, chosen, rows, Y, spectrum, regularization, rotation, X, offset, reports):
-    """Run ``solve_rows_in_float64`` over the ranges chosen[bounds[c] : bounds[c + 1]] in parallel, as `direct_rows`."""
+def direct_rows(tasks, ranges, chosen, entries, system, like, X, status):
+    """Run all tasks of ``direct_task`` in parallel."""
     for task in prange(tasks):
-        longest = _longest(chosen, bounds[0], bounds[-1], rows[0])
-        scratch = scratch_for(Y.shape[1], longest, rows, offset, Y)
-        direct_scratch = direct_scratch_for(Y.shape[1], spectrum)
-        rotated = np.empty((CHUNK, Y.shape[1]), Y.dtype)
-        for c in range(task, bounds.shape[0] - 1, tasks):
-            solve_rows_in_float64(
-                bounds[c], bounds[c + 1], chosen, rows, Y, spectrum, regularization, rotation, X, offset, scratch,
-                direct_scratch, rotated, reports[c],
-            )  # fmt: skip
+        direct_task(np.int64(task), tasks, ranges, chosen, entries, system, like, X, status)

@@ -1,62 +1,180 @@
-"""What all ways of solving the rows of a half-sweep share: a row's entries, its scratch, and what is reported of it."""
+"""One row of a half-sweep: its entries, the diagonal of its system, and what it contributes to the loss.
+
+**The free loss.** Against the fixed factors Y of the other side, a row x contributes to the objective
+
+    Hu:      f(x) = sum_i c_i (phi_i - x.y_i)^2 + lambda |x|^2        over ALL i; c_i = c0, phi_i = 0 if not stored
+    Rendle:  f(x) = sum_t w_t (phi_t - x.y_t)^2 + c0 sum_i (x.y_i)^2 + lambda |x|^2        t: stored pairs
+
+Multiplied out, both are  f(x) = constant - 2 b.x + x.A x  with
+
+    A = c0 Y'Y + lambda I + sum_t extra_t y_t y_t',    b = sum_t target_t y_t,    constant = sum_t target_t phi_t,
+
+where  extra = c - c0, target = c phi  for Hu and  extra = w, target = w phi  for Rendle; that is, in both,
+target = (extra + offset) phi  with offset = c0 for Hu and 0 for Rendle. The constant is sum c phi^2 for Hu, sum w for
+Rendle where phi = 1. A solver ends at some x with the residual r = b - A x. Then A x = b - r, and
+
+    f(x) = constant - 2 b.x + x.(b - r) = constant - b.x - x.r,
+
+the row's own regularisation included, exact whether x solves the system or not. Summed over the rows, plus the
+regularisation of Y, that is the loss after the half-sweep. A rotation of b, x and r leaves it as it is.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastals.kernels.dense.memory import aligned_empty
-from fastals.kernels.dense.rotation import CHUNK, PANEL
-from fastals.kernels.dense.tiles import PAD, TILE_ROWS
 from fastals.kernels.jit import compiled, compiled_bare
 
-# What a range of rows reports, one column each.
-LOSS, STEPS, ITERATED, FALLBACKS, SINGULAR, FAILED, REPORTS = 0, 1, 2, 3, 4, 5, 6
-# What is to become of a row: nothing more, direct solution in the model's type, direct solution in float64.
+# What a range of rows reports, one column each; a range's line of the reports is a cache line, which no thread shares.
+LOSS, STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR, RIDGE, FAILED, REPORTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+# How a row stands: solved, or to be solved directly in the model's type, or directly in float64.
 SOLVED, DIRECT, DOUBLE = 0, 1, 2
 
 
-@compiled_bare
-def _weigh_entries(first, last, extra, preference, offset, weights, targets):
-    """Write c - c0 and c phi of the entries first .. last to ``weights`` and ``targets`` in place.
+class Entries(NamedTuple):
+    """The stored pairs of one side, CSR rows.
 
-    Arrays of one element stand for equal values throughout. Returns sum_t target_t phi_t, the row's constant in the
-    loss.
+    indptr : (n_rows + 1,) int64 array
+    indices : (nnz,) int32 or int64 array
+    extra : (nnz,) array, or (1,) where all are equal
+        Weights c - c0.
+    preference : (nnz,) array, or (1,) where all are equal
+        phi.
     """
-    one_extra, one_preference = extra.shape[0] == 1, preference.shape[0] == 1
+
+    indptr: Any
+    indices: Any
+    extra: Any
+    preference: Any
+
+
+class System(NamedTuple):
+    """What the systems of all rows of one side share.
+
+    Y : (n, width) array
+        Factors of the other side in the eigenbasis of their Gramian, zeros past ``factors``.
+    spectrum : (width,) float64 array
+        c0 times the eigenvalues of the Gramian; ones past ``factors``.
+    regularization : (n_rows,) float64 array
+        lambda of each row.
+    rotation : (panels, width, PANEL) array
+        Transposed eigenvectors, back to the basis of the solutions, in panels of columns; see ``multiply_chunk``.
+    offset : scalar of the type of Y
+        target = (extra + offset) phi.
+    unobserved_weight : scalar of the type of Y
+        c0.
+    """
+
+    Y: Any
+    spectrum: Any
+    regularization: Any
+    rotation: Any
+    offset: Any
+    unobserved_weight: Any
+
+
+class Ranges(NamedTuple):
+    """Ranges of rows, each of which one thread solves.
+
+    bounds : (ranges + 1,) int64 array
+        Range c is bounds[c] .. bounds[c + 1].
+    longest : int
+        Largest number of entries of their rows.
+    reports : (ranges, REPORTS) float64 array
+        What each range reports (output); see the columns above.
+    """
+
+    bounds: Any
+    longest: Any
+    reports: Any
+
+
+class Gathered(NamedTuple):
+    """Scratch: the entries of a row, up to a multiple of four, the last ones weighing nothing.
+
+    indices : (longest + 4,) array of the type of the indices
+    weights, targets : (longest + 4,) arrays
+        c - c0 and c phi.
+    """
+
+    indices: Any
+    weights: Any
+    targets: Any
+
+
+@compiled
+def gathered_for(longest, entries, like):
+    """Scratch for rows of up to ``longest`` entries, with weights and targets of the type of ``like``."""
+    two = np.int64(2)  # a constant is a type of its own to Numba, and so would be the compilations of what it goes to
+    values = aligned_empty(two, longest + 4, like)
+    return Gathered(np.empty(longest + 4, entries.indices.dtype), values[0], values[1])
+
+
+@compiled_bare
+def value_of(array, t):
+    """Element t of an array; an array of one element stands for equal values."""
+    return array[0 if array.shape[0] == 1 else t]
+
+
+@compiled_bare
+def target_of(extra, offset, phi):
+    """Target c phi of a pair of weight ``extra``."""
+    return (extra + offset) * phi
+
+
+@compiled_bare
+def diagonal(spectrum, ridge, M):
+    """Write M = c0 s + lambda to M (width,) in place; ``spectrum`` is c0 s and ``ridge`` lambda, both float64."""
+    for j in range(spectrum.shape[0]):
+        M[j] = spectrum[j] + ridge
+
+
+@compiled_bare
+def row_loss(constant, b_dot_x, x_dot_r):
+    """What a row contributes to the loss; derived above."""
+    return constant - b_dot_x - x_dot_r
+
+
+@compiled_bare
+def _weigh_entries(first, last, entries, offset, row):
+    """Write weights and targets of the entries first .. last to ``row`` in place; returns the constant in the loss."""
     constant = 0.0
     for t in range(first, last):
-        weight = extra[0 if one_extra else t]
-        phi = preference[0 if one_preference else t]
-        weights[t - first] = weight
-        targets[t - first] = (weight + offset) * phi
-        constant += np.float64((weight + offset) * phi) * phi
+        weight = value_of(entries.extra, t)
+        phi = value_of(entries.preference, t)
+        target = target_of(weight, offset, phi)
+        row.weights[t - first] = weight
+        row.targets[t - first] = target
+        constant += np.float64(target) * phi
     return constant
 
 
 @compiled_bare
-def gather_row(rows, u, offset, one_constant, padded, values):
-    """Copy row u's indices, weights and targets to scratch, up to a multiple of four, the last ones weighing nothing.
+def gather_row(entries, u, offset, row):
+    """Write row u's indices, weights and targets to ``row`` (Gathered) in place.
 
-    ``padded`` and ``values`` are written in place; see ``scratch_for``. Returns the row's constant in the loss and its
-    largest weight.
+    Returns the row's constant in the loss and its largest weight.
     """
-    indptr, indices, extra, preference = rows
-    start, count = indptr[u], indptr[u + 1] - indptr[u]
+    start, count = entries.indptr[u], entries.indptr[u + 1] - entries.indptr[u]
     for t in range(count):
-        padded[t] = indices[start + t]
+        row.indices[t] = entries.indices[start + t]
     largest = offset * 0
-    if extra.shape[0] == 1 and preference.shape[0] == 1:
-        constant, largest = count * one_constant, extra[0]
-        target = (extra[0] + offset) * preference[0]
+    if entries.extra.shape[0] == 1 and entries.preference.shape[0] == 1:
+        largest = entries.extra[0]
+        target = target_of(largest, offset, entries.preference[0])
+        constant = count * (np.float64(target) * entries.preference[0])
         for t in range(count):
-            values[0, t] = largest
-            values[1, t] = target
+            row.weights[t] = largest
+            row.targets[t] = target
     else:
-        constant = _weigh_entries(start, start + count, extra, preference, offset, values[0], values[1])
+        constant = _weigh_entries(start, start + count, entries, offset, row)
         for t in range(count):
-            largest = max(largest, values[0, t])
+            largest = max(largest, row.weights[t])
     for t in range(count, (count + 3) // 4 * 4):
-        padded[t] = padded[0]
-        values[0, t] = 0
-        values[1, t] = 0
+        row.indices[t] = row.indices[0]
+        row.weights[t] = 0
+        row.targets[t] = 0
     return constant, largest
 
 
@@ -70,30 +188,3 @@ def accept(x, loss, report):
         report[FAILED] += 1
         x[:] = 0
     report[LOSS] += loss
-
-
-@compiled
-def scratch_for(width, longest, rows, offset, like):
-    """Scratch of a thread for rows of up to ``longest`` entries.
-
-    Returns
-    -------
-    tuple
-        (8, width + 32) vectors, indices and values of a row, the constant of an entry in the loss where all are equal,
-        (CHUNK, width) solutions before and (8, PANEL) after rotation.
-    """
-    indices, extra, preference = rows[1], rows[2], rows[3]
-    padded = np.zeros(longest + 4, indices.dtype)
-    # To Numba a constant is a type of its own, and so would be the compilations of what it is passed to.
-    two, tile_rows, chunk, panel = np.int64(2), np.int64(TILE_ROWS), np.int64(CHUNK), np.int64(PANEL)
-    values, one_constant = aligned_empty(two, longest + 4, like), np.zeros(1)
-    if extra.shape[0] == 1 and preference.shape[0] == 1:
-        one_constant[0] = np.float64((extra[0] + offset) * preference[0]) * preference[0]
-    return (
-        aligned_empty(tile_rows, width + 2 * PAD, like),
-        padded,
-        values,
-        one_constant,
-        aligned_empty(chunk, width, like),
-        aligned_empty(tile_rows, panel, like),
-    )

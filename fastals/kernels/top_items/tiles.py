@@ -14,24 +14,10 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastals.kernels.dense.emitter import Emitter
+from fastals.kernels.dense.emitter import INT64, Arguments, Emitter
 
 TILE_ITEMS = 32
 TILE_QUERIES = 8
-
-_INT64 = ir.IntType(64)
-
-
-def _data(context, builder, array_type, value):
-    """Data pointer of an array argument."""
-    return context.make_array(array_type)(context, builder, value).data
-
-
-def _multiply_add(emit, x, y, z):
-    """X * y + z; where that is two operations, any flag keeps Numba from adding those that allow reordering."""
-    if emit.fused:
-        return emit.multiply_add(x, y, z)
-    return emit.builder.fadd(emit.builder.fmul(x, y, flags=("arcp",)), z, flags=("arcp",))
 
 
 def _emit_sums(emit, x, y, steps, rows, vectors):
@@ -43,7 +29,7 @@ def _emit_sums(emit, x, y, steps, rows, vectors):
     after = []
     for m in range(rows):
         query = emit.broadcast(emit.builder.load(emit.address(x_t, m)))
-        after += [_multiply_add(emit, query, items[v], sums[m * vectors + v]) for v in range(vectors)]
+        after += [emit.multiply_add(query, items[v], sums[m * vectors + v], in_order=True) for v in range(vectors)]
     return close(after)
 
 
@@ -56,7 +42,7 @@ def _emit_found(emit, sums, reached, rows, strip, C, masks):
         for v in range(vectors):
             column = strip + v * emit.lanes
             bits = builder.bitcast(reached[m * vectors + v], ir.IntType(emit.lanes))
-            mask = builder.or_(mask, builder.shl(builder.zext(bits, _INT64), emit.integer(column)))
+            mask = builder.or_(mask, builder.shl(builder.zext(bits, INT64), emit.integer(column)))
             emit.store(sums[m * vectors + v], emit.address(C, m * TILE_ITEMS + column))
         builder.store(mask, place)
 
@@ -71,17 +57,18 @@ def make_score_tile(rows):
 
     @intrinsic
     def score_tile(typingctx, X, x0, Y, y0, k, thresholds, h0, C, masks):
-        def codegen(context, builder, signature, arguments):
+        def codegen(context, builder, signature, values):
             emit = Emitter(context, builder, Y.dtype)
-            data = {i: _data(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 5, 7, 8)}
-            x, y, limits = (emit.address(data[i], arguments[i + 1]) for i in (0, 2, 5))
+            args = Arguments(emit, "X x0 Y y0 k thresholds h0 C masks", signature, values)
+            x, y = emit.address(args.data("X"), args.value("x0")), emit.address(args.data("Y"), args.value("y0"))
+            limits = emit.address(args.data("thresholds"), args.value("h0"))
             # Beside the sums, registers hold the vectors of items and one query's number.
             vectors = max(1, min((emit.registers - 6) // (rows + 1), TILE_ITEMS // emit.lanes, 4))
             while TILE_ITEMS % (vectors * emit.lanes):
                 vectors -= 1
             found = cgutils.alloca_once_value(builder, cgutils.false_bit)
             for strip in range(0, TILE_ITEMS, vectors * emit.lanes):
-                sums = _emit_sums(emit, x, emit.address(y, strip), arguments[4], rows, vectors)
+                sums = _emit_sums(emit, x, emit.address(y, strip), args.value("k"), rows, vectors)
                 reached = []
                 for m in range(rows):
                     limit = emit.broadcast(builder.load(emit.address(limits, m)))
@@ -92,8 +79,8 @@ def make_score_tile(rows):
                 any_bits = builder.bitcast(any_lane, ir.IntType(emit.lanes))
                 with builder.if_then(builder.icmp_unsigned("!=", any_bits, any_bits.type(0)), likely=False):
                     builder.store(cgutils.true_bit, found)
-                    _emit_found(emit, sums, reached, rows, strip, data[7], data[8])
-            return builder.zext(builder.load(found), _INT64)
+                    _emit_found(emit, sums, reached, rows, strip, args.data("C"), args.data("masks"))
+            return builder.zext(builder.load(found), INT64)
 
         i = types.intp
         return types.int64(X, i, Y, i, i, thresholds, i, C, masks), codegen

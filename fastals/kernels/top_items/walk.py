@@ -2,17 +2,17 @@
 
 By Cauchy and Schwarz x.y <= |x| |y|, so a query is done as soon as its norm times the norm of the next item is below
 its n-th best score: no later item can enter its list. Items lie in panels of 32 by falling norm; a block of queries
-lies in panels of 8, and each item panel meets all queries that are not done in register tiles (`ranking_tiles`).
+lies in panels of 8, and each item panel meets all queries that are not done in register tiles (`tiles`).
 Finished queries leave the block, the last one takes their place, so the walk stays a dense product to its end.
 
 The best n of each query are a binary heap in its output row with the worst at the root; (score, id) precedes
 (score', id') if score > score', or if they are equal and id < id'.
 
-Common arguments: ``panels`` (ceil(m / 32), k, 32), the m items to rank, packed; ``order`` (m,) int32, their ids;
-``norms`` (m,) float64, their norms, falling; ``allowed`` (n_items,) bool, the items that may be returned, or (0,) for
-all; ``seen`` int32, the sorted ids that may not be returned, of the query or of all queries one after the other;
-``scores`` and ``ids`` (n,) or (n_queries, n), the outputs, best first.
+Common arguments: ``items`` (Items); ``seen`` int32, the sorted ids that may not be returned, of the query or of all
+queries one after the other; ``scores`` and ``ids`` (n,) or (n_queries, n), the outputs, best first.
 """
+
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -24,6 +24,25 @@ NO_ITEM = np.int32(2**31 - 1)  # id of an empty place in a heap: behind every it
 SORTED_SIZE = 64  # up to here a sorted list takes an item faster than a heap: 11 against 22 ns at 10, 32 both at 100
 MARK_WORDS = 4  # 256 bits: with 27 seen items a query, one search in ten for an item that is not among them remains
 BOUND_INTERVAL = 4  # panels between two looks for finished queries: 1 % of the time, at most 3 tiles too many each
+
+
+class Items(NamedTuple):
+    """The items to rank, by falling norm.
+
+    panels : (ceil(m / 32), k, 32) array
+        Packed, see ``pack_panels``.
+    order : (m,) int32 array
+        Their ids.
+    norms : (m,) float64 array
+        Their norms, falling.
+    allowed : (n_items,) bool array, or (0,) for all
+        The items that may be returned.
+    """
+
+    panels: Any
+    order: Any
+    norms: Any
+    allowed: Any
 
 
 @compiled
@@ -170,8 +189,9 @@ def _sort_heap(scores, ids):
 
 
 @compiled
-def _offer(mask, tile_scores, order, first, allowed, seen, marks, scores, ids):
+def _offer(mask, tile_scores, first, items, seen, marks, scores, ids):
     """Offer the tile's entries named by the bits of ``mask`` to one query's heap, unless filtered; returns the root."""
+    order, allowed = items.order, items.allowed
     while mask:
         j = lowest_bit(mask)
         mask &= mask - 1
@@ -186,9 +206,9 @@ def _offer(mask, tile_scores, order, first, allowed, seen, marks, scores, ids):
 
 
 @compiled
-def _fill_lowest(order, allowed, seen, scores, ids):
+def _fill_lowest(items, seen, scores, ids):
     """The list of a zero query: every score is zero, so the lowest ids that are not filtered."""
-    size, t = 0, 0
+    order, allowed, size, t = items.order, items.allowed, 0, 0
     for item in range(max(order.shape[0], allowed.shape[0])):
         if size == scores.shape[0]:
             break
@@ -215,12 +235,12 @@ def _bound_factors(query):
 
 
 @compiled
-def rank_one(query, panels, order, norms, allowed, seen, scores, ids):
+def rank_one(query, items, seen, scores, ids):
     """Best items of one query, in place in ``scores`` and ``ids`` (n,): `rank_block` without a block."""
-    k = query.shape[0]
+    k, panels = query.shape[0], items.panels
     slope, offset = _bound_factors(query)
     if slope == 0.0:
-        _fill_lowest(order, allowed, seen, scores, ids)
+        _fill_lowest(items, seen, scores, ids)
         return
     scores[:] = -np.inf
     ids[:] = NO_ITEM
@@ -230,10 +250,10 @@ def rank_one(query, panels, order, norms, allowed, seen, scores, ids):
     marks = np.empty(MARK_WORDS, np.int64)
     _set_marks(seen, marks)
     for p in range(panels.shape[0]):
-        if slope * norms[p * TILE_ITEMS] + offset < threshold[0]:
+        if slope * items.norms[p * TILE_ITEMS] + offset < threshold[0]:
             break
         if score_row(query, 0, panels, p * k * TILE_ITEMS, k, threshold, 0, tile_scores, masks):
-            threshold[0] = _offer(masks[0], tile_scores[0], order, p * TILE_ITEMS, allowed, seen, marks, scores, ids)
+            threshold[0] = _offer(masks[0], tile_scores[0], p * TILE_ITEMS, items, seen, marks, scores, ids)
             masks[0] = 0
     _sort_heap(scores, ids)
 
@@ -259,13 +279,13 @@ def _drop_finished(alive, bound, offset, slopes, thresholds, rows, packed):
 
 
 @compiled
-def rank_block(block, n_blocks, queries, panels, order, norms, allowed, seen_indptr, seen, scores, ids):
+def rank_block(block, n_blocks, queries, items, seen_indptr, seen, scores, ids):
     """Best items of the queries block, block + n_blocks, block + 2 n_blocks, ..., in place in ``scores`` and ``ids``.
 
     Queries are taken in strides, so that blocks are alike and threads finish together. The seen ids of query q are
     ``seen[seen_indptr[q]:seen_indptr[q + 1]]``.
     """
-    n_queries, k = queries.shape
+    (n_queries, k), panels = queries.shape, items.panels
     size = (n_queries - block + n_blocks - 1) // n_blocks
     n_panels = (size + TILE_QUERIES - 1) // TILE_QUERIES
     packed = np.zeros((n_panels, k, TILE_QUERIES), queries.dtype)
@@ -281,7 +301,7 @@ def rank_block(block, n_blocks, queries, panels, order, norms, allowed, seen_ind
         row_seen = seen[seen_indptr[row] : seen_indptr[row + 1]]
         slopes[alive], offset = _bound_factors(queries[row])
         if slopes[alive] == 0.0:
-            _fill_lowest(order, allowed, row_seen, scores[row], ids[row])
+            _fill_lowest(items, row_seen, scores[row], ids[row])
             continue
         scores[row, :] = -np.inf
         ids[row, :] = NO_ITEM
@@ -295,7 +315,7 @@ def rank_block(block, n_blocks, queries, panels, order, norms, allowed, seen_ind
     for p in range(panels.shape[0]):
         first = p * TILE_ITEMS
         if p % BOUND_INTERVAL == 0:
-            alive = _drop_finished(alive, norms[first], offset, slopes, thresholds, rows, packed)
+            alive = _drop_finished(alive, items.norms[first], offset, slopes, thresholds, rows, packed)
         for slot in range(0, alive, TILE_QUERIES):
             if score_tile(packed, slot * k, panels, first * k, k, thresholds, slot, tile_scores, masks):
                 for m in range(TILE_QUERIES):
@@ -305,14 +325,14 @@ def rank_block(block, n_blocks, queries, panels, order, norms, allowed, seen_ind
                         row = rows[slot + m]
                         row_seen, row_marks = seen[seen_indptr[row] : seen_indptr[row + 1]], marks[row // n_blocks]
                         thresholds[slot + m] = _offer(
-                            mask, tile_scores[m], order, first, allowed, row_seen, row_marks, scores[row], ids[row]
+                            mask, tile_scores[m], first, items, row_seen, row_marks, scores[row], ids[row]
                         )
     for row in rows[:n_ranked]:
         _sort_heap(scores[row], ids[row])
 
 
 @compiled_parallel
-def rank_blocks(n_blocks, queries, panels, order, norms, allowed, seen_indptr, seen, scores, ids):
+def rank_blocks(n_blocks, queries, items, seen_indptr, seen, scores, ids):
     """`rank_block` for every block, in parallel."""
     for block in numba.prange(n_blocks):
-        rank_block(block, n_blocks, queries, panels, order, norms, allowed, seen_indptr, seen, scores, ids)
+        rank_block(block, n_blocks, queries, items, seen_indptr, seen, scores, ids)
