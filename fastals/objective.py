@@ -95,20 +95,37 @@ class Objective:
         return np.log1p(size / self.epsilon) if self.confidence == "log" else size
 
     @property
+    def unit(self) -> float:
+        """What weights, c0 and lambda are divided by while rows are solved, a power of two: no digit changes.
+
+        1, unless both c0 and alpha are so small or large that squares of residuals would leave the range of float32.
+        """
+        largest = max(self.unobserved_weight, self.alpha)
+        return 1.0 if not largest or 2.0**-20 < largest < 2.0**20 else 2.0 ** round(np.log2(largest))
+
+    @property
+    def c0(self) -> float:
+        """c0 in units of ``unit``."""
+        return self.unobserved_weight / self.unit
+
+    @property
+    def shift(self) -> float:
+        """What makes c - c0 of a weight, extra = w - shift: c0 for raw confidences, whose w is c, else 0."""
+        return self.c0 if self.name == "hu" and self.confidence == "raw" else 0.0
+
+    @property
     def offset(self) -> float:
-        """c - extra in the target: c0 for Hu, 0 for Rendle, where target = w."""
-        return self.unobserved_weight if self.name == "hu" else 0.0
+        """What makes c of a weight, target = (w + offset) phi: c0 for Hu where w is c - c0, else 0."""
+        return self.c0 if self.name == "hu" and self.confidence != "raw" else 0.0
 
-    def target(self, extra: np.ndarray, preference: np.ndarray) -> np.ndarray:
-        """c phi of entries, from c - c0 and phi."""
-        target: np.ndarray = (extra + self.offset) * preference
-        return target
+    def extra_and_target(self, weight: np.ndarray, preference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """c - c0 and c phi of entries of weight w."""
+        return weight - self.shift, (weight + self.offset) * preference
 
-    def extra(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """c - c0 of stored values, in ``dtype``.
+    def weight(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Weights w of stored values, in ``dtype`` and in units of ``unit``: alpha times their size.
 
-        Hu: alpha |r| (linear), alpha log(1 + |r| / epsilon) (log), alpha |r| - c0 (raw). Rendle: the weight w itself,
-        which is alpha |r| or its log form.
+        They are c - c0 (linear, log), c (raw), or Rendle's w.
 
         Raises
         ------
@@ -118,16 +135,14 @@ class Objective:
         weight = np.empty(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
         largest, limit = 0.0, float(np.sqrt(np.finfo(dtype).max))
-        if not self.unobserved_weight < limit:
+        if not self.c0 < limit:
             raise ValueError(
                 f"unobserved_weight must stay below {limit:.3g} in {np.dtype(dtype)}; got {self.unobserved_weight:.3g}"
             )
         for first in range(0, values.size, CHUNK):
             part = slice(first, first + CHUNK)
             with np.errstate(over="ignore"):
-                exact = self.alpha * self.size(values[part])
-                if self.confidence == "raw" and self.name == "hu":
-                    exact -= self.unobserved_weight
+                exact = self.alpha / self.unit * self.size(values[part])
                 weight[part] = exact
             largest = max(largest, np.abs(exact).max())
         if not largest < limit:
@@ -148,7 +163,9 @@ class Objective:
         return np.asarray(stored + self.unobserved_weight * n_columns, np.float64)
 
     def regularization_of(self, strength: float, stored: np.ndarray | int, n_columns: int) -> np.ndarray:
-        """lambda of rows with ``stored`` entries of ``n_columns``: strength frequency^exponent (Rendle 2022).
+        """lambda of rows with ``stored`` entries of ``n_columns``, in units of ``unit``: strength frequency^exponent.
+
+        See Rendle et al. 2022.
 
         Raises
         ------
@@ -163,4 +180,4 @@ class Objective:
                 f"regularization_exponent must leave regularization * {frequency.max():.3g}^regularization_exponent "
                 f"finite; got {self.regularization_exponent}"
             )
-        return found
+        return found / self.unit

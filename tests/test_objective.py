@@ -37,9 +37,12 @@ PARAMETERS = {
 def test_extra_is_confidence_less_that_of_unobserved_pairs(objective, confidence, expected):
     checked = Objective.checked(**{**PARAMETERS, "objective": objective, "confidence": confidence})
 
-    got = checked.extra(VALUES, np.dtype(np.float64))
+    weight, phi = checked.weight(VALUES, np.dtype(np.float64)), checked.preference(VALUES, np.dtype(np.float64))
+    got, target = checked.extra_and_target(weight, phi)
 
+    c0 = 0.7 if objective == "hu" else 0.0
     np.testing.assert_allclose(got, expected, rtol=1e-14)
+    np.testing.assert_allclose(target, (expected + c0) * (VALUES > 0), rtol=1e-14)
 
 
 def test_preference_is_one_where_positive():

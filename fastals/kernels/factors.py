@@ -80,10 +80,10 @@ def stored_loss_parts(bounds, entries, offset, X, Y, parts):
                 score = 0.0
                 for j in range(X.shape[1]):
                     score += np.float64(X[u, j]) * Y[entries.indices[t], j]
-                weight = np.float64(value_of(entries.extra, t))
+                weight = np.float64(value_of(entries.weight, t))
                 phi = np.float64(value_of(entries.preference, t))
                 target = target_of(weight, offset, phi)
-                total += target * phi - 2 * target * score + weight * score * score
+                total += target * phi - 2 * target * score + (weight - entries.shift) * score * score
         parts[c] = total
 
 

@@ -32,7 +32,7 @@ def factorised_system(objective: Objective, row: Rows, Y: np.ndarray, gramian: n
     extra, _ = _weights(objective, row)
     stored = Y[row.indices].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        A = objective.unobserved_weight * gramian + (stored.T * extra) @ stored
+        A = objective.c0 * gramian + (stored.T * extra) @ stored
         A[np.diag_indices_from(A)] += objective.regularization_of(
             objective.user_regularization, row.indices.size, row.shape[1]
         )
@@ -63,8 +63,8 @@ def contributions(objective: Objective, row: Rows, Y: np.ndarray, factorisation:
 def _weights(objective: Objective, row: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Weights c - c0 and targets c phi of the entries of a row, float64."""
     values = np.broadcast_to(row.data, row.indices.shape)
-    extra = objective.extra(values, np.dtype(np.float64))
-    return extra, objective.target(extra, objective.preference(values, np.dtype(np.float64)))
+    weight = objective.weight(values, np.dtype(np.float64))
+    return objective.extra_and_target(weight, objective.preference(values, np.dtype(np.float64)))
 
 
 def _checked_factorisation(value: Any, factors: int) -> Factorisation:

@@ -59,13 +59,13 @@ def fold_in(fitted: Fitted, axis: int, rows: Rows) -> np.ndarray:
         return X
     if rows.indices.size * Y.shape[1] <= SERIAL_FOLD_IN:
         settings = replace(settings, num_threads=1)
-    weight = objective.unobserved_weight
+    c0 = objective.c0
 
     def basis() -> Basis:
-        return eigenbasis(Y.array, np.zeros(Y.shape[0]), weight, settings.num_threads)
+        return eigenbasis(Y.array, np.zeros(Y.shape[0]), c0, settings.num_threads)
 
     side = build_side(objective, rows, axis, Y.dtype)
-    solve_side(side, Y.derived.get(("basis", weight), basis), X, objective, settings)
+    solve_side(side, Y.derived.get(("basis", c0), basis), X, objective, settings)
     check_products(X, "the factors calculated")
     return X
 

@@ -107,7 +107,7 @@ def solve_side(
             f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "
             "scale the data down, raise regularization or use dtype='float64'"
         )
-    loss = finite_loss(float(totals[LOSS]) + basis.penalty)
+    loss = finite_loss(objective.unit * (float(totals[LOSS]) + basis.penalty))
     if basis is not given:
         totals[SINGULAR] = np.count_nonzero(np.diff(side.indptr))
     counts = (int(totals[column]) for column in (STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR))
@@ -124,7 +124,7 @@ def _solve_rows(
     scalar = X.dtype.type
     system = System(
         basis.rotated, basis.spectrum, side.regularization, basis.rotation,
-        scalar(objective.offset), scalar(objective.unobserved_weight),
+        scalar(objective.offset), scalar(objective.c0),
     )  # fmt: skip
     status = np.full(X.shape[0], DIRECT, np.uint8)
     reports = []
@@ -206,10 +206,10 @@ class _Launches:
 
 
 def finite_loss(loss: float) -> float:
-    """The loss, or FloatingPointError."""
+    """The loss, or FloatingPointError; 0 where rounding errors of a fit that leaves no loss make it negative."""
     if not np.isfinite(loss):
         raise FloatingPointError("the loss has overflowed float64; scale user_items, alpha or preference down")
-    return loss
+    return max(loss, 0.0)
 
 
 def full_loss(
@@ -226,5 +226,5 @@ def full_loss(
     GX, user_penalty = gramian(X, users.regularization, num_threads)
     GY, item_penalty = gramian(Y, item_regularization, num_threads)
     with np.errstate(over="ignore", invalid="ignore"):
-        loss = parts.sum() + objective.unobserved_weight * np.vdot(GX, GY) + user_penalty + item_penalty
-    return finite_loss(float(loss))
+        loss = parts.sum() + objective.c0 * np.vdot(GX, GY) + user_penalty + item_penalty
+    return finite_loss(objective.unit * float(loss))

@@ -18,7 +18,7 @@ ROW_COST = 16  # what a row costs besides its entries, in entries
 
 @dataclass(frozen=True)
 class Side:
-    """One side's rows, ready to be solved: structure, weights c - c0, preferences, regularisation, work ranges.
+    """One side's rows, ready to be solved: structure, weights, preferences, regularisation, work ranges.
 
     ``least_regularization`` is the least lambda that a row with an entry can have: it depends on the objective and the
     other side alone, so that a row is solved alike in training and in any fold-in.
@@ -26,8 +26,9 @@ class Side:
 
     indptr: np.ndarray
     indices: np.ndarray
-    extra: np.ndarray
+    weight: np.ndarray
     preference: np.ndarray
+    shift: np.floating
     regularization: np.ndarray
     least_regularization: float
     bounds: np.ndarray
@@ -35,7 +36,7 @@ class Side:
     @property
     def entries(self) -> Entries:
         """The stored pairs as the kernels take them."""
-        return Entries(self.indptr, self.indices, self.extra, self.preference)
+        return Entries(self.indptr, self.indices, self.weight, self.preference, self.shift)
 
 
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
@@ -55,26 +56,26 @@ def even_bounds(count: int, ranges: int = 64) -> np.ndarray:
 
 def build_side(objective: Objective, rows: Rows, axis: int, dtype: np.dtype) -> Side:
     """One side of canonical rows: the users' (axis 0) or the items'."""
-    extra, preference = objective.extra(rows.data, dtype), objective.preference(rows.data, dtype)
-    return _side(objective, rows, axis, extra, preference)
+    weight, preference = objective.weight(rows.data, dtype), objective.preference(rows.data, dtype)
+    return _side(objective, rows, axis, weight, preference)
 
 
 def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype) -> tuple[Side, Side]:
     """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
-    extra = objective.extra(rows.data, dtype)
+    weight = objective.weight(rows.data, dtype)
     preference = objective.preference(rows.data, dtype) if phi is None else as_type(phi, dtype, "preference")
-    indptr, indices, column_extra = transposed_entries(rows, extra)
+    indptr, indices, column_weight = transposed_entries(rows, weight)
     columns = Rows(indptr, indices, rows.data[:1], rows.shape[::-1])
     column_preference = preference if preference.size == 1 else transposed_entries(rows, preference)[2]
     return (
-        _side(objective, rows, 0, extra, preference),
-        _side(objective, columns, 1, column_extra, column_preference),
+        _side(objective, rows, 0, weight, preference),
+        _side(objective, columns, 1, column_weight, column_preference),
     )
 
 
-def _side(objective: Objective, rows: Rows, axis: int, extra: np.ndarray, preference: np.ndarray) -> Side:
+def _side(objective: Objective, rows: Rows, axis: int, weight: np.ndarray, preference: np.ndarray) -> Side:
     strength = (objective.user_regularization, objective.item_regularization)[axis]
     regularization = objective.regularization_of(strength, rows.counts, rows.shape[1])
     least = objective.regularization_of(strength, 1, rows.shape[1])
-    bounds = balanced_bounds(rows.indptr)
-    return Side(rows.indptr, rows.indices, extra, preference, regularization, float(least), bounds)
+    bounds, shift = balanced_bounds(rows.indptr), weight.dtype.type(objective.shift)
+    return Side(rows.indptr, rows.indices, weight, preference, shift, regularization, float(least), bounds)

@@ -152,9 +152,9 @@ class Training:
     ) -> Report:
         """Solve one half against fixed factors of the other, into ``solved`` in place."""
         self._step += 1
-        weight, threads = self.objective.unobserved_weight, self.settings.num_threads
+        threads = self.settings.num_threads
         rotated = other.rotated_buffer()
-        basis = eigenbasis(fixed, other.side.regularization, weight, threads, rotated)
+        basis = eigenbasis(fixed, other.side.regularization, self.objective.c0, threads, rotated)
         report = solve_side(half.side, basis, solved, self.objective, self.settings, guess)
         other.release(rotated)
         self.advanced = True
@@ -232,8 +232,8 @@ class Training:
         return {
             "factors": f"{users.factors.dtype} of shapes {shapes}",
             "user_items": digest(users.side.indptr, users.side.indices),
-            "weights": f"{digest(users.side.extra, users.side.preference)} {objective.offset} "
-            f"{objective.unobserved_weight}",
+            "weights": f"{digest(users.side.weight, users.side.preference)} {objective.shift} "
+            f"{objective.offset} {objective.c0} {objective.unit}",
             "regularization": digest(users.side.regularization, items.side.regularization),
             "solver": f"{settings.solver} {settings.tolerance} {settings.max_steps}",
         }

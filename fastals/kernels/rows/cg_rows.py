@@ -11,7 +11,7 @@ from numba import prange
 from fastals.kernels.dense.blocks import add_rows, add_system, prefetch
 from fastals.kernels.dense.rotation import CHUNK, Chunk, chunk_for, multiply_chunk
 from fastals.kernels.jit import compiled, compiled_bare, compiled_parallel
-from fastals.kernels.rows.conjugate_gradient import conjugate_gradient, lines_for, vectors_of
+from fastals.kernels.rows.conjugate_gradient import Stop, conjugate_gradient, lines_for, vectors_of
 from fastals.kernels.rows.row import (
     DIRECT,
     DOUBLE,
@@ -23,6 +23,7 @@ from fastals.kernels.rows.row import (
     diagonal,
     gather_row,
     gathered_for,
+    least_share,
     row_loss,
 )
 
@@ -107,6 +108,13 @@ def _iterate_row(u, entries, system, stop, x, warm, scratch, report):
     if not largest <= HEAVY * system.unobserved_weight:
         x[:] = 0
         return DIRECT
+    if entries.shift > 0:
+        # Where c < c0, A is below M down to c / c0 M: an error in its norm needs a residual as many times smaller.
+        share = least_share(scratch.row, entries.indptr[u + 1] - entries.indptr[u], system.unobserved_weight)
+        if not share >= 1 / HEAVY:
+            x[:] = 0
+            return DOUBLE
+        stop = Stop(stop.tolerance * np.sqrt(share), stop.max_steps, stop.warm_from)
     fours = (entries.indptr[u + 1] - entries.indptr[u] + 3) // 4 * 4
     indices, weights, targets = scratch.row.indices[:fours], scratch.row.weights[:fours], scratch.row.targets[:fours]
     diagonal(system.spectrum, system.regularization[u], vectors.M)

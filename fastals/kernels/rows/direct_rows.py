@@ -21,12 +21,14 @@ from fastals.kernels.rows.row import (
     diagonal,
     gather_row,
     gathered_for,
+    least_share,
     row_loss,
 )
 
 # Condition beyond which a float32 factorisation is done in float64: 1e4 x 6e-8 leaves three digits at the worst.
 FLOAT32_TRACE = 1e4
 FLOAT64_FLOOR = 1e-14
+LEAST_SHARE = 1e-3  # c / c0 below which A is a small difference of large numbers, and solved in float64
 RIDGES = 8  # that are tried: none, and 1e-12 to 1e-6
 
 
@@ -53,6 +55,9 @@ def _solve_row(u, entries, system, x, scratch, report):
     """
     row, direct, count = scratch.row, scratch.direct, entries.indptr[u + 1] - entries.indptr[u]
     constant, _ = gather_row(entries, u, system.offset, row)
+    if entries.shift > 0 and not least_share(row, count, system.unobserved_weight) >= LEAST_SHARE:
+        x[:] = 0
+        return DOUBLE
     diagonal(system.spectrum, system.regularization[u], direct.M)
     trace, product = solve_direct(
         system.Y, row.indices[:count], row.weights[:count], row.targets[:count], direct, direct.M.dtype.type(0)

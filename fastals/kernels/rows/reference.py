@@ -27,7 +27,7 @@ def solve_rows_by_the_book(entries, Y, gramian, regularization, offset, X):
     regularization : (n_rows,) float64 array
         lambda of each row.
     offset : float
-        target = (extra + offset) phi: c0 for Hu's objective, 0 for Rendle's.
+        target = (w + offset) phi; see ``rows.row``.
     X : (n_rows, k) float64 array
         Solutions (output).
     """
@@ -38,8 +38,9 @@ def solve_rows_by_the_book(entries, Y, gramian, regularization, offset, X):
         for i in range(k):
             A[i, i] += regularization[u]
         for t in range(entries.indptr[u], entries.indptr[u + 1]):
-            y, extra = Y[entries.indices[t]], value_of(entries.extra, t)
-            target = target_of(extra, offset, value_of(entries.preference, t))
+            y, weight = Y[entries.indices[t]], value_of(entries.weight, t)
+            extra = weight - entries.shift
+            target = target_of(weight, offset, value_of(entries.preference, t))
             for i in range(k):
                 x[i] += target * y[i]
                 for j in range(i + 1):

@@ -9,9 +9,15 @@ Multiplied out, both are  f(x) = constant - 2 b.x + x.A x  with
 
     A = c0 Y'Y + lambda I + sum_t extra_t y_t y_t',    b = sum_t target_t y_t,    constant = sum_t target_t phi_t,
 
-where  extra = c - c0, target = c phi  for Hu and  extra = w, target = w phi  for Rendle; that is, in both,
-target = (extra + offset) phi  with offset = c0 for Hu and 0 for Rendle. The constant is sum c phi^2 for Hu, sum w for
-Rendle where phi = 1. A solver ends at some x with the residual r = b - A x. Then A x = b - r, and
+where  extra = c - c0, target = c phi  for Hu and  extra = w, target = w phi  for Rendle. What is stored of a pair is a
+weight w, with  extra = w - shift, target = (w + offset) phi:
+
+    Hu:                          w = c - c0, shift = 0, offset = c0
+    Hu with raw confidences:     w = c, shift = c0, offset = 0, since c - c0 loses the digits of a c far below c0
+    Rendle:                      shift = offset = 0
+
+The constant is sum c phi^2 for Hu, sum w for Rendle where phi = 1. A solver ends at some x with the residual
+r = b - A x. Then A x = b - r, and
 
     f(x) = constant - 2 b.x + x.(b - r) = constant - b.x - x.r,
 
@@ -37,16 +43,19 @@ class Entries(NamedTuple):
 
     indptr : (n_rows + 1,) int64 array
     indices : (nnz,) int32 or int64 array
-    extra : (nnz,) array, or (1,) where all are equal
-        Weights c - c0.
+    weight : (nnz,) array, or (1,) where all are equal
+        w, as above.
     preference : (nnz,) array, or (1,) where all are equal
         phi.
+    shift : scalar of the type of the weights
+        extra = w - shift.
     """
 
     indptr: Any
     indices: Any
-    extra: Any
+    weight: Any
     preference: Any
+    shift: Any
 
 
 class System(NamedTuple):
@@ -61,7 +70,7 @@ class System(NamedTuple):
     rotation : (panels, width, PANEL) array
         Transposed eigenvectors, back to the basis of the solutions, in panels of columns; see ``multiply_chunk``.
     offset : scalar of the type of Y
-        target = (extra + offset) phi.
+        target = (w + offset) phi.
     unobserved_weight : scalar of the type of Y
         c0.
     """
@@ -118,9 +127,9 @@ def value_of(array, t):
 
 
 @compiled_bare
-def target_of(extra, offset, phi):
-    """Target c phi of a pair of weight ``extra``."""
-    return (extra + offset) * phi
+def target_of(weight, offset, phi):
+    """Target c phi of a pair of weight w."""
+    return (weight + offset) * phi
 
 
 @compiled_bare
@@ -141,10 +150,10 @@ def _weigh_entries(first, last, entries, offset, row):
     """Write weights and targets of the entries first .. last to ``row`` in place; returns the constant in the loss."""
     constant = 0.0
     for t in range(first, last):
-        weight = value_of(entries.extra, t)
+        weight = value_of(entries.weight, t)
         phi = value_of(entries.preference, t)
         target = target_of(weight, offset, phi)
-        row.weights[t - first] = weight
+        row.weights[t - first] = weight - entries.shift
         row.targets[t - first] = target
         constant += np.float64(target) * phi
     return constant
@@ -160,9 +169,9 @@ def gather_row(entries, u, offset, row):
     for t in range(count):
         row.indices[t] = entries.indices[start + t]
     largest = offset * 0
-    if entries.extra.shape[0] == 1 and entries.preference.shape[0] == 1:
-        largest = entries.extra[0]
-        target = target_of(largest, offset, entries.preference[0])
+    if entries.weight.shape[0] == 1 and entries.preference.shape[0] == 1:
+        largest = entries.weight[0] - entries.shift
+        target = target_of(entries.weight[0], offset, entries.preference[0])
         constant = count * (np.float64(target) * entries.preference[0])
         for t in range(count):
             row.weights[t] = largest
@@ -176,6 +185,15 @@ def gather_row(entries, u, offset, row):
         row.weights[t] = 0
         row.targets[t] = 0
     return constant, largest
+
+
+@compiled_bare
+def least_share(row, count, unobserved_weight):
+    """Smallest c / c0 of a row's entries where one is below 1, else 1: where it is small, A is far below M."""
+    least = unobserved_weight - unobserved_weight  # whose type a constant would not have
+    for t in range(count):
+        least = min(least, row.weights[t])
+    return (unobserved_weight + least) / unobserved_weight
 
 
 @compiled_bare
