@@ -1,0 +1,104 @@
+"""The oracle: README's objective on dense float64 matrices, in plain NumPy, without a line of the package.
+
+    L(P, Q) = sum_ui own_ui (phi_ui - x_ui)^2 + sum_ui background_ui x_ui^2 + sum_u lambda_u |p_u|^2 + sum_i ...
+
+with x = P Q'. ``own`` is the weight with which a stored pair pulls x to phi, and zero elsewhere; ``background`` pulls x
+to zero: Hu's c0 on the pairs that are not stored, Rendle's c0 on all of them. A row's normal equations are then
+
+    A = sum_i (own_i + background_i) y_i y_i' + lambda I,     b = sum_i own_i phi_i y_i.
+
+Nothing is subtracted anywhere, so every sum of squares has all its digits, c far below c0 included.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Terms(NamedTuple):
+    """The objective's terms for one orientation, dense (rows, columns); ``c0`` is the weight of what is not stored."""
+
+    own: Array
+    phi: Array
+    background: Array
+    stored: Array
+    c0: float
+
+    @property
+    def transposed(self) -> Terms:
+        return Terms(self.own.T, self.phi.T, self.background.T, self.stored.T, self.c0)
+
+    @property
+    def weight(self) -> Array:
+        """Coefficient of x^2."""
+        return self.own + self.background
+
+    @property
+    def target(self) -> Array:
+        """Half the coefficient of -x."""
+        return self.own * self.phi
+
+    @property
+    def extra(self) -> Array:
+        """What a stored pair weighs above c0; negative where c < c0."""
+        return np.where(self.stored, self.weight - self.c0, 0.0)
+
+    @property
+    def constants(self) -> Array:
+        """Loss of each row at x = 0: sum c phi^2, (rows,)."""
+        return (self.own * self.phi**2).sum(axis=1)
+
+
+def sizes(ratings: Array, confidence: str, epsilon: float) -> Array:
+    """|r|, or log(1 + |r| / epsilon)."""
+    return np.log1p(np.abs(ratings) / epsilon) if confidence == "log" else np.abs(ratings)
+
+
+def terms_of(
+    ratings: Array, preference: Array | None, *, objective: str, confidence: str, alpha: float, epsilon: float, c0: float
+) -> Terms:
+    """README's weights and preferences; zeros of ``ratings`` are not stored."""
+    stored = ratings != 0
+    phi = np.where(stored, (ratings > 0) if preference is None else preference, 0.0)
+    w = alpha * sizes(ratings, confidence, epsilon)
+    if objective == "rendle":
+        return Terms(np.where(stored, w, 0.0), phi, np.full(ratings.shape, c0), stored, c0)
+    own = w if confidence == "raw" else c0 + w
+    return Terms(np.where(stored, own, 0.0), phi, np.where(stored, 0.0, c0), stored, c0)
+
+
+def automatic_alpha(ratings: Array, confidence: str, epsilon: float, c0: float) -> float:
+    """The alpha with which the mean stored pair weighs c0 / density^1/2 (1 where c0 is 0), empty rows left aside."""
+    stored = ratings != 0
+    density = stored.sum() / (stored.any(axis=1).sum() * stored.any(axis=0).sum())
+    return (c0 / density**0.5 if c0 else 1.0) / sizes(ratings, confidence, epsilon)[stored].mean()
+
+
+def regularizations(ratings: Array, strengths: tuple[float, float], exponent: float, c0: float) -> tuple[Array, Array]:
+    """Lambda of every user and of every item: regularization (stored in the row + c0 * its length)^exponent."""
+    stored = ratings != 0
+    return tuple(
+        strength * (stored.sum(axis=axis) + c0 * stored.shape[axis]) ** exponent
+        for strength, axis in zip(strengths, (1, 0), strict=True)
+    )
+
+
+def normal_equations(terms: Terms, Y: Array, lambdas: Array) -> tuple[Array, Array]:
+    """A (rows, k, k) and b (rows, k) of all rows against the fixed factors Y (columns, k)."""
+    n, k = Y.shape
+    outer = (Y[:, :, None] * Y[:, None, :]).reshape(n, k * k)
+    A = (terms.weight @ outer).reshape(-1, k, k)
+    A[:, range(k), range(k)] += lambdas[:, None]
+    return A, terms.target @ Y
+
+
+def loss(terms: Terms, P: Array, Q: Array, lambdas: tuple[Array, Array]) -> float:
+    """L(P, Q), a sum of squares."""
+    P, Q = P.astype(np.float64), Q.astype(np.float64)
+    X = P @ Q.T
+    data = (terms.own * (terms.phi - X) ** 2).sum() + (terms.background * X**2).sum()
+    return float(data + lambdas[0] @ (P**2).sum(axis=1) + lambdas[1] @ (Q**2).sum(axis=1))

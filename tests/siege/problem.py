@@ -1,0 +1,223 @@
+"""A random problem: ratings in some form, perhaps preferences and given factors, and the parameters of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastals import ImplicitALS
+
+from . import oracle
+from .choices import Choices
+from .forms import Form, draw_form, draw_values, dressed, pattern_of
+
+# Options and how often each is drawn. A new parameter is one line here (and its part of the formulas in ``oracle``).
+PARAMETERS: dict[str, dict[Any, float]] = {
+    "objective": {"hu": 2, "rendle": 1},
+    "confidence": {"linear": 2, "log": 1, "raw": 1},
+    "alpha": {"auto": 3, 1e-3: 1, 0.3: 2, 1.0: 2, 40.0: 3, 1e3: 1},
+    "epsilon": {0.01: 1, 0.5: 1, 1.0: 2, 10.0: 1},
+    "unobserved_weight": {0.0: 2, 1e-6: 1, 0.1: 3, 1.0: 6, 30.0: 1},
+    "regularization": {
+        0.0: 1, 1e-9: 1, 1e-4: 1, 0.05: 3, 0.5: 4, 10.0: 3, (0.5, 2.0): 2, (1e-6, 0.1): 1, (0.0, 1.0): 0.5,
+        (1.0, 0.0): 0.5,
+    },
+    "regularization_exponent": {0.0: 3, 0.5: 2, 1.0: 2, 2.0: 0.5},
+    "solver": {"cg": 3, "cholesky": 2},
+    "tol": {0.0: 1, 1e-12: 1, 1e-8: 1, 1e-6: 2, 1e-3: 4, 0.1: 1, 10.0: 0.3},
+    "max_cg_steps": {1: 1, 2: 1, 4: 1, 20: 1, 50: 5, 300: 0.5},
+    "dtype": {"float32": 1, "float64": 1},
+    "iterations": {1: 3, 2: 3, 3: 3, 5: 2, 8: 1},
+    "acceleration": {"auto": 2, True: 1, False: 2},
+    "num_threads": {1: 30, 2: 1},
+}  # fmt: skip
+ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that a fit depends on. ``ratings`` is dense float64; its zeros are not stored.
+
+    A feature to come is one more field, None by default, drawn in ``draw_problem`` and passed on by ``data``.
+    """
+
+    choices: Choices
+    ratings: np.ndarray
+    form: Form
+    factors: int
+    parameters: dict[str, Any]
+    seed: int
+    preference: np.ndarray | None = None
+    given: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def model(self, **more: Any) -> ImplicitALS:
+        """Model not yet fitted; ``more`` overrides parameters."""
+        parameters = {"factors": self.factors, "random_state": self.seed, **self.parameters, **more}
+        return ImplicitALS(**parameters)
+
+    @cached_property
+    def matrix(self) -> Any:
+        """The ratings in their form."""
+        return dressed(self.choices, self.form, self.ratings)
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """Arguments of ``fit``."""
+        arguments = {"user_items": self.matrix, **self.given}
+        if self.preference is not None:
+            rows, columns = np.nonzero(pattern_of(self.matrix))
+            triplets = self.preference[rows, columns], (rows, columns)
+            arguments["preference"] = sp.csr_array(sp.coo_array(triplets, shape=self.ratings.shape))
+        return arguments
+
+    @property
+    def loss_data(self) -> dict[str, Any]:
+        """Arguments of ``loss``."""
+        return {name: value for name, value in self.data.items() if not name.endswith("_factors")}
+
+    @property
+    def plain(self) -> sp.csr_array:
+        """The ratings as a canonical csr_array of float64."""
+        return sp.csr_array(self.ratings)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.ratings.shape
+
+    @property
+    def c0(self) -> float:
+        return float(self.parameters["unobserved_weight"])
+
+    @property
+    def roundoff(self) -> float:
+        """Unit roundoff of the factors' type, half its eps."""
+        return ROUNDOFF[self.parameters["dtype"]]
+
+    @property
+    def alpha(self) -> float:
+        """Alpha as README has it, "auto" calculated."""
+        p = self.parameters
+        if p["alpha"] != "auto":
+            return float(p["alpha"])
+        return oracle.automatic_alpha(self.ratings, p["confidence"], p["epsilon"], self.c0)
+
+    @cached_property
+    def terms(self) -> oracle.Terms:
+        p = self.parameters
+        return oracle.terms_of(
+            self.ratings, self.preference, objective=p["objective"], confidence=p["confidence"], alpha=self.alpha,
+            epsilon=p["epsilon"], c0=self.c0,
+        )  # fmt: skip
+
+    @cached_property
+    def terms_by_sign(self) -> oracle.Terms:
+        """The terms of fold-in and explanations, where phi follows from the sign of the values."""
+        return self.terms if self.preference is None else replace(self, preference=None).terms
+
+    @cached_property
+    def lambdas(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lambda of users and of items."""
+        strength = self.parameters["regularization"]
+        pair = strength if isinstance(strength, tuple) else (strength, strength)
+        return oracle.regularizations(self.ratings, pair, self.parameters["regularization_exponent"], self.c0)
+
+    def rows_lambda(self, ratings: np.ndarray, axis: int) -> np.ndarray:
+        """Lambda of other rows of users (axis 0) or items (axis 1), ``ratings`` (rows, columns)."""
+        strength, exponent = self.parameters["regularization"], self.parameters["regularization_exponent"]
+        pair = strength if isinstance(strength, tuple) else (strength, strength)
+        return oracle.regularizations(ratings, (pair[axis], 0.0), exponent, self.c0)[0]
+
+    @property
+    def may_have_no_solution(self) -> bool:
+        """Whether some row's system may be singular in the type of the factors: FloatingPointError is an answer."""
+        return min(lambdas.min() for lambdas in self.lambdas) < 1e-6
+
+    def describe(self) -> str:
+        """All that matters, on a few lines."""
+        given = ", ".join(self.given) or "none"
+        return (
+            f"{self.shape[0]} x {self.shape[1]}, {np.count_nonzero(self.ratings)} stored, {self.factors} factors, "
+            f"preference {'given' if self.preference is not None else 'by sign'}, given factors: {given}\n"
+            f"  {self.form}\n  {self.parameters}, random_state={self.seed}"
+        )
+
+
+def draw_shape(choices: Choices) -> tuple[int, int]:
+    """Mostly 2 .. 60 rows and columns, now and then one, or a few hundred."""
+    size = choices.weighted("size", {"small": 60, "single": 2, "large": 1})
+    if size == "single":
+        return choices.pick("single", ((1, 1), (1, 30), (30, 1)))
+    low, high = (2, 60) if size == "small" else (100, 400)
+    return choices.skewed("users", low, high), choices.skewed("items", low, high)
+
+
+def draw_stored(choices: Choices, shape: tuple[int, int]) -> np.ndarray:
+    """Pattern of the stored pairs: of any density, with empty, full and equal rows and columns; never empty."""
+    random = choices.generator("stored")
+    stored = random.random(shape) < choices.pick("density", (0.05, 0.15, 0.3, 0.6, 0.95))
+    if choices.chance("full row", 0.2):
+        stored[random.integers(shape[0])] = True
+    if choices.chance("full column", 0.2):
+        stored[:, random.integers(shape[1])] = True
+    if choices.chance("equal rows", 0.2):
+        stored[random.integers(shape[0], size=3)] = stored[0]
+    if choices.chance("equal columns", 0.2):
+        stored[:, random.integers(shape[1], size=3)] = stored[:, :1]
+    if choices.chance("empty row", 0.3):
+        stored[random.integers(shape[0])] = False
+    if choices.chance("empty column", 0.3):
+        stored[:, random.integers(shape[1])] = False
+    if not stored.any():
+        stored[random.integers(shape[0]), random.integers(shape[1])] = True
+    return stored
+
+
+def draw_ratings(choices: Choices, form: Form, shape: tuple[int, int]) -> np.ndarray:
+    stored = draw_stored(choices, shape)
+    ratings = np.zeros(shape)
+    ratings[stored] = draw_values(choices, form, int(stored.sum()))
+    if choices.chance("equal rating rows", 0.1):
+        ratings[-1] = ratings[0]
+    return ratings if ratings.any() else np.where(np.arange(ratings.size).reshape(shape) == 0, 1.0, 0.0)
+
+
+def draw_parameters(choices: Choices) -> dict[str, Any]:
+    return {name: choices.weighted(name, options) for name, options in PARAMETERS.items()}
+
+
+def draw_factors(choices: Choices) -> int:
+    """Mostly 1 .. 24 factors, now and then up to 70."""
+    return choices.skewed("factors", 1, 24) if choices.chance("few factors", 0.97) else choices.integer("f", 25, 70)
+
+
+def draw_given(choices: Choices, shape: tuple[int, int], factors: int) -> dict[str, np.ndarray]:
+    """Factors to start from: none, the users', the items' or both, in any type and order."""
+    which = choices.weighted("given", {(): 6, ("user_factors",): 2, ("item_factors",): 1, ("user_factors", "item_factors"): 1})
+    given = {}
+    for name, length in zip(("user_factors", "item_factors"), shape, strict=True):
+        if name in which:
+            array = choices.generator(name).normal(size=(length, factors)) * choices.pick(f"{name} scale", (0.03, 1.0))
+            if choices.chance(f"{name} integers", 0.1):
+                given[name] = np.round(3 * array + 0.5).astype(np.int16)
+            else:
+                kind = choices.pick(f"{name} type", ("float64", "float32", "float16"))
+                given[name] = array.astype(kind, order=choices.pick(f"{name} order", ("C", "F")))
+    return given
+
+
+def draw_problem(choices: Choices, *, preferences: bool = True, given: bool = True, **parameters: Any) -> Problem:
+    """Any problem; ``parameters`` are those that the case prescribes."""
+    shape = draw_shape(choices)
+    form = draw_form(choices, shape)
+    ratings, factors = draw_ratings(choices, form, shape), parameters.pop("factors", draw_factors(choices))
+    preference = None
+    if preferences and choices.chance("preference", 0.15):
+        preference = choices.generator("preference").choice([0.0, 1.0, 0.25, -1.0, 2.5], shape)
+    return Problem(
+        choices, ratings, form, factors, draw_parameters(choices) | parameters, choices.integer("seed", 0, 10**6),
+        preference, draw_given(choices, shape, factors) if given else {},
+    )  # fmt: skip
