@@ -1,4 +1,4 @@
-"""What a case claims: every claim is counted, how near it came to its limit is kept, and all that fail are collected."""
+"""What a case claims: claims are counted, with how near each came to its limit, and those that fail are collected."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-# What the package may say of a sound problem: rows that the data do not determine, and a model that grows.
-EXPECTED_WARNINGS = ("row solutions were not determined", "the model has grown beyond its id maps")
+from .limits import Solved
+
+# What the package may say of a sound problem: rows that the data do not determine, a tolerance below the type's
+# precision, and a model that grows.
+EXPECTED_WARNINGS = ("determined", "tol=", "the model has grown beyond its id maps")
 
 
 class Checks:
@@ -42,6 +45,11 @@ class Checks:
         self.nearest[name] = max(self.nearest.get(name, 0.0), float(ratios[worst]))
         place = f" at {tuple(int(index) for index in worst)}" if worst else ""
         return self.true(name, ratios[worst] <= 1, f"{got[worst]:.3g} > {limit[worst]:.3g}{place} {text}")
+
+    def solved(self, name: str, rows: Solved, text: str = "") -> None:
+        """Rows solve their normal equations, component by component and in the norm of the loss."""
+        self.at_most(f"{name}: residuals", rows.residuals, rows.residual_limits, text)
+        self.at_most(f"{name}: errors", rows.errors, rows.error_limits, text)
 
     def same(self, name: str, got: Any, expected: Any, text: str = "") -> bool:
         """Equal bit for bit, in type and shape."""
@@ -109,4 +117,4 @@ def difference(got: Any, expected: Any) -> str:
     if not len(places):
         return "the values are equal, bits are not"
     first = tuple(int(index) for index in places[0])
-    return f"{len(places)} of {got.size} elements differ, first {first}: got {got[first]!r}, expected {expected[first]!r}"
+    return f"{len(places)} of {got.size} elements differ, first {first}: {got[first]!r}, expected {expected[first]!r}"

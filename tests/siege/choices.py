@@ -1,4 +1,4 @@
-"""Random choices that depend on a seed and a name alone: a parameter added later leaves all other choices as they are."""
+"""Random choices that depend on a seed and a name alone: what is added later leaves all other choices as they are."""
 
 from __future__ import annotations
 

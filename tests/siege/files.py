@@ -87,7 +87,7 @@ def check_damaged(checks: Checks, path: Path, model: ImplicitALS) -> None:
         checks.same("damaged: no other model", got, expected)
 
 
-class Interrupted(Exception):
+class InterruptionError(Exception):
     """Raised by a callback, as a stand-in for whatever ends a process."""
 
 
@@ -99,7 +99,7 @@ class Interruption:
 
     def __call__(self, model: ImplicitALS, sweep: int, loss: float) -> None:
         if sweep == self.sweep:
-            raise Interrupted
+            raise InterruptionError
 
 
 def check_checkpoint(choices: Choices, checks: Checks) -> None:
@@ -117,7 +117,10 @@ def check_checkpoint(choices: Choices, checks: Checks) -> None:
         matrix = data.pop("user_items")
         for sweep in breaks:
             model = problem.model()
-            with contextlib.suppress(Interrupted), checks.unchanged("Checkpoint.fit leaves its arguments", matrix):
+            with (
+                contextlib.suppress(InterruptionError),
+                checks.unchanged("Checkpoint.fit leaves its arguments", matrix),
+            ):
                 checkpoint.fit(model, matrix, callback=Interruption(sweep), **data)
                 # A break before the file's own sweep does not come again.
                 checks.true("a fit past its break is finished", len(model.loss_history) == sweeps)

@@ -7,7 +7,6 @@ import scipy.sparse as sp
 
 from fastals import ImplicitALS
 
-from . import oracle
 from .checks import Checks
 from .choices import Choices
 from .fits import fitted
@@ -43,7 +42,7 @@ def check_trained(problem: Problem, model: ImplicitALS, checks: Checks) -> None:
             rows = solved_rows(
                 problem.terms.transposed, every, model.user_factors, problem.lambdas[1], Method.of(problem)
             )
-            checks.at_most("folded-in items: normal equations", rows.residuals, rows.limits)
+            checks.solved("folded-in items", rows)
         some = random.integers(0, len(ratings), 5)
         one = int(some[0])
         checks.same(f"{name} alone as in company", recalculate(one), every[one])
@@ -63,9 +62,9 @@ def check_new_rows(problem: Problem, model: ImplicitALS, checks: Checks) -> None
             got = recalculate(np.arange(len(ratings)), matrix)
         other = (model.item_factors, model.user_factors)[axis]
         rows = solved_rows(
-            terms_of(problem, ratings), got, other, problem.rows_lambda(ratings, axis), Method.of(problem)
+            problem.terms_of_rows(ratings), got, other, problem.rows_lambda(ratings, axis), Method.of(problem)
         )
-        checks.at_most(f"new {name}s: normal equations", rows.residuals, rows.limits)
+        checks.solved(f"new {name}s", rows)
         one = choices.integer("one", 0, len(ratings) - 1)
         checks.same(f"new {name} alone as in company", recalculate(0, sp.csr_array(ratings[[one]])), got[one])
         checks.true("new empty rows are zero", not got[~ratings.any(axis=1)].any())
@@ -78,15 +77,6 @@ def new_rows(choices: Choices, n_columns: int, n_rows: int) -> tuple[np.ndarray,
     ratings = np.zeros((n_rows, n_columns))
     ratings[stored] = draw_values(choices, form, int(stored.sum()))
     return ratings, dressed(choices, form, ratings)
-
-
-def terms_of(problem: Problem, ratings: np.ndarray) -> oracle.Terms:
-    """Terms of other rows, with the alpha of the problem's."""
-    p = problem.parameters
-    return oracle.terms_of(
-        ratings, None, objective=p["objective"], confidence=p["confidence"], alpha=problem.alpha, epsilon=p["epsilon"],
-        c0=problem.c0,
-    )  # fmt: skip
 
 
 def check_partial_fit(choices: Choices, checks: Checks) -> None:

@@ -35,7 +35,7 @@ class Form:
 
     @property
     def kind(self) -> str:
-        """"b", "i", "u" or "f"."""
+        """NumPy's letter: b, i, u or f."""
         return np.dtype(self.value_type).kind
 
 

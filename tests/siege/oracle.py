@@ -12,7 +12,8 @@ Nothing is subtracted anywhere, so every sum of squares has all its digits, c fa
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,16 +59,14 @@ def sizes(ratings: Array, confidence: str, epsilon: float) -> Array:
     return np.log1p(np.abs(ratings) / epsilon) if confidence == "log" else np.abs(ratings)
 
 
-def terms_of(
-    ratings: Array, preference: Array | None, *, objective: str, confidence: str, alpha: float, epsilon: float, c0: float
-) -> Terms:
+def terms_of(ratings: Array, preference: Array | None, alpha: float, parameters: Mapping[str, Any]) -> Terms:
     """README's weights and preferences; zeros of ``ratings`` are not stored."""
-    stored = ratings != 0
+    stored, c0 = ratings != 0, float(parameters["unobserved_weight"])
     phi = np.where(stored, (ratings > 0) if preference is None else preference, 0.0)
-    w = alpha * sizes(ratings, confidence, epsilon)
-    if objective == "rendle":
+    w = alpha * sizes(ratings, parameters["confidence"], parameters["epsilon"])
+    if parameters["objective"] == "rendle":
         return Terms(np.where(stored, w, 0.0), phi, np.full(ratings.shape, c0), stored, c0)
-    own = w if confidence == "raw" else c0 + w
+    own = w if parameters["confidence"] == "raw" else c0 + w
     return Terms(np.where(stored, own, 0.0), phi, np.where(stored, 0.0, c0), stored, c0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -107,16 +107,12 @@ class Problem:
 
     @cached_property
     def terms(self) -> oracle.Terms:
-        p = self.parameters
-        return oracle.terms_of(
-            self.ratings, self.preference, objective=p["objective"], confidence=p["confidence"], alpha=self.alpha,
-            epsilon=p["epsilon"], c0=self.c0,
-        )  # fmt: skip
+        """What the fit minimises."""
+        return oracle.terms_of(self.ratings, self.preference, self.alpha, self.parameters)
 
-    @cached_property
-    def terms_by_sign(self) -> oracle.Terms:
-        """The terms of fold-in and explanations, where phi follows from the sign of the values."""
-        return self.terms if self.preference is None else replace(self, preference=None).terms
+    def terms_of_rows(self, ratings: np.ndarray) -> oracle.Terms:
+        """Terms of rows folded in, or explained: phi follows from the sign of the values."""
+        return oracle.terms_of(ratings, None, self.alpha, self.parameters)
 
     @cached_property
     def lambdas(self) -> tuple[np.ndarray, np.ndarray]:
@@ -196,9 +192,10 @@ def draw_factors(choices: Choices) -> int:
 
 def draw_given(choices: Choices, shape: tuple[int, int], factors: int) -> dict[str, np.ndarray]:
     """Factors to start from: none, the users', the items' or both, in any type and order."""
-    which = choices.weighted("given", {(): 6, ("user_factors",): 2, ("item_factors",): 1, ("user_factors", "item_factors"): 1})
+    names = "user_factors", "item_factors"
+    which = choices.weighted("given", {(): 6, names[:1]: 2, names[1:]: 1, names: 1})
     given = {}
-    for name, length in zip(("user_factors", "item_factors"), shape, strict=True):
+    for name, length in zip(names, shape, strict=True):
         if name in which:
             array = choices.generator(name).normal(size=(length, factors)) * choices.pick(f"{name} scale", (0.03, 1.0))
             if choices.chance(f"{name} integers", 0.1):

@@ -58,7 +58,8 @@ class Case:
     def __str__(self) -> str:
         lines = [f"case {self.seed} ({self.kind}), {self.seconds:.3f} s: {len(self.checks.failures)} failures"]
         lines += [f"  FAILED {failure}" for failure in self.checks.failures]
-        return "\n".join([*lines, f"  {self.checks.description}", f"  replay: python -m tests.siege --case {self.seed}"])
+        lines += [f"  {self.checks.description}", f"  replay: python -m tests.siege --case {self.seed}"]
+        return "\n".join(lines)
 
 
 def kind_of(seed: int) -> str:

@@ -56,7 +56,7 @@ def check_explanation(problem: Problem, model: ImplicitALS, checks: Checks) -> N
     """
     user, item = (problem.choices.integer(name, 0, size - 1) for name, size in zip("ui", problem.shape, strict=True))
     k, Y = problem.factors, model.item_factors.astype(np.float64)
-    terms = problem.terms_by_sign
+    terms = problem.terms_of_rows(problem.ratings)
     A, _ = oracle.normal_equations(terms, Y, problem.lambdas[0])
     eigenvalues, size = np.linalg.eigvalsh(A[user]), np.abs(np.trace(A[user]))
     n = int(terms.stored[user].sum())
@@ -81,11 +81,11 @@ def check_explanation(problem: Problem, model: ImplicitALS, checks: Checks) -> N
     again = model.explain(user, sp.csr_array(problem.ratings), itemid=item, user_weights=weights, N=2)
     checks.same("explain: factorisation kept, fewer shares", again[:2], (total, parts[:2]))
     folded = model.recalculate_user(user)
-    rows = solved_rows(
-        row_of(terms, user), folded[None], Y, problem.lambdas[0][[user]], Method.of(problem)
-    )
+    rows = solved_rows(row_of(terms, user), folded[None], Y, problem.lambdas[0][[user]], Method.of(problem))
     q = np.sqrt(Y[item] @ Y[item])
-    limit = rows.solution_error[0] * q + 2 * limits.sum() + k * U64 * q * np.sqrt(folded @ folded.astype(np.float64))
+    # Both differ by z.r for the residual r of the folded-in user.
+    limit = np.sqrt((z @ z) * (rows.residual_limits[0] ** 2).sum()) + 2 * limits.sum()
+    limit += 2 * k * U64 * q * np.sqrt(folded @ folded.astype(np.float64))
     checks.at_most("explain: total is the score", total - folded.astype(np.float64) @ Y[item], limit)
 
 

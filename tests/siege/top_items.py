@@ -21,6 +21,8 @@ from .problem import ROUNDOFF
 
 FAMILIES = ("integers", "normal", "decades", "equal norms", "collinear", "tiny", "huge", "subnormal")
 QUERIES = 6
+Lists = tuple[np.ndarray, np.ndarray]  # ids and scores
+Method = Callable[..., Lists]
 
 
 def check_top_items(choices: Choices, checks: Checks) -> None:
@@ -83,8 +85,8 @@ def unit(X: np.ndarray) -> np.ndarray:
 
 
 def check_full(
-    checks: Checks, name: str, method: Callable[..., Any], factors: tuple[np.ndarray, np.ndarray], dtype: str, **more: Any
-) -> tuple[np.ndarray, np.ndarray]:
+    checks: Checks, name: str, method: Method, factors: tuple[np.ndarray, np.ndarray], dtype: str, **more: Any
+) -> Lists:
     """The list of everything for everybody: a permutation, falling, ties by rising id, scores within k roundoffs.
 
     Unit rows have been rounded, too: by the division and by that of the length, 2 u each for either side.
@@ -107,18 +109,14 @@ def check_full(
     return ids, scores
 
 
-def selection(
-    full: tuple[np.ndarray, np.ndarray], row: int, allowed: np.ndarray, N: int
-) -> tuple[np.ndarray, np.ndarray]:
+def selection(full: Lists, row: int, allowed: np.ndarray, N: int) -> Lists:
     """The first N of a row of the full list that are allowed."""
     ids, scores = full[0][row], full[1][row]
     kept = np.flatnonzero(allowed[ids])[:N]
     return ids[kept], scores[kept]
 
 
-def expected_lists(
-    full: tuple[np.ndarray, np.ndarray], rows: np.ndarray, allowed: np.ndarray, N: int, scalar: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def expected_lists(full: Lists, rows: np.ndarray, allowed: np.ndarray, N: int, scalar: bool) -> Lists:
     """What a call returns: lists of those ``allowed`` (rows, m), one-dimensional for a scalar."""
     if scalar:
         return selection(full, int(rows[0]), allowed[0], N)
@@ -150,9 +148,7 @@ def draw_query(
     return rows, scalar, N, allowed, options
 
 
-def check_recommend(
-    choices: Choices, checks: Checks, model: ImplicitALS, full: tuple[np.ndarray, np.ndarray], liked: np.ndarray
-) -> None:
+def check_recommend(choices: Choices, checks: Checks, model: ImplicitALS, full: Lists, liked: np.ndarray) -> None:
     """One call of ``recommend`` with any filters; what is liked is that of training, or of given rows."""
     n, m = liked.shape
     rows, scalar, N, allowed, options = draw_query(choices, n, m, ("filter_items", "items"))
@@ -170,10 +166,7 @@ def check_recommend(
     checks.same("recommend: a selection of the full list", got, expected_lists(full, rows, allowed, N, scalar))
 
 
-def check_similar(
-    choices: Choices, checks: Checks, method: Callable[..., Any], full: tuple[np.ndarray, np.ndarray],
-    names: tuple[str, str],
-) -> None:  # fmt: skip
+def check_similar(choices: Choices, checks: Checks, method: Method, full: Lists, names: tuple[str, str]) -> None:
     rows, scalar, N, allowed, options = draw_query(choices, *full[0].shape, names)
     got = method(int(rows[0]) if scalar else rows, N=N, **options)
     expected = expected_lists(full, rows, allowed, N, scalar)
