@@ -32,7 +32,8 @@ alpha, small in the norm of M^-1, in which rows are solved (of M^1/2 x the diago
       s_t = target_t / extra_t^1/2, an n x n system as before with |z| <= |s|, and Z' carries its error back:
       u (5 n + k + 8) (n + trace) trace^1/2 |s|. This is not backward stable, it loses the condition, and so float32 may
       go no further than a trace of 1e4, from which float64 takes over; there pivots below 1e-7 of the diagonal send the
-      row to the primal form.
+      row to the primal form;
+    - squares below t are zero or t: what is no longer than (k t)^1/2 may pass for zero.
 tol, the error at which "cg" stops, e'A e <= tol^2 x'A x (README). With A e = r that is
     |r_j| <= (v_j'A v_j)^1/2 tol |x|_A.
 
@@ -225,7 +226,7 @@ def _alpha(terms: Terms, sizes: _Sizes, k: int, method: Method) -> np.ndarray:
     # Beyond its condition float32 hands a row over to float64.
     single = u * np.where(trace <= condition, np.maximum(primal, carried * np.minimum(n + trace, n * condition)), 0.0)
     double = U64 * np.maximum(primal, carried * np.minimum(n + trace, n * DUAL_CONDITION["float64"]))
-    kept = u * (1 + trace) * sizes.x_in_m
+    kept = u * (1 + trace) * sizes.x_in_m + np.sqrt(k * SMALLEST[method.dtype])
     direct = kept + np.maximum(single, double)
     if method.solver == "cholesky":
         return direct

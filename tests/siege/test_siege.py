@@ -1,4 +1,4 @@
-"""A sample of the siege: the first cases of every kind."""
+"""A sample of the siege: some cases of every kind."""
 
 from itertools import islice
 
@@ -6,9 +6,13 @@ import pytest
 
 from .runner import KINDS, run_case, seeds_of
 
-CASES = {"fit": 45, "top_items": 25, "fold_in": 25, "threads": 2}
+CASES = {"fit": 45, "top_items": 25, "fold_in": 20, "scale": 15, "threads": 2}
 OTHERS = 10
-SAMPLE = [(kind, seed) for kind in KINDS for seed in islice(seeds_of(0, kind), CASES.get(kind, OTHERS))]
+# Where kinds start, if not at 0: at stretches with losses near zero and with scales from 1e-28 on.
+FIRST = {"fit": 858, "fold_in": 107, "scale": 1860}
+SAMPLE = [
+    (kind, seed) for kind in KINDS for seed in islice(seeds_of(FIRST.get(kind, 0), kind), CASES.get(kind, OTHERS))
+]
 
 
 @pytest.mark.parametrize(("kind", "seed"), SAMPLE, ids=[f"{kind}-{seed}" for kind, seed in SAMPLE])
