@@ -77,3 +77,18 @@ def test_apart_from_shares_nothing_with_the_callers_matrix():
 def test_values_that_a_type_does_not_hold_keep_their_own(dtype):
     rows = rows_of(np.array([[1e300, 1e-300]]))
     np.testing.assert_array_equal(rows.as_csr(np.dtype(dtype)).toarray(), [[1e300, 1e-300]])
+
+
+def test_transposed_is_the_canonical_transpose(ratings):
+    ones = ratings.copy()
+    ones.data[:] = 1
+    for matrix in (ratings, ones):
+        rows, _ = check_rows(matrix, "user_items")
+
+        got = transposed(rows)
+
+        expected, _ = check_rows(matrix.T, "user_items")
+        for ours, theirs in zip(got[:3], expected[:3], strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+        assert got.shape == (22, 30)

@@ -245,58 +245,6 @@ def test_figures_of_implicit(K):
     assert hits.sum() / np.minimum(K, got.n_test).sum() == pytest.approx(IMPLICIT[K]["precision"], rel=1e-9)
 
 
-class TestResult:
-    def metrics(self):
-        train, test, model = problem(6)
-        return ranking_metrics_at_k(model, train, test, 5)
-
-    def test_mapping(self):
-        got = self.metrics()
-        assert " ".join(got) == "precision recall recall_truncated hit_rate map map_cut ndcg mrr novelty coverage"
-        assert len(got) == 10
-        assert all(isinstance(value, float) for value in got.values())
-
-    def test_missing_auc_says_how(self):
-        with pytest.raises(KeyError, match="auc=True"):
-            self.metrics()["auc"]
-
-    def test_repr(self):
-        got = self.metrics()
-        text = repr(got)
-        assert f"ndcg             {got['ndcg']:.4f} +- {got.stderr['ndcg']:.4f}" in text
-        assert f"{got.n_users} users ({got.n_skipped} skipped)" in text
-        assert "SAMPLED" not in text
-
-    def test_standard_error(self):
-        got = self.metrics()
-        values = got.per_user["ndcg"].tolist()
-        centre = sum(values) / len(values)
-        deviation = (sum((v - centre) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-        assert got.stderr["ndcg"] == pytest.approx(deviation / len(values) ** 0.5)
-
-    def test_one_user_has_no_standard_error(self):
-        got = metrics_from_rankings([[0, 1]], sp.csr_array([[1.0, 0, 0]]))
-        assert np.isnan(got.stderr["ndcg"])
-
-    def test_confidence_interval(self):
-        values = np.random.default_rng(0).random(400) < 0.3
-        got = metrics_from_rankings(np.where(values, 0, 1)[:, None], sp.csr_array(np.tile([1.0, 0], (400, 1))))
-        low, high = got.confidence_interval("hit_rate", 0.9, n_resamples=4000, random_state=1)
-        # Normal approximation of the bootstrap of a mean: mean +- 1.645 standard errors.
-        half = 1.645 * got.stderr["hit_rate"]
-        assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
-        assert (low, high) == got.confidence_interval("hit_rate", 0.9, n_resamples=4000, random_state=1)
-
-    def test_confidence_interval_bad_arguments(self):
-        got = self.metrics()
-        with pytest.raises(KeyError, match="coverage"):
-            got.confidence_interval("coverage")
-        with pytest.raises(ValueError, match="confidence_level"):
-            got.confidence_interval("ndcg", 95)
-        with pytest.raises(ValueError, match="n_resamples"):
-            got.confidence_interval("ndcg", n_resamples=0)
-
-
 @pytest.mark.parametrize(
     ("change", "match"),
     [

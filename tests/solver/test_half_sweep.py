@@ -10,10 +10,6 @@ from hypothesis import given
 from problems import Problem, problems
 
 from fastals import ImplicitALS
-from fastals.core.rows import transposed
-from fastals.core.validation import check_rows
-from fastals.solver.eigenbasis import eigenbasis, gramian
-from fastals.solver.sides import balanced_bounds, even_bounds
 
 LIKES = (0, 0, 0, 1, 2, 5)
 
@@ -273,60 +269,6 @@ def test_rows_without_finite_solution_are_refused(ratings, solver):
 
     with pytest.raises(FloatingPointError, match=r"\d+ rows have no finite solution in float32; scale the data down"):
         model.fit(ratings, preference=phi, user_factors=np.full((30, 4), 1e-30))
-
-
-def test_transposed_is_the_canonical_transpose(ratings):
-    ones = ratings.copy()
-    ones.data[:] = 1
-    for matrix in (ratings, ones):
-        rows, _ = check_rows(matrix, "user_items")
-
-        got = transposed(rows)
-
-        expected, _ = check_rows(matrix.T, "user_items")
-        for ours, theirs in zip(got[:3], expected[:3], strict=True):
-            assert ours.dtype == theirs.dtype
-            np.testing.assert_array_equal(ours, theirs)
-        assert got.shape == (22, 30)
-
-
-@pytest.mark.parametrize("counts", [[1], [0, 0, 0], [5] * 1000, [0] * 500 + [100000] + [1] * 500, [3, 0, 2]])
-def test_ranges_cover_all_rows_in_order(counts):
-    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-
-    got = balanced_bounds(indptr)
-
-    assert got[0] == 0
-    assert got[-1] == len(counts)
-    assert (np.diff(got) > 0).all()
-    assert even_bounds(len(counts))[[0, -1]].tolist() == [0, len(counts)]
-
-
-def test_ranges_have_about_equal_cost():
-    counts = np.random.default_rng(0).zipf(1.5, 20000).clip(max=2000)
-    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-
-    bounds = balanced_bounds(indptr)
-
-    cost = np.diff(indptr[bounds]) + 16 * np.diff(bounds)
-    assert cost.max() <= cost.mean() + 2016 + 16
-
-
-@pytest.mark.parametrize(("n", "factors"), [(1, 1), (200, 5), (1000, 33)])
-def test_eigenbasis(n, factors):
-    random = np.random.default_rng(0)
-    Y, weights = random.normal(size=(n, factors)), random.random(n)
-
-    G, squares = gramian(Y, weights, 2)
-    basis = eigenbasis(Y, weights, 0.5, 2)
-
-    np.testing.assert_allclose(G, Y.T @ Y, rtol=1e-12, atol=1e-12)
-    assert squares == pytest.approx(weights @ (Y**2).sum(axis=1), rel=1e-12)
-    assert basis.penalty == pytest.approx(squares, rel=1e-12)
-    rotated, rotation = basis.rotated[:, :factors], np.hstack(list(basis.rotation))[:factors, :factors]
-    np.testing.assert_allclose(rotated @ rotation, Y, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(0.5 * rotated.T @ rotated, np.diag(basis.spectrum[:factors]), rtol=1e-10, atol=1e-10 * n)
-    assert not basis.rotated[:, factors:].any()
 
 
 @pytest.mark.parametrize("scale", [1e-18, 1e-12, 1, 1e12, 1e18])

@@ -1,0 +1,53 @@
+"""The progress display of ``fit``, as a user sees it: on standard error, with tqdm and without, and only if asked for."""
+
+import sys
+
+import pytest
+from models import assert_same, small
+
+
+@pytest.fixture(params=["with tqdm", "without tqdm"])
+def tqdm(request, monkeypatch):
+    if request.param == "with tqdm":
+        return pytest.importorskip("tqdm")
+    for name in [name for name in sys.modules if name.split(".")[0] == "tqdm"] or ["tqdm"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    return None
+
+
+@pytest.mark.usefixtures("tqdm")
+def test_every_sweep_is_shown_with_its_loss(ratings, capsys):
+    expected = small(iterations=3).fit(ratings)
+    assert capsys.readouterr() == ("", "")
+
+    got = small(iterations=3).fit(ratings, show_progress=True)
+
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "3/3" in shown.err
+    assert f"{got.loss_history[-1]:.6g}" in shown.err
+    assert_same(got, expected)
+
+
+@pytest.mark.usefixtures("tqdm")
+def test_display_ends_where_the_fit_does(ratings, capsys):
+    def stop(model, sweep, loss):
+        return sweep == 1
+
+    def fail(model, sweep, loss):
+        raise KeyError("from the callback")
+
+    small(iterations=5).fit(ratings, show_progress=True, callback=stop)
+    shown = capsys.readouterr().err
+    assert "2/5" in shown
+    assert "3/5" not in shown
+    with pytest.raises(KeyError, match="from the callback"):
+        small(iterations=5).fit(ratings, show_progress=True, callback=fail)
+    assert "1/5" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tqdm")
+def test_nothing_to_do(ratings):
+    small(iterations=0).fit(ratings, show_progress=True)

@@ -1,0 +1,92 @@
+"""Both sides of the data: weights, preferences and lambda against the dense terms, and ranges of about equal cost."""
+
+import naive
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fastals.core.validation import check_rows
+from fastals.objective import Objective
+from fastals.solver.sides import balanced_bounds, build_side, build_sides, even_bounds
+
+PARAMETERS = {
+    "objective": "hu", "confidence": "linear", "alpha": 2.0, "epsilon": 1.0, "unobserved_weight": 0.5,
+    "regularization": (0.3, 2.0), "regularization_exponent": 0.7,
+}  # fmt: skip
+FLOAT64 = np.dtype(np.float64)
+
+
+def dense(side, part: np.ndarray, n_columns: int) -> np.ndarray:
+    """A part of the stored pairs, one number for each or one for all, as a dense matrix."""
+    values = np.broadcast_to(part, side.indices.shape)
+    return sp.csr_array((values, side.indices, side.indptr), (side.indptr.size - 1, n_columns)).toarray()
+
+
+@pytest.mark.parametrize("objective", ["hu", "rendle"])
+@pytest.mark.parametrize("kind", ["likes", "dislikes", "given preferences"])
+def test_sides_are_the_dense_terms(ratings, objective, kind):
+    if kind == "dislikes":
+        ratings.data[::3] *= -1
+    phi = ratings.copy() if kind == "given preferences" else None
+    R, parameters = ratings.toarray(), {**PARAMETERS, "objective": objective}
+    checked = Objective.checked(**parameters)
+    rows, given = check_rows(ratings, "user_items", preference=phi)
+    terms = naive.terms(R, objective=objective, alpha=2.0, c0=0.5, preference=None if phi is None else R)
+    # Without what all pairs add: c - c0, and c phi.
+    weights = terms[0][0] - (0.5 if objective == "hu" else 0)
+    lambdas = naive.regularizations(R, regularization=(0.3, 2.0), exponent=0.7, c0=0.5)
+
+    sides = build_sides(checked, rows, given, FLOAT64)
+
+    for side, W, T, regularization in (
+        (sides[0], weights, terms[0][1], lambdas[0]),
+        (sides[1], weights.T, terms[0][1].T, lambdas[1]),
+    ):
+        np.testing.assert_allclose(dense(side, side.extra, W.shape[1]), W, rtol=1e-14)
+        np.testing.assert_allclose(dense(side, side.preference, W.shape[1]), T, rtol=1e-14)
+        np.testing.assert_allclose(side.regularization, regularization, rtol=1e-14)
+        assert side.bounds[[0, -1]].tolist() == [0, W.shape[0]]
+
+
+def test_least_regularization_is_that_of_a_row_with_one_entry(ratings):
+    rows, _ = check_rows(ratings, "user_items")
+
+    users, items = build_sides(Objective.checked(**PARAMETERS), rows, None, FLOAT64)
+
+    assert users.least_regularization == pytest.approx(0.3 * (1 + 0.5 * 22) ** 0.7)
+    assert items.least_regularization == pytest.approx(2.0 * (1 + 0.5 * 30) ** 0.7)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_side_alone_is_that_of_both(ratings, axis):
+    """What a fold-in builds of rows is what a fit builds, bit for bit."""
+    objective = Objective.checked(**PARAMETERS)
+    expected = build_sides(objective, check_rows(ratings, "user_items")[0], None, FLOAT64)[axis]
+    rows, _ = check_rows(ratings if axis == 0 else ratings.T, "user_items")
+
+    got = build_side(objective, rows, axis, FLOAT64)
+
+    for name in ("indptr", "indices", "extra", "preference", "regularization", "least_regularization", "bounds"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name), err_msg=name)
+
+
+@pytest.mark.parametrize("counts", [[1], [0, 0, 0], [5] * 1000, [0] * 500 + [100000] + [1] * 500, [3, 0, 2]])
+def test_ranges_cover_all_rows_in_order(counts):
+    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+
+    got = balanced_bounds(indptr)
+
+    assert got[0] == 0
+    assert got[-1] == len(counts)
+    assert (np.diff(got) > 0).all()
+    assert even_bounds(len(counts))[[0, -1]].tolist() == [0, len(counts)]
+
+
+def test_ranges_have_about_equal_cost():
+    counts = np.random.default_rng(0).zipf(1.5, 20000).clip(max=2000)
+    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+
+    bounds = balanced_bounds(indptr)
+
+    cost = np.diff(indptr[bounds]) + 16 * np.diff(bounds)
+    assert cost.max() <= cost.mean() + 2016 + 16
