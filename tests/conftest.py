@@ -1,5 +1,6 @@
 """What several test files share: hypothesis's profiles, and a random matrix with empty rows and columns."""
 
+import collections
 import os
 import sys
 
@@ -22,10 +23,33 @@ settings.register_profile(
 settings.load_profile("hunt" if os.environ.get("FASTALS_HUNT") else "fastals")
 
 
+# Outcomes of the calls of the fault hunt: this process's, or those that workers have sent to the one that started them.
+outcomes: collections.Counter[str] = collections.Counter()
+
+
+def pytest_configure(config):
+    if getattr(config.option, "numprocesses", None):
+        # Workers take these over. The matrices of the oracles are small: with as many threads of BLAS in every worker
+        # as there are processors, those would wait for one another for most of the time.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def pytest_sessionfinish(session):
+    if "hunting" in sys.modules:
+        outcomes.update(sys.modules["hunting"].COUNTS)
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["outcomes"] = dict(outcomes)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    outcomes.update(getattr(node, "workeroutput", {}).get("outcomes", {}))
+
+
 def pytest_terminal_summary(terminalreporter):
-    if os.environ.get("FASTALS_HUNT") and "hunting" in sys.modules:
+    if os.environ.get("FASTALS_HUNT") and outcomes:
         terminalreporter.section("calls of the fault hunt, by outcome")
-        for outcome, count in sorted(sys.modules["hunting"].COUNTS.items()):
+        for outcome, count in sorted(outcomes.items()):
             terminalreporter.write_line(f"{outcome} {count}")
 
 

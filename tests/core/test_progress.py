@@ -1,4 +1,4 @@
-"""The progress display of ``fit``, as a user sees it: on standard error, with tqdm and without, and only if asked for."""
+"""The progress display of ``fit`` as users see it: on standard error, with tqdm and without, only if asked for."""
 
 import sys
 

@@ -105,6 +105,7 @@ print(f"memory|{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) //
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits and special files of POSIX")
 def test_are_refused_in_little_memory(tmp_path):
     done = subprocess.run(

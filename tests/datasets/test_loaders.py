@@ -13,7 +13,6 @@ from fastals.datasets import (
     read_adjacency_list,
 )
 
-
 # A few lines of each data set in its true format: separators, headers, quotes and encodings as published.
 MOVIELENS = {
     "100k": {

@@ -61,7 +61,11 @@ def test_rows_of_ids_are_those_of_the_training_matrix(fitted, ratings, axis):
     ("axis", "matrix", "message"),
     [
         (0, sp.csr_array((30, 22)), r"user_items must have one row for each of the 2 ids, .*pass user_items\[ids\]"),
-        (0, sp.csr_array((22, 2)), r"user_items must have one row .*shape \(2, 22\); got \(22, 2\); it looks transposed"),
+        (
+            0,
+            sp.csr_array((22, 2)),
+            r"user_items must have one row .*; got \(22, 2\); it looks transposed",
+        ),
         (1, sp.csr_array((5, 30)), r"item_users must have one row for each of the 2 ids, shape \(2, 30\)"),
         (0, sp.csr_array((2, 21)), r"user_items must have shape \(2, 22\)"),
     ],
@@ -81,7 +85,13 @@ def test_one_row_of_a_sparse_array_will_do(fitted, ratings):
 
 @pytest.mark.parametrize(
     ("value", "size", "expected", "scalar"),
-    [(3, 5, [3], True), (np.uint8(4), 5, [4], True), ([4, 0], 5, [4, 0], False), ([], 5, [], False), (10, None, [10], True)],
+    [
+        (3, 5, [3], True),
+        (np.uint8(4), 5, [4], True),
+        ([4, 0], 5, [4, 0], False),
+        ([], 5, [], False),
+        (10, None, [10], True),
+    ],
 )
 def test_ids(value, size, expected, scalar):
     got = ids_of("userid", value, size)

@@ -69,6 +69,7 @@ def run_script(script: str, layer: str) -> list[str]:
     return " ".join(run_under_layer(layer, "-W", "error", "-c", script)).split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_sixteen_threads_on_one_model(layer):
     assert run_script(SCRIPT, layer) == [layer, "320"]
@@ -102,6 +103,7 @@ print(numba.threading_layer(), wrong)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_fits_in_several_threads_are_those_of_one(layer):
     assert run_script(FITS, layer) == [layer, "[]"]
@@ -201,6 +203,7 @@ print(numba.threading_layer(), len(counts), errors)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_refits_show_whole_states_alone(layer):
     """Sixteen threads recommend, save and pickle a model that is fitted to other data again and again."""

@@ -264,6 +264,7 @@ def other_machine() -> None:
     print("exact")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "settings"),
     [

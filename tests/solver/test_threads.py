@@ -111,6 +111,7 @@ def test_one_thread_at_a_time():
     assert (inside, most) == (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_many_python_threads_under_each_layer(layer):
     script = """
@@ -151,12 +152,14 @@ print("status", os.waitpid(child, 0)[1], run())
 """
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize(("layer", "held"), [("workqueue", False), ("workqueue", True), ("tbb", False)])
 def test_fork_after_use(layer, held):
     assert run_script(f"HELD = {held}\n{FORK}", layer) == ["child 1000.0", "status 0 1000.0"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Numba uses GNU OpenMP on Linux only")
 @pytest.mark.parametrize(("layer", "held"), [("omp", False), ("omp", True), ("tbb", True)])
 def test_fork_after_use_is_refused(layer, held):
@@ -195,6 +198,7 @@ finish.set()
 """
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize(
     ("layer", "stays", "expected"),
@@ -206,6 +210,7 @@ def test_fork_beside_a_thread_that_has_used_numba(layer, stays, expected):
     assert got == [expected, "status 0 1000.0"]
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("layer", LAYERS)
 def test_fork_before_use(layer):

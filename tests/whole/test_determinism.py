@@ -70,6 +70,7 @@ def test_the_transpose_has_the_mirrored_model(ratings, dtype, solver, objective)
     assert mirrored.loss_history[-1] < plain.loss_history[-1]
 
 
+@pytest.mark.slow
 def test_every_process_and_number_of_threads_gives_the_same_bytes(tmp_path):
     """The first process compiles, the others load what it has left."""
     package = Path(fastals.__file__).parent

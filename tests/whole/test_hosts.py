@@ -79,6 +79,7 @@ def test_this_host(solver):
     check(solver)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "features", "threads"),
     [("generic", "", "1"), ("haswell", AVX2, "2")],

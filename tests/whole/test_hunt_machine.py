@@ -7,6 +7,7 @@ from typing import Any
 
 import hunting
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from hunting import COUNTS, JUNK, LONG, PARAMETERS, attempt, check_finite, check_lists, matrices, more, state
 from hypothesis import settings
@@ -292,5 +293,5 @@ class Life(RuleBasedStateMachine):
             assert all(part.flags.c_contiguous and part.dtype in (np.float32, np.float64) for part in factors)
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.slow(Life.TestCase)
 TestLife.settings = settings(more, stateful_step_count=40 if LONG else 20)

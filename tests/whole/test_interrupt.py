@@ -127,6 +127,7 @@ assert model.fit(R).loss_history[-1] <= lowest * (1 + 1e-4)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
 @pytest.mark.parametrize(("what", "solver"), [("fit", "cg"), ("fit", "cholesky"), ("recommend", "cg")])
 def test_signal_from_outside(what, solver):

@@ -139,12 +139,14 @@ def run_script(script: str, *arguments: str) -> list[str]:
 needs_limit = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits private memory")
 
 
+@pytest.mark.slow
 @needs_limit
 @pytest.mark.parametrize(("share", "expected"), [("1.0", ["fitted", "True"]), ("0.6", ["refused", "True", "3"])])
 def test_memory_of_a_fit(share, expected):
     assert run_script(CEILING, share) == expected
 
 
+@pytest.mark.slow
 @needs_limit
 @pytest.mark.parametrize("solver", ["cg", "cholesky"])
 def test_right_or_refused_under_any_ceiling(solver):

@@ -80,7 +80,7 @@ def test_rows_equal_the_exact_rational_solution(dtype, spread, heaviest, c0, rid
     values[1, :10] = np.geomspace(1, heaviest, 10)
     model = ImplicitALS(
         k, alpha=1.0, unobserved_weight=c0, regularization=ridge, regularization_exponent=0, dtype=dtype,
-        solver=solver, tol=1e-7 if dtype == "float32" else 1e-13, iterations=0,
+        solver=solver, tol=float(np.finfo(dtype).eps) if dtype == "float32" else 1e-13, iterations=0,
     )  # fmt: skip
     model.fit(sp.csr_array(values), item_factors=Y)
 
@@ -97,6 +97,7 @@ def plays():
     return make_interactions(n_users=400, n_items=250, random_state=0)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "loss_bound", "score_bound"),
     [

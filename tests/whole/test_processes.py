@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from layers import LAYERS, needs_fork, run_under_layer
 
+pytestmark = pytest.mark.slow
+
 # Batches are ranked in parallel however small they are.
 PRELUDE = """
 import multiprocessing, os, sys, threading, warnings

@@ -11,6 +11,7 @@ README = Path(__file__).parents[2] / "README.md"
 PRINTED = {"ranking_metrics_at_k": "ndcg", "Interactions": "['abba']"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRINTED)
 def test_example(name, tmp_path):
     (example,) = (

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from fastals.cli.app import app
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
+pytestmark = pytest.mark.slow
 
 
 def load(name):

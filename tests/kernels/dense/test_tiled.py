@@ -235,6 +235,7 @@ def run(script: str, **settings: str) -> str:
 MACHINES = {"128 bits": "", "256 bits": "+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 def test_vector_code_of_other_machines(machine):
     """What is emitted for shorter vectors and fewer registers than this machine's gives the same answers."""
@@ -274,6 +275,7 @@ def small_fit(solver: str) -> np.ndarray:
     return np.concatenate((model.user_factors.ravel(), model.item_factors.ravel(), losses))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["cg", "cholesky"])
 def test_whole_fit_without_compiler(solver, tmp_path):
     path = tmp_path / "got.npy"

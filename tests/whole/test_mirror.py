@@ -1,0 +1,68 @@
+"""Tests mirror the package: what is in fastals/room/trade.py is tested in tests/room/test_trade.py."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+import fastals
+
+PACKAGE = Path(fastals.__file__).parent
+TESTS = Path(__file__).parents[1]
+MODULES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
+OLD_NAME = "an old import path, which users' scripts and the tests of the commands and of checkpoints import"
+COMMANDS = "what a command does is seen by running it: cli/test_app.py"
+EMITTED = "emits machine code, which dense/test_tiled.py compares with NumPy, function by function"
+STEPS = "a step of a row's solution, which rows/test_cg_rows.py and solver/test_half_sweep.py compare with dense solves"
+FILES = "one step of reading a file: tables/test_readers.py"
+# Modules without tests of their name, each with the reason.
+ELSEWHERE = {
+    "checkpoint.py": OLD_NAME,
+    "export.py": OLD_NAME,
+    "interactions.py": OLD_NAME,
+    "cli/batch.py": COMMANDS,
+    "cli/demo.py": COMMANDS,
+    "cli/options.py": COMMANDS,
+    "cli/show.py": COMMANDS,
+    "core/types.py": "names of types alone",
+    "kernels/dense/blocks.py": EMITTED,
+    "kernels/dense/emitter.py": EMITTED,
+    "kernels/dense/memory.py": EMITTED,
+    "kernels/dense/plain.py": EMITTED,
+    "kernels/dense/tiles.py": EMITTED,
+    "kernels/factors.py": "solver/test_eigenbasis.py",
+    "kernels/metrics.py": "evaluation/test_metrics.py",
+    "kernels/rows/conjugate_gradient.py": STEPS,
+    "kernels/rows/direct.py": STEPS,
+    "kernels/rows/direct_rows.py": STEPS,
+    "kernels/rows/row.py": STEPS,
+    "kernels/sparse.py": "core/test_rows.py",
+    "kernels/top_items/tiles.py": "serving/test_top_items.py",
+    "kernels/top_items/walk.py": "serving/test_top_items.py",
+    "tables/delimited.py": FILES,
+    "tables/ids.py": "tables/test_interactions.py",
+    "tables/text_layout.py": FILES,
+}
+
+
+def tests_of(module: str) -> Path:
+    path = PurePosixPath(module)
+    return TESTS / path.parent / f"test_{path.name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_tests_of_its_name(module):
+    if module in ELSEWHERE:
+        assert not tests_of(module).exists(), f"{module} has tests of its name: strike it off ELSEWHERE"
+    else:
+        assert tests_of(module).is_file(), f"{module} has no tests of its name, and ELSEWHERE gives no reason"
+
+
+def test_what_is_tested_elsewhere_exists():
+    assert set(ELSEWHERE) <= set(MODULES)
+
+
+def test_rooms_of_the_tests_are_rooms_of_the_package():
+    """Besides those of tests across rooms, and of what they share."""
+    rooms = {path.parent.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")} - {"whole"}
+
+    assert rooms <= {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
