@@ -10,10 +10,8 @@ from models import assert_same, small
 def tqdm(request, monkeypatch):
     if request.param == "with tqdm":
         return pytest.importorskip("tqdm")
-    for name in [name for name in sys.modules if name.split(".")[0] == "tqdm"] or ["tqdm"]:
+    for name in {"tqdm", "tqdm.auto", *(name for name in sys.modules if name.startswith("tqdm."))}:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     return None
 
 

@@ -16,7 +16,8 @@ def run_under_layer(layer: str, *arguments: str, quiet: bool = False) -> list[st
     ``arguments`` are Python's own; ``quiet`` demands that nothing is said on standard error. Skips where the layer is
     not installed. What Numba's TBB layer says of forks for which it could not stop its threads is left out.
     """
-    settings = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    settings = {"NUMBA_THREADING_LAYER": layer, "PYTHONPATH": os.pathsep.join(sys.path)}
+    settings |= {"NUMBA_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, *arguments], env={**os.environ, **settings}, capture_output=True, text=True, timeout=240
     )
