@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from typing import Any
 
 # Held as long as the number is lowered: of two Python threads the one that is done first would restore it under the
-# other's calculation. It is held during a fork too, so that no child inherits the lowered number.
+# other's calculation.
 _lock = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lowered: tuple[int, int] | None = None  # thread that has lowered the number, and from what
+_watching = threading.Lock()  # taken once, and kept
 
 # As exported by the wheels of NumPy 2, of NumPy 1, and by a system's OpenBLAS.
 _NAMES = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
@@ -42,17 +42,38 @@ def _openblas() -> tuple[Any, Any] | None:
     return None
 
 
+def _after_fork_in_child() -> None:
+    """Replace the lock, whose holder may not exist here, and restore what such a holder has lowered."""
+    global _lock, _lowered
+    _lock = threading.RLock()
+    functions = _openblas()
+    if functions is not None and _lowered is not None and _lowered[0] != threading.get_ident():
+        functions[1](_lowered[1])
+        _lowered = None
+
+
 @contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Run NumPy's OpenBLAS on the calling thread alone; the number of threads is restored on leaving."""
+    """Run NumPy's OpenBLAS on the calling thread alone; the number of threads is restored on leaving.
+
+    A fork by another thread meanwhile is not delayed: it restores the number in the child.
+    """
+    global _lowered
     functions = _openblas()
+    if functions is None:
+        yield
+        return
+    if hasattr(os, "register_at_fork") and _watching.acquire(blocking=False):
+        os.register_at_fork(after_in_child=_after_fork_in_child)
     with _lock:
-        before = functions[0]() if functions else 1
-        if functions is None or before <= 1:
+        before = functions[0]()
+        if before <= 1:
             yield
             return
+        _lowered = threading.get_ident(), before
         functions[1](1)
         try:
             yield
         finally:
             functions[1](before)
+            _lowered = None

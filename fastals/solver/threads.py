@@ -11,38 +11,43 @@ from collections.abc import Iterator
 
 import numba
 import numpy as np
-from numba.core.compiler_lock import global_compiler_lock
+
+from fastals.kernels import forks
 
 LAUNCH_FLOPS = 2e10
 
 # Numba's workqueue layer aborts the process when two Python threads launch parallel loops at once.
 _lock = threading.RLock()
-# Forks between the first process and this one: a lock made before the last of them may be held by a thread of another
-# process for ever.
-forks = 0
-# A launch is done within a fraction of a second, unless it compiles; seconds that a fork waits for it at the most.
-_PATIENCE = 10.0
 _launchers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-_forking = threading.local()
+_forking = threading.local()  # .lock: the lock, where this thread holds it for a fork; .beside_launchers
+_watching = threading.Lock()  # taken once, and kept
 _inherited: str | None = None  # what a fork has left unusable in this process
 
 
-def _before_fork() -> None:
-    """Wait for the launch and the compilation that another thread is at, whose locks no child would ever get.
+def _watch_forks() -> None:
+    """Have every later fork of this process wait for launches; does nothing but the first time.
 
-    A launch may compile but no compilation launches: hence the order.
+    A launch may compile but no compilation launches: so a fork waits for launches first, which its hooks do that are
+    registered last.
     """
-    _forking.holds_lock = _lock.acquire(timeout=_PATIENCE)
-    _forking.beside_launchers = not _forking.holds_lock or any(
+    forks.watch()
+    if hasattr(os, "register_at_fork") and _watching.acquire(blocking=False):
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
+
+
+def _before_fork() -> None:
+    """Wait for the launch that another thread is at, but no longer than ``forks.FORK_PATIENCE``."""
+    _forking.lock = _lock if _lock.acquire(timeout=forks.FORK_PATIENCE) else None
+    _forking.beside_launchers = _forking.lock is None or any(
         thread.is_alive() for thread in _launchers if thread is not threading.current_thread()
     )
-    global_compiler_lock.acquire()
 
 
 def _after_fork_in_parent() -> None:
-    global_compiler_lock.release()
-    if _forking.holds_lock:
-        _lock.release()
+    if getattr(_forking, "lock", None) is not None:
+        _forking.lock.release()
 
 
 def _after_fork_in_child() -> None:
@@ -52,22 +57,25 @@ def _after_fork_in_child() -> None:
     stop them for the fork, which it cannot where other Python threads live that have used it: then the child's loops
     hang now and then.
     """
-    global _lock, _inherited, forks
-    global_compiler_lock.release()
+    global _lock, _inherited
     _lock = threading.RLock()
-    forks += 1
     _launchers.clear()
-    with contextlib.suppress(ValueError):  # not started yet
+    if _has_started():
         layer = numba.threading_layer()
         vendor = getattr(sys.modules.get("numba.np.ufunc.omppool"), "openmp_vendor", "GNU")
         if layer == "omp" and vendor == "GNU":
             _inherited = "GNU OpenMP threads, which do not survive a fork"
-        elif layer == "tbb" and _forking.beside_launchers:
+        elif layer == "tbb" and getattr(_forking, "beside_launchers", True):
             _inherited = "TBB threads for several Python threads, which do not survive a fork"
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+def _has_started() -> bool:
+    """Whether Numba has started its threads, which asking it for their number would do."""
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
 
 
 def _check_usable_after_fork() -> None:
@@ -94,10 +102,10 @@ def _check_num_threads(num_threads: int | None) -> None:
 
 
 def number(num_threads: int | None) -> int:
-    """Number of threads that ``parallel`` will use; see there."""
+    """Number of threads that ``parallel`` will use, see there; starts none."""
     _check_num_threads(num_threads)
     if num_threads is None:
-        return int(numba.get_num_threads())
+        return int(numba.get_num_threads() if _has_started() else numba.config.NUMBA_NUM_THREADS)
     return min(operator.index(num_threads), int(numba.config.NUMBA_NUM_THREADS))
 
 
@@ -149,6 +157,7 @@ def parallel(num_threads: int | None) -> Iterator[int]:
     """
     count = number(num_threads)
     _check_usable_after_fork()
+    _watch_forks()
     with _lock:
         before = numba.get_num_threads()
         _launchers.add(threading.current_thread())

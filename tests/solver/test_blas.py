@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from layers import needs_fork, run_under_layer
 
 from fastals.solver.blas import _openblas, single_threaded_blas
 
@@ -50,3 +51,49 @@ def test_one_inside_while_other_threads_come_and_go(number_of_threads):
 
     assert seen == [1] * 80
     assert number_of_threads() == 2
+
+
+FORK = """
+import os, signal, threading
+from fastals.solver.blas import _openblas, single_threaded_blas
+
+functions = _openblas()
+if functions is None:
+    os._exit(0)
+functions[1](2)
+entered, leave = threading.Event(), threading.Event()
+def hold():
+    with single_threaded_blas():
+        entered.set()
+        leave.wait()
+holder = threading.Thread(target=hold)
+holder.start()
+entered.wait()
+signal.alarm(60)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    before = functions[0]()
+    with single_threaded_blas():
+        inside = functions[0]()
+    print("child", before, inside, functions[0](), flush=True)
+    os._exit(0)
+print("status", os.waitpid(child, 0)[1], functions[0](), flush=True)
+leave.set()
+holder.join()
+with single_threaded_blas():
+    child = os.fork()
+    if child == 0:
+        print("inside", functions[0](), flush=True)
+if child == 0:
+    print("outside", functions[0](), flush=True)
+    os._exit(0)
+print("status", os.waitpid(child, 0)[1], functions[0]())
+"""
+
+
+@needs_fork
+def test_fork_does_not_wait_and_its_child_has_the_number_from_before(number_of_threads):
+    expected = ["child 2 1 2", "status 0 1", "inside 1", "outside 2", "status 0 2"]
+
+    assert run_under_layer("workqueue", "-c", FORK) == expected

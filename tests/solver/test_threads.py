@@ -90,6 +90,21 @@ def test_count_that_is_no_integer_is_refused(value):
         pass
 
 
+def test_asking_for_the_number_starts_no_threads():
+    script = """
+from fastals.solver.threads import number
+print(number(None), number(1), number(5))
+try:
+    numba.threading_layer()
+except ValueError:
+    print("not started")
+run()
+numba.set_num_threads(1)
+print(number(None), numba.threading_layer())
+"""
+    assert run_script(script, "workqueue") == ["2 1 2", "not started", "1 workqueue"]
+
+
 def test_one_thread_at_a_time():
     inside, most = 0, 0
 
@@ -126,8 +141,8 @@ print(numba.threading_layer(), len(sums), set(sums))
 
 # Another thread may hold the lock while this one forks, and then does so for longer than a fork waits for it.
 FORK = """
-import fastals.solver.threads
-fastals.solver.threads._PATIENCE = 0.1
+from fastals.kernels import forks
+forks.FORK_PATIENCE = 0.1
 run()
 entered, leave = threading.Event(), threading.Event()
 def hold():
