@@ -13,6 +13,13 @@ from fastals.core.rows import Rows
 LARGEST_INT32 = np.iinfo(np.int32).max
 
 
+class UnknownIdError(KeyError, ValueError):
+    """An id that is not among the known users or items."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the message in quotes
+
+
 def describe(value: Any) -> str:
     """Short description of a value for an error message: type, and shape and dtype where it has them."""
     text = type(value).__name__
@@ -301,19 +308,28 @@ def check_products(factors: np.ndarray, name: str) -> None:
 
 
 def check_ids(value: Any, name: str, size: int) -> np.ndarray:
-    """Integer ids of shape () or (n,) in 0 .. size - 1, as int64; TypeError or ValueError with the first offender."""
+    """Integer ids of shape () or (n,) in 0 .. size - 1, as int64.
+
+    Raises
+    ------
+    UnknownIdError
+        With the first that lies outside.
+    TypeError, ValueError
+        For what is not integers, or of another shape.
+    """
     ids = as_array(value, name)
     if ids.size == 0 and ids.ndim == 1:
         return np.empty(0, np.int64)
     if ids.dtype == object and isinstance(value, numbers.Integral):
-        raise ValueError(f"{name} must lie in 0 .. {size - 1}; got {value}")
+        raise UnknownIdError(f"{name} must lie in 0 .. {size - 1}; got {value}")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an integer or an array of integers; got {describe(value)}")
     if ids.ndim > 1:
         raise ValueError(f"{name} must be a scalar or one-dimensional; got shape {ids.shape}")
     outside = (ids < 0) | (ids >= size)
     if outside.any():
-        raise ValueError(f"{name} must lie in 0 .. {size - 1}; got {np.atleast_1d(ids)[np.atleast_1d(outside)][0]}")
+        first = np.atleast_1d(ids)[np.atleast_1d(outside)][0]
+        raise UnknownIdError(f"{name} must lie in 0 .. {size - 1}; got {first}")
     return ids.astype(np.int64)
 
 

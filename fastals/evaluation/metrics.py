@@ -48,6 +48,7 @@ from fastals.solver.threads import launches, number, parallel
 
 # The columns that `ranking_values` fills, in its order.
 _COLUMNS = ("precision", "recall", "recall_truncated", "hit_rate", "map", "map_cut", "ndcg", "mrr", "novelty")
+_LOWEST = np.finfo(np.float32).min
 # Items scored together for the AUC: 64 to 512 factors of so many fit into a core's second-level cache.
 _PANEL_WIDTH = 512
 # Bytes of scores that each thread may hold for the AUC, where 8 users do not need more.
@@ -76,8 +77,9 @@ def ranking_metrics_at_k(
     ----------
     model : fitted model
         Anything with ``recommend(userids, user_items, N=, filter_already_liked_items=)`` returning 2-d ids and scores
-        (id -1 where fewer than N are left), like `fastals.ImplicitALS` or a model of ``implicit``. `auc` also reads
-        `user_factors` and `item_factors`.
+        (where fewer than N are left id -1, or a score of NaN or the lowest float32), like `fastals.ImplicitALS` or a
+        model of ``implicit``; it is given a ``scipy.sparse.csr_matrix``. `auc` also reads `user_factors` and
+        `item_factors`.
     train_user_items : sparse matrix or array (n_users, n_items)
         What the users are known to have: left out of the ranking if `filter_train`, and passed to ``recommend``.
     test_user_items : sparse matrix or array (n_users, n_items)
@@ -110,8 +112,9 @@ def ranking_metrics_at_k(
 
     Raises
     ------
-    ValueError
-        If the shapes differ, `users` is out of range, or no user has a relevant item.
+    TypeError, ValueError
+        For arguments that do not fit: if the shapes differ, `users` is out of range or holds a user twice, no user has
+        a relevant item, or the model's rankings are of another shape or hold an item twice.
     """
     train = check_interactions(train_user_items, "train_user_items", np.float64)
     test = _relevant(test_user_items)
@@ -123,14 +126,17 @@ def ranking_metrics_at_k(
     options = {"recalculate_user": True} if recalculate_user else {}
     for start in range(0, len(evaluated), batch_size):
         block = evaluated[start : start + batch_size]
-        got, _ = model.recommend(block, train[block], N=K, filter_already_liked_items=filter_train, **options)
-        ids[start : start + len(block)] = _padded(got, len(block), K)
+        got = model.recommend(block, _rows(train, block), N=K, filter_already_liked_items=filter_train, **options)
+        ids[start : start + len(block)] = _padded(_recommended(*got), len(block), K)
     if item_popularity is None:
         item_popularity = _popularity(train)
     metrics = _metrics(ids, test[evaluated], evaluated, n_skipped, item_popularity)
     if not auc:
         return metrics
-    queries = model.recalculate_user(evaluated, train[evaluated]) if recalculate_user else model.user_factors[evaluated]
+    if recalculate_user:
+        queries = model.recalculate_user(evaluated, _rows(train, evaluated))
+    else:
+        queries = model.user_factors[evaluated]
     excluded = train[evaluated] if filter_train else sp.csr_array((len(evaluated), test.shape[1]))
     area = _areas(queries, model.item_factors, excluded, test[evaluated], num_threads)
     return RankingMetrics(
@@ -166,6 +172,12 @@ def metrics_from_rankings(
     -------
     RankingMetrics
         All metrics but the AUC, as defined at the top of `fastals.evaluation.metrics`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `ids` are not integers, too large or twice in a row, there is not one row for each user, `users` is out of
+        range, no user has a relevant item, or `item_popularity` is not a positive share of each item.
     """
     ids = np.asarray(ids)
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
@@ -193,8 +205,23 @@ def item_popularity(user_items: Any) -> np.ndarray:
     float64 array (n_items,)
         Number of users who have the item over the number of users who have any; an item nobody has counts as if one
         user had it, so that its self-information is finite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but a finite sparse matrix.
     """
     return _popularity(check_interactions(user_items, "user_items", np.float64))
+
+
+def _rows(matrix: sp.csr_array, users: np.ndarray) -> sp.csr_matrix:
+    """Rows of some users, of the class that implicit insists on."""
+    return sp.csr_matrix(matrix[users])
+
+
+def _recommended(ids: Any, scores: Any) -> np.ndarray:
+    """Ids of a model's lists, -1 in the place of what implicit pads them with: filtered items at the lowest float."""
+    return np.where(np.asarray(scores) > _LOWEST, ids, -1)
 
 
 def _popularity(matrix: sp.csr_array) -> np.ndarray:

@@ -113,7 +113,14 @@ class RankingMetrics(Mapping[str, float]):
         Returns
         -------
         low, high : float
-            The percentile interval (Efron and Tibshirani 1993, chapter 13).
+            The percentile interval (Efron and Tibshirani 1993, chapter 13); NaN where no user has a value.
+
+        Raises
+        ------
+        KeyError
+            For a metric without values per user.
+        TypeError, ValueError
+            For a level or a number of resamples out of range.
         """
         if name not in self.per_user:
             raise KeyError(f"no values per user for {name!r}; there are {', '.join(self.per_user)}")

@@ -48,6 +48,11 @@ def sampled_metrics_at_k(
     RankingMetrics
         hit_rate, ndcg and mrr, with `sampled` set. With r the rank of the test item, counted from 1, and r <= K:
         hit_rate is 1, ndcg is 1 / log2(r + 1), mrr is 1 / r; all are 0 otherwise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For ids that are not integers or too large, arrays of other shapes, scores that are NaN, or unknown `ties`.
     """
     P, Q = np.asarray(model.user_factors), np.asarray(model.item_factors)
     users, items = check_ids(test_user, "test_user", len(P)), check_ids(test_item, "test_item", len(Q))
@@ -101,6 +106,11 @@ def sampled_metrics_from_scores(
     -------
     RankingMetrics
         hit_rate, ndcg and mrr, with `sampled` set.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of other shapes, scores that are NaN, or unknown `ties`.
     """
     test_scores, negative_scores = np.asarray(test_scores), np.asarray(negative_scores)
     if test_scores.ndim != 1 or negative_scores.ndim != 2 or len(negative_scores) != len(test_scores):

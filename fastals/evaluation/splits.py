@@ -37,6 +37,11 @@ def train_test_split(
     -------
     train, test : csr_array (n_users, n_items)
         Exactly `test_size` pairs in `test`. A user may have none there: the metrics skip such users.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but a finite sparse matrix, or a size that leaves either part empty.
     """
     matrix = _canonical(user_items)
     n_test = _count(test_size, matrix.nnz, "test_size", "stored pairs")
@@ -74,6 +79,12 @@ def leave_k_out_split(
     -------
     train, test : csr_array (n_users, n_items)
         Rows of `test` have K pairs or none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but a finite sparse matrix, `K` or `train_only_size` out of range, times that do not fit, or a
+        matrix in which nobody has more than K pairs.
     """
     K = check_integer("K", K, 1)
     if not 0.0 <= train_only_size < 1.0:
@@ -123,6 +134,12 @@ def temporal_split(
     Returns
     -------
     train, test : csr_array (n_users, n_items)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but a finite sparse matrix, times that do not fit, both `test_size` and `cutoff`, or a border that
+        leaves either part empty.
     """
     if test_size is not None and cutoff is not None:
         raise ValueError("give test_size or cutoff, not both")
@@ -179,6 +196,12 @@ def strong_generalization_split(
         Rows of held-out users are empty in `train`, those of all others in `fold_in` and `test`.
     users : int64 array
         The held-out users, increasing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but a finite sparse matrix, a `fold_in_size` out of range, or a `test_users` that leaves no user
+        with two pairs or more on either side.
     """
     if not 0.0 < fold_in_size < 1.0:
         raise ValueError(f"fold_in_size must be in (0, 1), got {fold_in_size!r}")

@@ -22,10 +22,20 @@ from fastals.solver.eigenbasis import gramian
 class Choice(NamedTuple):
     """Which ids may be returned: those of ``candidates`` (None: all) but not of ``excluded``, nor those ``seen``."""
 
-    excluded: Any
-    candidates: Any
-    names: tuple[str, str]  # of the two arguments
+    excluded: np.ndarray | None
+    candidates: np.ndarray | None
     seen: tuple[np.ndarray, np.ndarray] | None = None
+
+    @classmethod
+    def checked(cls, excluded: Any, candidates: Any, names: tuple[str, str], size: int, seen: Any = None) -> Choice:
+        """Choice of arguments called ``names``, ids below ``size`` or None."""
+        given = zip(names, (excluded, candidates), strict=True)
+        return cls(*(None if ids is None else np.atleast_1d(check_ids(ids, name, size)) for name, ids in given), seen)
+
+    def allows(self, ids: np.ndarray) -> np.ndarray:
+        """Whether each of ``ids`` is among the candidates and not excluded."""
+        allowed = np.ones(ids.shape, bool) if self.candidates is None else np.isin(ids, self.candidates)
+        return allowed if self.excluded is None else allowed & ~np.isin(ids, self.excluded)
 
 
 def recommend(
@@ -76,8 +86,9 @@ def recommend(
         rows = fitted.rows(0, users, user_items)
     queries = fold_in(fitted, 0, rows) if recalculate_user else fitted.matching_factors()[0].taken(users)
     seen = (rows.indptr, rows.indices) if filter_already_liked_items else None
-    choice = Choice(filter_items, items, ("filter_items", "items"), seen)
-    return _top(fitted, 1, queries, choice, N, scalar)
+    choice = Choice.checked(filter_items, items, ("filter_items", "items"), fitted.factors(1).shape[0], seen)
+    length = _length(N, scalar, fitted.factors(1).shape[0])
+    return _shaped(*_top(fitted, 1, queries, choice, length), scalar)
 
 
 def similar_items(
@@ -91,7 +102,8 @@ def similar_items(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Items whose factors make the smallest angle with an item's.
 
-    The item itself comes first, with score 1 up to rounding, unless others point in the very same direction.
+    The item itself comes first, with score 1 up to rounding, unless it is filtered; with ``recalculate_item`` it comes
+    before those that are as near.
 
     Parameters
     ----------
@@ -123,8 +135,9 @@ def similar_items(
         queries = fold_in(fitted, 1, fitted.rows(1, ids, item_users))
     else:
         queries = factors.taken(ids)
-    choice = Choice(filter_items, items, ("filter_items", "items"))
-    return _top(fitted, 1, unit_rows(queries), choice, N, scalar, cosine=True)
+    choice = Choice.checked(filter_items, items, ("filter_items", "items"), factors.shape[0])
+    length = _length(N, scalar, factors.shape[0])
+    return _shaped(*_similar(fitted, 1, ids, unit_rows(queries), choice, length, not recalculate_item), scalar)
 
 
 def similar_users(
@@ -153,8 +166,9 @@ def similar_users(
     """
     factors = fitted.factors(0)
     ids, scalar = ids_of("userid", userid, factors.shape[0])
-    choice = Choice(filter_users, users, ("filter_users", "users"))
-    return _top(fitted, 0, unit_rows(factors.taken(ids)), choice, N, scalar, cosine=True)
+    choice = Choice.checked(filter_users, users, ("filter_users", "users"), factors.shape[0])
+    length = _length(N, scalar, factors.shape[0])
+    return _shaped(*_similar(fitted, 0, ids, unit_rows(factors.taken(ids)), choice, length, True), scalar)
 
 
 def explain(
@@ -218,28 +232,55 @@ def explain(
     return float(parts.sum()), best, user_weights
 
 
-def _top(
-    fitted: Fitted, axis: int, queries: np.ndarray, choice: Choice, N: Any, scalar: bool, cosine: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Top lists among the users or items by inner product, or by cosine; one-dimensional for a scalar id."""
-    factors, settings = fitted.factors(axis), fitted.settings
+def _length(N: Any, scalar: bool, size: int) -> int:
+    """Length of the lists; of a scalar id no longer than there are rows to return."""
     length = check_integer("N", N, 1, None if scalar else LARGEST_INT32)
-    if scalar:
-        length = min(length, max(factors.shape[0], 1))  # no more are returned
-    excluded, candidates = (
-        None if ids is None else np.atleast_1d(check_ids(ids, name, factors.shape[0]))
-        for name, ids in zip(choice.names, choice[:2], strict=True)
-    )
+    return min(length, max(size, 1)) if scalar else length
 
-    def build() -> ItemIndex:
-        return ItemIndex.build(unit_rows(factors.array) if cosine else factors.array)
 
-    index = factors.derived.get(f"{'unit ' if cosine else ''}{SIDES[axis]} index", build)
-    ids, scores = top_items(
-        queries, factors.array, length, seen=choice.seen, excluded=excluded, candidates=candidates, index=index,
-        num_threads=settings.num_threads,
-    )  # fmt: skip
+def _shaped(ids: np.ndarray, scores: np.ndarray, scalar: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Lists as they came, or the only one without its tail."""
     if not scalar:
         return ids, scores
     found = ids[0] >= 0
     return ids[0][found], scores[0][found]
+
+
+def _top(
+    fitted: Fitted, axis: int, queries: np.ndarray, choice: Choice, length: int, cosine: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Top lists among the users or items by inner product with their factors, or with these at length 1."""
+    factors, kind = fitted.factors(axis), f"{'unit ' if cosine else ''}{SIDES[axis]}"
+
+    def rows() -> np.ndarray:
+        return unit_rows(factors.array) if cosine else factors.array
+
+    index = factors.derived.get(f"{kind} index", lambda: ItemIndex.build(rows()))
+    # Of few candidates the rows are gathered; at length 1 they are kept only once somebody has asked for some.
+    kept = cosine and choice.candidates is not None
+    items = factors.derived.get(f"{kind} rows", rows) if kept else factors.array
+    return top_items(
+        queries, items, length, seen=choice.seen, excluded=choice.excluded, candidates=choice.candidates, index=index,
+        num_threads=fitted.settings.num_threads,
+    )  # fmt: skip
+
+
+def _similar(
+    fitted: Fitted, axis: int, own: np.ndarray, queries: np.ndarray, choice: Choice, length: int, stored: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Top lists by cosine, each with the query's ``own`` id before all others if the query is its stored row, and
+    else before those of equal scores."""
+    ids, scores = _top(fitted, axis, queries, choice, length, cosine=True)
+    misplaced = np.flatnonzero(ids[:, 0] != own)
+    for row in misplaced[choice.allows(own[misplaced]) & (own[misplaced] < fitted.factors(axis).shape[0])]:
+        itself = Choice(None, own[row : row + 1])
+        score = _top(fitted, axis, queries[row : row + 1], itself, 1, cosine=True)[1][0, 0]
+        # The cosine of a row with itself is 1: where another's is above it, that is rounding.
+        place = 0 if stored else int(np.count_nonzero(scores[row] > score))
+        if place < length:
+            others = ids[row] != own[row]
+            ids[row] = np.insert(ids[row][others], place, own[row])[:length]
+            scores[row] = np.insert(scores[row][others], place, max(score, scores[row, 0]) if stored else score)[
+                :length
+            ]
+    return ids, scores

@@ -21,6 +21,8 @@ _LAUNCH_WORK = 2**33  # multiply-adds, a fraction of a second
 _SERIAL_WORK = 2**25
 # Fewer candidates than this share of the items are worth packing on their own.
 _PACKED_SHARE = 0.25
+# Up to so many queries their candidates are gathered and all scored; more repay their order by norm.
+_GATHERED_QUERIES = 32
 _SMALLEST_NORM = 1e-140  # squares of smaller factors lose digits in float64
 _UNRANKED = -2
 _EMPTY_MASK = np.zeros(0, dtype=np.bool_)
@@ -82,6 +84,12 @@ class ItemIndex(NamedTuple):
         kernels.select_panels(self.panels, positions, panels)
         return ItemIndex(panels, self.order[positions], self.norms[positions], self.n_items)
 
+    def gathered(self, items: Array, ids: Array) -> ItemIndex:
+        """Index of the items ``ids`` (int32, rising), which it leaves in this order: nothing bounds their norms."""
+        panels = np.empty(_panel_shape(ids.size, items.shape[1]), items.dtype)
+        kernels.pack_panels(_for_kernel(items), ids, panels)
+        return ItemIndex(panels, ids, np.full(ids.size, np.inf), self.n_items)
+
 
 def top_items(
     queries: Array,
@@ -106,7 +114,7 @@ def top_items(
     queries : ndarray of shape (n_queries, factors)
         Query vectors, finite; converted to the type of ``items``.
     items : ndarray of shape (n_items, factors), float32 or float64
-        Item factors, finite; only their shape and type count where ``index`` is given.
+        Item factors, finite; where ``index`` is given, those it was built from.
     n : int
         Length of the lists, at least 1.
     seen : tuple of (indptr, indices), optional
@@ -151,10 +159,15 @@ def top_items(
     queries = _check_queries(queries, index)
     n = check_integer("n", n, 1)
     indptr, indices = _check_seen(seen, queries.shape[0], index.n_items)
-    allowed = _allowed_items(excluded, candidates, index.n_items)
-    available = int(np.count_nonzero(allowed)) if allowed.size else index.n_items
-    if available < _PACKED_SHARE * index.n_items:
-        index = index.restricted(allowed)
+    excluded, candidates = _check_choice("excluded", excluded, index), _check_choice("candidates", candidates, index)
+    few = _few(excluded, candidates, index) if queries.shape[0] <= _GATHERED_QUERIES else None
+    if few is not None and queries.any(axis=1).all():  # of a query of zeros the lowest ids are sought in ``allowed``
+        index, allowed, available = index.gathered(items, few), _EMPTY_MASK, few.size
+    else:
+        allowed = _allowed_items(excluded, candidates, index.n_items)
+        available = int(np.count_nonzero(allowed)) if allowed.size else index.n_items
+        if available < _PACKED_SHARE * index.n_items:
+            index = index.restricted(allowed)
 
     length = min(n, available)
     ids = np.empty((queries.shape[0], length), dtype=np.int32)
@@ -258,15 +271,28 @@ def _check_queries(queries: Array, index: ItemIndex) -> Array:
     return _for_kernel(queries, index.panels.dtype)
 
 
-def _allowed_items(excluded: Any, candidates: Any, n_items: int) -> Array:
+def _check_choice(name: str, ids: Any, index: ItemIndex) -> Array | None:
+    """Ids of items, or None."""
+    return None if ids is None else np.atleast_1d(check_ids(ids, name, index.n_items))
+
+
+def _few(excluded: Array | None, candidates: Array | None, index: ItemIndex) -> Array | None:
+    """The candidates that are not excluded, int32 and rising, if they are few."""
+    if candidates is None or candidates.size >= _PACKED_SHARE * index.n_items:
+        return None
+    ids = np.unique(candidates.astype(np.int32))
+    return ids if excluded is None else ids[~np.isin(ids, excluded)]
+
+
+def _allowed_items(excluded: Array | None, candidates: Array | None, n_items: int) -> Array:
     """Boolean array over the items, empty if all are allowed."""
     if excluded is None and candidates is None:
         return _EMPTY_MASK
     allowed = np.full(n_items, candidates is None)
     if candidates is not None:
-        allowed[check_ids(candidates, "candidates", n_items)] = True
+        allowed[candidates] = True
     if excluded is not None:
-        allowed[check_ids(excluded, "excluded", n_items)] = False
+        allowed[excluded] = False
     return allowed
 
 

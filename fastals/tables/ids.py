@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastals.core.safe_open import brief
+from fastals.core.validation import UnknownIdError
 
 __all__ = ["IdIndex", "UnknownIdError", "factorise", "id_array", "text_array"]
 
@@ -17,13 +18,6 @@ _DENSE_SPAN = 8
 # Fixed-width text takes 4 bytes a character of the longest id for each id: at most this, or this for each character.
 _TEXT_BYTES, _TEXT_BYTES_A_CHARACTER = 2**28, 128
 _WHOLE_IN_FLOAT = 2**53  # beyond it floats skip integers
-
-
-class UnknownIdError(KeyError, ValueError):
-    """An id that is not among the known users or items."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])  # KeyError would show the message in quotes
 
 
 def id_array(values: Any, name: str) -> np.ndarray | list[str]:

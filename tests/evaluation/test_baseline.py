@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from fastals.core.parameters import NotFittedError
 from fastals.evaluation import Popularity
 
 ROWS = sp.csr_array(np.array([[9, 1, 0], [0, 1, 0], [1, 1, 1.0]]))
@@ -33,3 +34,16 @@ def test_known_items_are_kept_on_request():
 def test_bad_arguments_are_named(arguments, error, words):
     with pytest.raises(error, match=words):
         Popularity(ROWS).recommend(*arguments)
+
+
+def test_fit_is_the_other_way_to_give_the_rows():
+    model = Popularity()
+    assert model.fit(ROWS) is model
+    np.testing.assert_array_equal(model.item_users, Popularity(ROWS).item_users)
+    model.fit(ROWS[[0]])
+    assert model.item_users.tolist() == [1, 1, 0]
+
+
+def test_without_rows_it_is_not_fitted():
+    with pytest.raises(NotFittedError, match="Popularity is not fitted yet: call fit"):
+        Popularity().recommend(np.array([0]), ROWS[[0]])

@@ -178,6 +178,38 @@ def test_real_model_on_held_out_users():
     assert dict(got) == pytest.approx(dict(expected))
 
 
+class LikeImplicit(BruteForce):
+    """Takes SciPy's matrix class alone, and pads with filtered items at the lowest float, as implicit 0.7.3 does."""
+
+    def recommend(self, userid, user_items, N=10, filter_already_liked_items=True, recalculate_user=False):
+        if not isinstance(user_items, sp.csr_matrix):
+            raise ValueError("user_items needs to be a CSR sparse matrix")
+        ids, scores = super().recommend(userid, user_items, N, filter_already_liked_items)
+        scores = np.where(ids < 0, np.finfo(np.float32).min, scores).astype(np.float32)
+        for row, known in zip(ids, rows_of(sp.csr_array(user_items)), strict=True):
+            row[row < 0] = sorted(known)[: int((row < 0).sum())]
+        return ids, scores
+
+    def recalculate_user(self, userid, user_items):
+        if not isinstance(user_items, sp.csr_matrix):
+            raise ValueError("user_items needs to be a CSR sparse matrix")
+        return self.user_factors[userid]
+
+
+@pytest.mark.parametrize("recalculate_user", [False, True])
+def test_models_of_implicit(recalculate_user):
+    """They get the matrix class they insist on, and what they pad short lists with is no recommendation."""
+    train, test, model = problem(3)
+    n_seen = np.diff(train.indptr).max()
+    K = train.shape[1] - n_seen + 2  # the fullest user has fewer left
+    got = ranking_metrics_at_k(
+        LikeImplicit(model.user_factors, model.item_factors), train, test, K, auc=True,
+        recalculate_user=recalculate_user,
+    )  # fmt: skip
+    expected = ranking_metrics_at_k(model, train, test, K, auc=True)
+    assert dict(got) == dict(expected)
+
+
 def test_novelty_from_given_popularity():
     train, test, model = problem(5)
     share = np.linspace(0.1, 1, 18)

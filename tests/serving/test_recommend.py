@@ -1,5 +1,7 @@
 """Lists for users and items: what comes back, in which order and shape, whatever is filtered, against brute force."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastals import ImplicitALS
+from fastals.core.validation import UnknownIdError
 
 PLAIN = {"objective": "hu", "alpha": 2.0, "regularization": 0.5, "regularization_exponent": 0.0}
 
@@ -127,7 +130,7 @@ class TestFilters:
 
     def test_factors_of_zero_are_similar_to_nothing(self, small):
         ids, scores = small.similar_users(2)
-        assert (ids.tolist(), scores.tolist()) == ([0, 1, 2], [0, 0, 0])
+        assert (ids.tolist(), scores.tolist()) == ([2, 0, 1], [0, 0, 0])
 
 
 class TestOrder:
@@ -144,7 +147,8 @@ class TestOrder:
         for users in (5, [5], [5, 6, 7]):
             got, _ = model.recommend(users, N=50, filter_already_liked_items=False)
             np.testing.assert_array_equal(np.atleast_2d(got)[0], expected)
-        np.testing.assert_array_equal(model.similar_items(8, N=50)[0], np.arange(0, 200, 4))
+        others = np.setdiff1d(np.arange(0, 200, 4), [8])
+        np.testing.assert_array_equal(model.similar_items(8, N=50)[0], [8, *others])
 
     def test_threads_and_batches_make_no_difference(self, board):
         users = np.arange(30)
@@ -157,6 +161,96 @@ class TestOrder:
                 np.testing.assert_array_equal(got[part], expected[part])
                 np.testing.assert_array_equal(np.stack([one[part] for one in one_by_one]), expected[part])
         board.set_params(num_threads=None)
+
+
+class TestItselfFirst:
+    """People drop the first of what is similar: it is the query itself, whatever it ties with."""
+
+    @pytest.fixture(params=["float32", "float64"])
+    def tied(self, request) -> ImplicitALS:
+        """Forty items in four directions, of any length; so are the users. The last of either are zero."""
+        directions = np.array([[2.0, 1.0], [1.0, 3.0], [-1.0, 2.0], [3.0, 0.1]])
+        factors = np.tile(directions, (10, 1)) * np.random.default_rng(0).uniform(0.1, 10, (40, 1))
+        factors[36:] = 0
+        return with_factors(sp.csr_array(np.eye(40)), factors, factors, dtype=request.param)
+
+    @pytest.mark.parametrize("N", [1, 3, 12, 60])
+    def test_of_all(self, tied, N):
+        for similar in (tied.similar_items, tied.similar_users):
+            ids, scores = similar(np.arange(40), N=N)
+            np.testing.assert_array_equal(ids[:, 0], np.arange(40))
+            np.testing.assert_allclose(scores[:, 0], [1] * 36 + [0] * 4, rtol=1e-6)
+            for query in range(40):
+                got, score = similar(query, N=N)
+                np.testing.assert_array_equal(got, ids[query, : min(N, 40)])
+                np.testing.assert_array_equal(score, scores[query, : min(N, 40)])
+                assert np.unique(got).size == got.size
+                assert (np.diff(score) <= 0).all()
+
+    def test_the_rest_is_as_it_was(self, tied):
+        for query in range(36):
+            ids, scores = tied.similar_items(query, N=40)
+            alone, expected = tied.similar_items(query, N=39, filter_items=[query])
+            np.testing.assert_array_equal(ids[1:], alone)
+            np.testing.assert_array_equal(scores[1:], expected)
+
+    def test_filtered_it_does_not_come_back(self, tied):
+        for chosen in ({"filter_items": [30, 7]}, {"items": np.arange(30)}, {"items": [2, 30], "filter_items": 30}):
+            ids, _ = tied.similar_items([30, 29], N=40, **chosen)
+            assert 30 not in ids
+            assert (ids[1] == 29).any() == (len(np.atleast_1d(chosen.get("items", range(40)))) > 2)
+            np.testing.assert_array_equal(tied.similar_items(30, N=40, **chosen)[0], ids[0][ids[0] >= 0])
+        assert tied.similar_users(30, N=5, users=[2, 6])[0].tolist() == [2, 6]
+        assert tied.similar_users(30, N=5, users=[2, 6, 30])[0][0] == 30
+        assert tied.similar_users(30, N=1, users=[2, 6, 30])[0].tolist() == [30]
+
+    def test_calculated_anew_it_is_before_its_equals_only(self, ratings):
+        """A row that is nothing like an item's own does not make it the nearest; one that ties does."""
+        model = with_factors(np.eye(3), np.eye(3), [[1.0, 0, 0], [0, 1, 0], [0, 2, 0]])
+        of_user_1 = sp.csr_array([[0.0, 1, 0]])
+        for query, expected in ((2, [2, 1, 0]), (1, [1, 2, 0]), (0, [1, 2, 0]), (9, [1, 2, 0])):
+            got = model.similar_items(query, N=3, recalculate_item=True, item_users=of_user_1)[0]
+            assert got.tolist() == expected
+            rows = sp.csr_array([[0.0, 1, 0]] * 2)
+            got = model.similar_items([query, 0], N=2, recalculate_item=True, item_users=rows)[0]
+            assert got.tolist() == [expected[:2], [1, 2]]
+        assert model.similar_items(2, N=1, recalculate_item=True, item_users=of_user_1)[0].tolist() == [2]
+
+
+class TestUnknownIds:
+    """An error that a service can tell from bad input, and that is a ValueError and a KeyError as well."""
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda m, id: m.recommend(id),
+            lambda m, id: m.recommend([0, id]),
+            lambda m, id: m.recommend(id, recalculate_user=True),
+            lambda m, id: m.similar_items(id),
+            lambda m, id: m.similar_items(id, recalculate_item=True),
+            lambda m, id: m.similar_users([id]),
+            lambda m, id: m.explain(id, itemid=0),
+            lambda m, id: m.explain(0, itemid=id),
+            lambda m, id: m.predict(id, 0),
+            lambda m, id: m.predict([0, 0], [1, id]),
+            lambda m, id: m.recalculate_user(id),
+            lambda m, id: m.recalculate_item([id]),
+        ],
+    )
+    @pytest.mark.parametrize("unknown", [30, -1, 10**15])
+    def test_of_users_and_items(self, board, call, unknown):
+        with pytest.raises(UnknownIdError, match=rf"id|user|item.* must lie in 0 \.\. 29; got {unknown}") as caught:
+            call(board, unknown)
+        assert isinstance(caught.value, KeyError)
+        assert isinstance(caught.value, ValueError)
+        assert str(caught.value).endswith(f"got {unknown}")
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+    def test_bad_input_is_another_thing(self, board):
+        for call in (lambda: board.recommend(0, N=0), lambda: board.recommend(0, sp.csr_array((1, 4)))):
+            with pytest.raises(ValueError, match="must") as caught:
+                call()
+            assert not isinstance(caught.value, KeyError)
 
 
 class TestScalarsAndArrays:

@@ -237,6 +237,24 @@ def test_many_python_threads_at_once():
         check_equal(got[f"batch {thread}"], expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_queries", [1, 3, 80])
+@pytest.mark.parametrize("n_candidates", [1, 31, 64, 400])
+def test_few_candidates_score_as_among_all(dtype, n_queries, n_candidates):
+    """Scores are bitwise those of the whole walk, with seen, excluded and zero queries."""
+    random = np.random.default_rng(10)
+    queries, items = skewed(random, n_queries, 21, dtype), skewed(random, 2000, 21, dtype)
+    queries[1:2] = 0
+    candidates = random.integers(0, 2000, n_candidates)
+    seen, excluded = random_seen(random, n_queries, 2000), candidates[:5]
+    index = ItemIndex.build(items)
+    expected = brute_force(computed_scores(queries, items), 10, seen=seen, excluded=excluded, candidates=candidates)
+
+    got = top_items(queries, items, 10, seen=seen, excluded=excluded, candidates=candidates, index=index)
+
+    check_equal(got, expected)
+
+
 def test_memory_is_bounded():
     """Results aside, a walk takes blocks; the index is one copy of the factors, a restricted one a quarter."""
     random = np.random.default_rng(8)
