@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fastals.core.validation import check_integer, check_real
 from fastals.evaluation import ranking_metrics_at_k
+
+
+def check_options(function: str, options: Mapping[str, Any], signature: inspect.Signature) -> None:
+    """TypeError for an option of a function, to be passed on to `ranking_metrics_at_k`, that this does not know.
+
+    Parameters
+    ----------
+    function : str
+        Name of the function.
+    options : mapping
+        What it was given beyond its own arguments.
+    signature : inspect.Signature
+        Its own, for the hint at what may have been meant.
+    """
+    evaluation = inspect.signature(ranking_metrics_at_k).parameters.values()
+    known = [parameter.name for parameter in evaluation if parameter.kind is parameter.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, *signature.parameters], 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; of the evaluation it takes {', '.join(known)}"
+            raise TypeError(f"{function} got an unexpected keyword argument {name!r}{hint}")
 
 
 class ValidationCallback:
@@ -45,6 +69,11 @@ class ValidationCallback:
         Its value, -inf before the first evaluation.
     stopped : bool
         Whether patience ran out and training stopped early.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that do not fit, and options that `ranking_metrics_at_k` does not know.
     """
 
     def __init__(
@@ -66,6 +95,7 @@ class ValidationCallback:
         self.every = check_integer("every", every, 1)
         self.patience = None if patience is None else check_integer("patience", patience, 1)
         self.min_delta = check_real("min_delta", min_delta)
+        check_options("ValidationCallback", options, inspect.signature(ValidationCallback))
         self.options = {"auc": True, **options} if metric == "auc" else options
         self._clear()
 

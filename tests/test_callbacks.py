@@ -190,3 +190,8 @@ def test_with_the_real_model():
     assert monitor.best_value == np.max(curve["recall"])
     np.testing.assert_array_equal(curve["loss"], model.loss_history)
     assert ranking_metrics_at_k(model, train, validation, 5)["recall"] == monitor.best_value
+
+
+def test_unknown_options_are_refused_at_once():
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'user'; did you mean 'users'"):
+        ValidationCallback(TRAIN, VALIDATION, user=[0])

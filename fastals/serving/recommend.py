@@ -268,8 +268,7 @@ def _top(
 def _similar(
     fitted: Fitted, axis: int, own: np.ndarray, queries: np.ndarray, choice: Choice, length: int, stored: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Top lists by cosine, each with the query's ``own`` id before all others if the query is its stored row, and
-    else before those of equal scores."""
+    """Top lists by cosine, with the query's ``own`` id first if the query is its stored row, else before its equals."""
     ids, scores = _top(fitted, axis, queries, choice, length, cosine=True)
     misplaced = np.flatnonzero(ids[:, 0] != own)
     for row in misplaced[choice.allows(own[misplaced]) & (own[misplaced] < fitted.factors(axis).shape[0])]:

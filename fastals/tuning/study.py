@@ -6,18 +6,19 @@ How a trial is drawn and fitted: `fastals.tuning.trial`.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastals.callbacks import check_options
 from fastals.core.validation import check_choice, check_integer, check_interactions
 from fastals.model import ImplicitALS
-from fastals.tuning.trial import Search, derived_seed, ladder_of
+from fastals.tuning.trial import Search, derived_seed, dimensions_of
 
 
 @dataclass
@@ -27,14 +28,15 @@ class TuningResult:
     Attributes
     ----------
     best_params : dict
-        Arguments of ``ImplicitALS`` of the best trial: ``ImplicitALS(**result.best_params)``.
+        Arguments of ``ImplicitALS`` of the best trial, ``iterations`` and ``random_state`` among them: the sweeps that
+        did best. ``ImplicitALS(**result.best_params).fit(train)`` is the model that was measured, bit for bit.
     best_value : float
         Its validation metric.
-    best_sweeps : list of int
-        Sweeps on each rung of its ladder; those on the last one after which the best value was reached.
     trials : list of dict
-        One a trial that was begun, in their order: number, state ("complete", "pruned", "fail"), value, sweeps,
-        seconds and the arguments searched. value is None for trials without one.
+        One a trial that was begun, in their order: number, state ("complete", "pruned", "fail"), value, iterations
+        (the sweeps after which the value was reached), seconds and the arguments searched. value is None for trials
+        without one. Factors that started from a guess, on dense data, are solved once more as a fit ends, so that the
+        value of a trial may differ from `best_value` by the order of ``tol`` squared.
     model : ImplicitALS or None
         The best model, if `refit` was asked for.
     study : optuna.Study
@@ -43,7 +45,6 @@ class TuningResult:
 
     best_params: dict[str, Any]
     best_value: float
-    best_sweeps: list[int]
     trials: list[dict[str, Any]]
     model: ImplicitALS | None
     study: Any
@@ -73,8 +74,8 @@ def tune(
     factors: int | tuple[int, int] = (16, 128),
     model: ImplicitALS | None = None,
     space: Mapping[str, tuple[float, float]] | None = None,
-    patience: int | None = 4,
-    seed: int = 0,
+    patience: int | None = 8,
+    random_state: int = 0,
     storage: str | Path | None = None,
     study_name: str = "fastals",
     timeout: float | None = None,
@@ -94,21 +95,20 @@ def tune(
     metric, K : str and int, default "ndcg" and 20
         What is maximised, see `fastals.evaluation.metrics`.
     factors : int or (int, int), default (16, 128)
-        Number of factors: fixed, or the lowest and a highest that is the lowest times a power of two. Each trial
-        climbs from the lowest to its own, which is searched.
+        Number of factors: fixed, or searched among the doublings from the lowest to the highest, which is the lowest
+        times a power of two.
     model : ImplicitALS, optional
-        All that is not searched (``iterations``, objective, confidence, ...) is taken from it; by default from
-        ``ImplicitALS()``. ``random_state`` is set by the search. ``iterations`` is spent on the last rung of a ladder,
-        a third of it on those below.
+        All that is not searched (objective, confidence, ...) is taken from it; by default from ``ImplicitALS()``.
+        ``random_state`` is set by the search. ``iterations`` is the most that a trial takes; the best number is found.
     space : dict of str to (low, high), optional
         Ranges of ``regularization``, ``alpha``, ``unobserved_weight``, ``epsilon`` (log-uniform) and
-        ``regularization_exponent`` (uniform); what is left out is not searched. By default, with w the mean weight of
-        stored pairs: regularization with a mean strength of 0.03 w to 30 w over the rows, exponent 0 to 1, and either
-        unobserved_weight from 0.003 w to 0.5 w (Rendle's objective) or alpha such that the model's unobserved_weight
-        (not 0) is in this range (Hu's).
+        ``regularization_exponent`` (uniform); what is left out is not searched. By default alpha is such that the mean
+        stored pair weighs 1; searched are unobserved_weight from 0.0003 to 0.5, the exponent from 0 to 1, and
+        regularization such that the mean lambda of a row is that of a strength of 0.0003 to 0.1 at exponent 1.
     patience : int, optional
-        Sweeps without a better metric after which a rung is left; None for never.
-    seed : int, default 0
+        Sweeps without a better metric after which a trial ends; None for never. Of 120 random settings on Last.fm,
+        MovieLens 100K and Online Retail a patience of 4 lost up to 26 % of NDCG@20, and 8 up to 3.5 %.
+    random_state : int, default 0
         Seed. A trial depends on it and on its number and on the trials before, so that a study that was interrupted
         and resumed finds what it would have found.
     storage : path or str, optional
@@ -119,10 +119,9 @@ def tune(
     timeout : float, optional
         Seconds after which no new trial is begun.
     pruner : optuna.pruners.BasePruner, optional
-        By default a trial is pruned that is among the lowest 30 % of five or more at the same sweep of a rung.
+        By default a trial is pruned that is among the lowest 30 % of five or more at the same sweep, from the third on.
     refit : {"train", "all"}, optional
-        Fit the best again, climbing as its trial did: to the training matrix, which reproduces its metric, or to
-        training and validation together.
+        Keep the best as ``model``, fitted to the training matrix, or to training and validation together.
     show_progress : bool
         Whether to show Optuna's progress (one line a trial).
     **evaluation_options
@@ -137,7 +136,8 @@ def tune(
     ImportError
         Without Optuna.
     TypeError, ValueError
-        For arguments that do not fit, and for a storage whose study is of other data or another search.
+        Before the first fit, for arguments that do not fit or are not known, and for a storage whose study is of other
+        data or another search.
     RuntimeError
         If no trial was completed.
 
@@ -147,7 +147,8 @@ def tune(
     S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
     """
     optuna = _optuna()
-    n_trials, seed = check_integer("n_trials", n_trials, 1), check_integer("seed", seed, 0)
+    check_options("tune", evaluation_options, inspect.signature(tune))
+    n_trials, seed = check_integer("n_trials", n_trials, 1), check_integer("random_state", random_state, 0)
     if refit is not None:
         check_choice("refit", refit, ("train", "all"))
     train = check_interactions(train_user_items, "train_user_items", np.float64)
@@ -156,9 +157,12 @@ def tune(
         train,
         validation,
         model=ImplicitALS() if model is None else model,
-        ladder=ladder_of(factors),
+        dimensions=dimensions_of(factors),
         space=space,
-        monitor_options={"metric": metric, "K": K, "patience": patience, **evaluation_options},
+        metric=metric,
+        K=K,
+        patience=patience,
+        evaluation_options=evaluation_options,
         seed=seed,
         pruned=optuna.TrialPruned,
     )
@@ -168,7 +172,7 @@ def tune(
             storage=place,
             study_name=study_name,
             pruner=pruner
-            or optuna.pruners.PercentilePruner(70.0, n_startup_trials=4, n_warmup_steps=1, n_min_trials=4),
+            or optuna.pruners.PercentilePruner(70.0, n_startup_trials=4, n_warmup_steps=2, n_min_trials=4),
             load_if_exists=True,
         )
         _claim(study, search.fingerprint(study_name))
@@ -191,6 +195,9 @@ def _run(optuna: Any, study: Any, search: Search, n_trials: int, timeout: float 
             seed=derived_seed(search.seed, number, 0), n_startup_trials=8, multivariate=True
         )
 
+    if not study.get_trials(deepcopy=False):
+        for parameters in search.first:
+            study.enqueue_trial(parameters)
     if len(study.get_trials(deepcopy=False, states=finished)) < n_trials:
         seed_sampler()
         study.optimize(search.objective, timeout=timeout, callbacks=[stop_at_end], catch=(FloatingPointError,))
@@ -201,25 +208,25 @@ def _result(optuna: Any, study: Any, search: Search, refit: str | None) -> Tunin
     if not complete:
         raise RuntimeError("no trial was completed: raise n_trials or timeout, or look at the ranges in space")
     best = study.best_trial
-    sweeps = best.user_attrs["sweeps"]
     arguments = {**best.user_attrs["arguments"], "random_state": derived_seed(search.seed, best.number, 1)}
-    parameters = {**search.model.get_params(), **arguments}
-    model = None
-    if refit is not None:
-        user_items = search.train if refit == "train" else search.train + search.validation
-        model = search.climb(parameters, user_items, sweeps, repeat(None))
+    parameters = {**search.model.get_params(), **arguments, "iterations": best.user_attrs["iterations"]}
+    model = ImplicitALS(**parameters).fit(search.train)
+    value = search.value(model)
+    if refit == "all":
+        model = ImplicitALS(**parameters).fit(search.train + search.validation)
     trials = [
         {
             "number": trial.number,
             "state": trial.state.name.lower(),
             "value": trial.value,
-            "sweeps": trial.user_attrs.get("sweeps"),
+            "iterations": trial.user_attrs.get("iterations"),
             "seconds": trial.duration.total_seconds() if trial.duration else None,
             **trial.user_attrs.get("arguments", {}),
         }
         for trial in study.get_trials(deepcopy=False)
+        if trial.state != optuna.trial.TrialState.WAITING
     ]
-    return TuningResult(parameters, float(best.value), sweeps, trials, model, study)
+    return TuningResult(parameters, value, trials, model if refit else None, study)
 
 
 def _claim(study: Any, fingerprint: str) -> None:

@@ -1,18 +1,31 @@
 import builtins
+import inspect
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from fastals import ImplicitALS
+from fastals import ImplicitALS, callbacks
 from fastals.datasets import make_interactions
 from fastals.evaluation import ranking_metrics_at_k, train_test_split
 
 optuna = pytest.importorskip("optuna")
 from fastals.tuning import tune  # noqa: E402
+from fastals.tuning.trial import Search, dimensions_of  # noqa: E402
 
 DATA = make_interactions(150, 60, n_groups=4, mean_per_user=12, random_state=0).user_items
 TRAIN, VALIDATION = train_test_split(DATA, test_size=0.2, random_state=0)
 MODEL = ImplicitALS(iterations=4, confidence="log")
+
+
+DENSE = sp.csr_array((np.random.default_rng(0).random((60, 30)) < 0.6).astype(np.float64))
+
+
+class Scripted(dict):
+    """Metrics as they were laid down."""
+
+    stderr: ClassVar = {}
 
 
 def search(n_trials=6, **changes):
@@ -23,14 +36,59 @@ def without_times(trials):
     return [{name: value for name, value in trial.items() if name != "seconds"} for trial in trials]
 
 
-def test_refit_reproduces_the_best_trial():
-    result = search(refit="train", factors=(2, 8), metric="recall")
-    got = ranking_metrics_at_k(result.model, TRAIN, VALIDATION, 10)["recall"]
-    expected = max(trial["value"] for trial in result.trials if trial["state"] == "complete")
-    assert got == result.best_value == expected
+@pytest.mark.parametrize("data", [DATA, DENSE], ids=["sparse", "dense"])
+def test_best_parameters_give_the_model_that_was_measured(data):
+    """Bit for bit, number of sweeps included; on dense data too, where a fit ends with another half-sweep."""
+    train, validation = train_test_split(data, test_size=0.2, random_state=0)
+    model = ImplicitALS(iterations=12, tol=1e-5)
+    result = tune(
+        train, validation, n_trials=4, factors=(2, 8), model=model, K=10, metric="recall", patience=3, refit="train"
+    )
+
+    fitted = ImplicitALS(**result.best_params).fit(train)
+
+    np.testing.assert_array_equal(fitted.user_factors, result.model.user_factors)
+    np.testing.assert_array_equal(fitted.item_factors, result.model.item_factors)
+    assert ranking_metrics_at_k(fitted, train, validation, 10)["recall"] == result.best_value
     assert result.model.get_params() == result.best_params
-    assert result.model.item_factors.shape == (60, result.best_params["factors"])
-    assert len(result.best_sweeps) == [2, 4, 8].index(result.best_params["factors"]) + 1
+    best = max((trial for trial in result.trials if trial["state"] == "complete"), key=lambda trial: trial["value"])
+    assert best["value"] == pytest.approx(result.best_value, abs=1e-3)
+    assert (best["iterations"], best["factors"]) == (len(fitted.loss_history), fitted.item_factors.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_trails": 3}, "tune got an unexpected keyword argument 'n_trails'; did you mean 'n_trials'"),
+        ({"seed": 3}, "unexpected keyword argument 'seed'; of the evaluation it takes users, filter_train"),
+        ({"filter_trains": 3}, "did you mean 'filter_train'"),
+        ({"users": [0.5]}, "users must be"),
+        ({"users": [150]}, r"users must lie in 0 \.\. 149; got 150"),
+        ({"metric": "ndgc"}, "metric must be one of 'precision', .*; got str 'ndgc'"),
+        ({"K": 0}, "K must be >= 1"),
+        ({"patience": 0}, "patience must be >= 1"),
+        ({"validation": VALIDATION[:10]}, r"test_user_items has shape \(10, 60\)"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_the_first_fit(monkeypatch, wrong, message):
+    monkeypatch.setattr(ImplicitALS, "fit", lambda *args, **kwargs: pytest.fail("a model was fitted"))
+    options = {"n_trials": 3, "factors": 4, **wrong}
+    with pytest.raises((TypeError, ValueError), match=message):
+        tune(TRAIN, options.pop("validation", VALIDATION), **options)
+
+
+def test_good_trials_are_not_ended_after_a_few_sweeps():
+    """A metric that dips for seven sweeps on its way to the best: the default waits."""
+    curve = iter([0.1, 0.2, *[0.15] * 7, 0.3, *[0.2] * 5])
+    search = Search(
+        TRAIN, VALIDATION, ImplicitALS(iterations=15), [2], None, "ndcg", 10,
+        inspect.signature(tune).parameters["patience"].default, {}, 0, optuna.TrialPruned,
+    )  # fmt: skip
+    trial = optuna.create_study(direction="maximize").ask()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "ranking_metrics_at_k", lambda *args, **kwargs: Scripted(ndcg=next(curve)))
+        assert search.objective(trial) == 0.3
+    assert trial.user_attrs["iterations"] == 10
 
 
 def test_refit_to_all_uses_the_validation_pairs_too():
@@ -54,15 +112,15 @@ def test_resumed_study_equals_an_uninterrupted_one(tmp_path, name):
 def test_study_of_another_search_is_refused(tmp_path):
     search(n_trials=1, storage=tmp_path / "study.db")
     with pytest.raises(ValueError, match="of other data or another search"):
-        search(n_trials=1, storage=tmp_path / "study.db", seed=1)
+        search(n_trials=1, storage=tmp_path / "study.db", random_state=1)
     with pytest.raises(ValueError, match="of other data or another search"):
         tune(DATA, VALIDATION, n_trials=1, factors=(4, 8), model=MODEL, K=10, storage=tmp_path / "study.db")
-    other = search(n_trials=1, storage=tmp_path / "study.db", seed=1, study_name="other")
+    other = search(n_trials=1, storage=tmp_path / "study.db", random_state=1, study_name="other")
     assert len(other.trials) == 1
 
 
 def test_seed_decides():
-    first, again, other = search(n_trials=3), search(n_trials=3), search(n_trials=3, seed=1)
+    first, again, other = search(n_trials=3), search(n_trials=3), search(n_trials=3, random_state=1)
     assert without_times(first.trials) == without_times(again.trials)
     assert without_times(first.trials) != without_times(other.trials)
 
@@ -82,15 +140,21 @@ def test_default_ranges_are_in_units_of_the_data(objective):
 
 
 def test_mean_strength_lies_in_its_range_whatever_the_exponent():
+    """In units of the mean stored weight, which is 1; the weight of what is not stored is searched down to 0.0003."""
     model = ImplicitALS(iterations=1)
-    result = tune(TRAIN, VALIDATION, n_trials=8, factors=2, model=model)
-    users = np.diff(TRAIN.indptr) + TRAIN.shape[1]
-    items = np.diff(TRAIN.tocsc().indptr) + TRAIN.shape[0]
-    frequency = np.concatenate([users, items])
+    result = tune(TRAIN, VALIDATION, n_trials=12, factors=2, model=model, pruner=optuna.pruners.NopPruner())
     for trial in result.trials:
-        strength = trial["regularization"] * (frequency ** trial["regularization_exponent"]).mean()
-        assert 0.03 <= strength / (trial["alpha"] * TRAIN.data.mean()) <= 30
-        assert 0.003 <= 1 / (trial["alpha"] * TRAIN.data.mean()) <= 0.5
+        weight, exponent = trial["unobserved_weight"], trial["regularization_exponent"]
+        users = np.diff(TRAIN.indptr) + weight * TRAIN.shape[1]
+        items = np.diff(TRAIN.tocsc().indptr) + weight * TRAIN.shape[0]
+        frequency = np.concatenate([users, items])
+        mean_lambda = trial["regularization"] * (frequency**exponent).mean()
+        assert 0.0003 <= mean_lambda / frequency.mean() <= 0.1
+        assert 0.0003 <= weight <= 0.5
+        assert trial["alpha"] * TRAIN.data.mean() == pytest.approx(1)
+    first = [trial["unobserved_weight"] for trial in result.trials[:3]]
+    assert first == [0.03, 0.003, 0.3]
+    assert min(trial["unobserved_weight"] for trial in result.trials) < 0.003
 
 
 def test_given_space_is_searched_and_nothing_else():
@@ -150,13 +214,17 @@ def test_neither_data_nor_model_nor_logging_is_changed():
         ({"space": {"alpha": (2, 1)}}, r"space\['alpha'\] must be 0 < low < high; got \(2, 1\)"),
         ({"space": {"alpha": (0, 1)}}, r"space\['alpha'\]"),
         ({"refit": "both"}, "refit"),
-        ({"model": ImplicitALS(unobserved_weight=0.0)}, "unobserved_weight"),
-        ({"seed": -1}, "seed"),
+        ({"random_state": -1}, "random_state"),
     ],
 )
 def test_bad_arguments_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         search(**changes)
+
+
+def test_dimensions():
+    assert dimensions_of((3, 24)) == [3, 6, 12, 24]
+    assert dimensions_of(7) == [7]
 
 
 def test_missing_optuna_is_said(monkeypatch):
