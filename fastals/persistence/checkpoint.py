@@ -105,7 +105,8 @@ class Checkpoint:
 
 
 def _report(values: np.ndarray) -> Report:
-    return Report(float(values[0]), *(int(count) for count in values[1:-1]), ridge=float(values[-1]))
+    steps, iterated, direct, fallbacks, singular = (int(count) for count in values[1:-1])
+    return Report(float(values[0]), steps, iterated, direct, fallbacks, singular, float(values[-1]))
 
 
 def write_state(path: str | os.PathLike[str], state: TrainingState) -> None:

@@ -30,7 +30,8 @@ class Choice(NamedTuple):
     def checked(cls, excluded: Any, candidates: Any, names: tuple[str, str], size: int, seen: Any = None) -> Choice:
         """Choice of arguments called ``names``, ids below ``size`` or None."""
         given = zip(names, (excluded, candidates), strict=True)
-        return cls(*(None if ids is None else np.atleast_1d(check_ids(ids, name, size)) for name, ids in given), seen)
+        left_out, chosen = (None if ids is None else np.atleast_1d(check_ids(ids, name, size)) for name, ids in given)
+        return cls(left_out, chosen, seen)
 
     def allows(self, ids: np.ndarray) -> np.ndarray:
         """Whether each of ``ids`` is among the candidates and not excluded."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastals.core.validation import check_ids, check_integer, largest_factor, read_only
 from fastals.kernels.top_items import walk as kernels
+from fastals.kernels.top_items.tiles import TILE_ITEMS, TILE_QUERIES
 from fastals.solver import threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -215,7 +216,7 @@ def _rank(
         return
     work = index.order.size * factors
     size = min(_BLOCK_BYTES // ((factors + 2 * scores.shape[1]) * queries.itemsize), _LAUNCH_WORK // work)
-    size = max(size, kernels.TILE_QUERIES)
+    size = max(size, TILE_QUERIES)
     blocks_per_launch = min(max(_LAUNCH_WORK // (work * size), 1), _BLOCKS_PER_LAUNCH)
     ids[:, 0] = _UNRANKED
     start = 0
@@ -233,7 +234,7 @@ def _rank(
 
 
 def _panel_shape(n_items: int, factors: int) -> tuple[int, int, int]:
-    return -(-n_items // kernels.TILE_ITEMS), factors, kernels.TILE_ITEMS
+    return -(-n_items // TILE_ITEMS), factors, TILE_ITEMS
 
 
 def _check_factors(name: str, factors: Array) -> Array:

@@ -110,8 +110,10 @@ def solve_side(
     loss = finite_loss(objective.unit * (float(totals[LOSS]) + basis.penalty))
     if basis is not given:
         totals[SINGULAR] = np.count_nonzero(np.diff(side.indptr))
-    counts = (int(totals[column]) for column in (STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR))
-    return Report(loss, *counts, ridge=float(totals[RIDGE]))
+    steps, iterated, directly, fallbacks, singular = (
+        int(totals[column]) for column in (STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR)
+    )
+    return Report(loss, steps, iterated, directly, fallbacks, singular, float(totals[RIDGE]))
 
 
 def _solve_rows(
