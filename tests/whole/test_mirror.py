@@ -12,7 +12,6 @@ MODULES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob
 OLD_NAME = "an old import path, which users' scripts and the tests of the commands and of checkpoints import"
 COMMANDS = "what a command does is seen by running it: cli/test_app.py"
 EMITTED = "emits machine code, which dense/test_tiled.py compares with NumPy, function by function"
-STEPS = "a step of a row's solution, which rows/test_cg_rows.py and solver/test_half_sweep.py compare with dense solves"
 FILES = "one step of reading a file: tables/test_readers.py"
 # Modules without tests of their name, each with the reason.
 ELSEWHERE = {
@@ -25,19 +24,9 @@ ELSEWHERE = {
     "cli/show.py": COMMANDS,
     "core/types.py": "names of types alone",
     "kernels/dense/blocks.py": EMITTED,
-    "kernels/dense/emitter.py": EMITTED,
-    "kernels/dense/memory.py": EMITTED,
     "kernels/dense/plain.py": EMITTED,
     "kernels/dense/tiles.py": EMITTED,
-    "kernels/factors.py": "solver/test_eigenbasis.py",
     "kernels/metrics.py": "evaluation/test_metrics.py",
-    "kernels/rows/conjugate_gradient.py": STEPS,
-    "kernels/rows/direct.py": STEPS,
-    "kernels/rows/direct_rows.py": STEPS,
-    "kernels/rows/row.py": STEPS,
-    "kernels/sparse.py": "core/test_rows.py",
-    "kernels/top_items/tiles.py": "serving/test_top_items.py",
-    "kernels/top_items/walk.py": "serving/test_top_items.py",
     "tables/database.py": FILES,
     "tables/ids.py": "tables/test_interactions.py",
     "tables/layout.py": FILES,

@@ -1,0 +1,86 @@
+"""A row's entries, its diagonal, and what it adds to the loss, against the formulas."""
+
+import numpy as np
+import pytest
+
+from fastals.kernels.rows.row import (
+    FAILED,
+    LOSS,
+    REPORTS,
+    Entries,
+    accept,
+    diagonal,
+    gather_row,
+    gathered_for,
+    least_share,
+    row_loss,
+    target_of,
+    value_of,
+)
+
+INDPTR, INDICES = np.array([0, 3, 3, 5]), np.array([1, 4, 7, 0, 2], np.int32)
+
+
+def entries(weight, preference, shift=0.0):
+    return Entries(INDPTR, INDICES, np.array(weight), np.array(preference), np.float64(shift))
+
+
+@pytest.mark.parametrize(
+    ("weight", "preference", "shift", "offset"),
+    [
+        ([2.0, 3, 5, 1, 4], [1.0, 0, 0.5, 1, 1], 0.0, 0.7),
+        ([2.0], [1.0], 0.0, 0.7),
+        ([2.0, 3, 5, 1, 4], [1.0], 0.0, 0.0),
+        ([0.2, 3, 5, 1, 4], [1.0], 0.7, 0.0),
+    ],
+)
+def test_gathered_entries(weight, preference, shift, offset):
+    given = entries(weight, preference, shift)
+    row = gathered_for(5, given, np.ones(1))
+    w, phi = np.broadcast_to(weight, 5)[:3], np.broadcast_to(preference, 5)[:3]
+
+    constant, largest = gather_row(given, 0, np.float64(offset), row)
+
+    assert row.indices[:4].tolist() == [1, 4, 7, 1]
+    np.testing.assert_allclose(row.weights[:4], [*(w - shift), 0])
+    np.testing.assert_allclose(row.targets[:4], [*((w + offset) * phi), 0])
+    assert constant == pytest.approx(((w + offset) * phi**2).sum())
+    assert largest == pytest.approx(max((w - shift).max(), 0))
+
+
+def test_the_loss_of_a_row_is_that_of_its_square_multiplied_out():
+    """constant - b.x - x.r = sum c (phi - x.y)^2 + lambda |x|^2 over all pairs, whether x solves the row or not."""
+    random = np.random.default_rng(0)
+    Y, x, c0, ridge = random.normal(size=(9, 4)), random.normal(size=4), 0.3, 2.0
+    c, phi = np.full(9, c0), np.zeros(9)
+    c[[1, 4, 7]], phi[[1, 4, 7]] = [2.0, 3, 5], [1.0, 0, 0.5]
+    A, b = (Y.T * c) @ Y + ridge * np.eye(4), Y.T @ (c * phi)
+
+    got = row_loss((c * phi**2).sum(), b @ x, x @ (b - A @ x))
+
+    assert got == pytest.approx((c * (phi - Y @ x) ** 2).sum() + ridge * x @ x)
+
+
+def test_small_formulas():
+    assert target_of(2.0, 0.5, 0.25) == 0.625
+    assert [value_of(np.array([3.0]), 5), value_of(np.array([1.0, 2.0]), 1)] == [3, 2]
+    M = np.zeros(3)
+    diagonal(np.array([1.0, 2, 4]), 0.5, M)
+    assert M.tolist() == [1.5, 2.5, 4.5]
+
+
+def test_least_share_is_the_least_confidence_in_units_of_c0():
+    given = entries([0.2, 3, 5, 1, 4], [1.0], shift=0.8)
+    row = gathered_for(5, given, np.ones(1))
+    gather_row(given, 0, np.float64(0), row)
+    assert least_share(row, 3, np.float64(0.8)) == pytest.approx(0.25)
+    gather_row(given, 2, np.float64(0), row)
+    assert least_share(row, 2, np.float64(0.8)) == 1
+
+
+def test_solutions_that_are_not_finite_are_counted_and_left_zero():
+    report, x = np.zeros(REPORTS), np.array([1.0, np.nan])
+    accept(x, 3.0, report)
+    accept(np.ones(2), 4.0, report)
+    assert x.tolist() == [0, 0]
+    assert (report[FAILED], report[LOSS]) == (1, 7)

@@ -1,0 +1,49 @@
+"""Kernels over whole factor matrices against NumPy."""
+
+import numpy as np
+import pytest
+
+from fastals.kernels.factors import extrapolate, stored_loss_parts
+from fastals.kernels.rows.row import Entries
+from fastals.solver.eigenbasis import gramian
+from fastals.solver.sides import even_bounds
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 3), (200, 16), (90, 33)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gramian(dtype, shape, threads):
+    random = np.random.default_rng(0)
+    X, weights = random.normal(size=shape).astype(dtype), random.random(shape[0])
+
+    G, squares = gramian(X, weights, threads)
+
+    wide = X.astype(np.float64)
+    np.testing.assert_allclose(G, wide.T @ wide, rtol=1e-12, atol=1e-12)
+    assert squares == pytest.approx((weights[:, None] * wide**2).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("shift", "offset"), [(0.0, 0.7), (0.7, 0.0), (0.0, 0.0)])
+def test_stored_loss(shift, offset):
+    random = np.random.default_rng(1)
+    X, Y = random.normal(size=(3, 4)), random.normal(size=(6, 4))
+    indptr, indices = np.array([0, 2, 2, 5]), np.array([1, 5, 0, 2, 3], np.int32)
+    weight, phi, parts = random.uniform(1, 3, 5), random.random(5), np.empty(2)
+    entries = Entries(indptr, indices, weight, phi, np.float64(shift))
+
+    stored_loss_parts(np.array([0, 2, 3]), entries, offset, X, Y, parts)
+
+    rows = np.repeat(np.arange(3), np.diff(indptr))
+    scores, target = np.einsum("tk,tk->t", X[rows], Y[indices]), (weight + offset) * phi
+    expected = target * phi - 2 * target * scores + (weight - shift) * scores**2
+    np.testing.assert_allclose(parts, [expected[:2].sum(), expected[2:].sum()], rtol=1e-12)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_extrapolate(in_place):
+    random = np.random.default_rng(2)
+    current, previous = random.normal(size=(2, 50, 8))
+    expected = current + 0.6 * (current - previous)
+    out = previous if in_place else np.empty_like(current)
+    extrapolate(current, even_bounds(50), 0.6, previous, out)
+    np.testing.assert_allclose(out, expected, rtol=1e-12)

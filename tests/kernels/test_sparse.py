@@ -1,0 +1,21 @@
+"""The transpose of CSR rows against SciPy's."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fastals.kernels.sparse import transpose
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (3, 40), (50, 50)])
+def test_transpose(shape):
+    matrix = sp.random(*shape, 0.3, "csr", random_state=0)
+    expected = sp.csr_matrix(matrix.T)
+    indptr, indices = np.empty(shape[1] + 1, np.int64), np.empty(matrix.nnz, np.int32)
+    values = np.empty(matrix.nnz)
+
+    transpose(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, indptr, indices, values)
+
+    expected.sort_indices()
+    for got, wanted in ((indptr, expected.indptr), (indices, expected.indices), (values, expected.data)):
+        np.testing.assert_array_equal(got, wanted)
