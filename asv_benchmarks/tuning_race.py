@@ -11,6 +11,8 @@ keeps stars, play counts and quantities. "trials" is the time of the search.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import logging
 import time
 from pathlib import Path
@@ -72,12 +74,15 @@ def by_irspack(train: sp.csr_array, validation: sp.csr_array, options: argparse.
 
     logging.disable(logging.INFO)
     evaluator = Evaluator(sp.csr_matrix(validation), cutoff=K, target_metric="ndcg")
-    parameters, history = IALSRecommender.tune(
-        sp.csr_matrix(train), evaluator, n_trials=options.trials, tuning_random_seed=seed, n_components=options.factors
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # bars of progress
+        parameters, history = IALSRecommender.tune(
+            sp.csr_matrix(train), evaluator, n_trials=options.trials, tuning_random_seed=seed,
+            n_components=options.factors,
+        )  # fmt: skip
 
     def judge(known: sp.csr_array, unknown: sp.csr_array) -> RankingMetrics:
-        model = IALSRecommender(sp.csr_matrix(known), n_components=options.factors, **parameters).learn()
+        with contextlib.redirect_stdout(io.StringIO()):
+            model = IALSRecommender(sp.csr_matrix(known), n_components=options.factors, **parameters).learn()
         lists = [best(model, first, min(first + BLOCK, known.shape[0])) for first in range(0, known.shape[0], BLOCK)]
         return metrics_from_rankings(np.vstack(lists), unknown, K)
 

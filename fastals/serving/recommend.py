@@ -15,7 +15,7 @@ from fastals.core.validation import LARGEST_INT32, check_ids, check_integer, is_
 from fastals.serving.explanation import contributions, factorised_system
 from fastals.serving.fitted import SIDES, Fitted, ids_of
 from fastals.serving.fold_in import fold_in
-from fastals.serving.top_items import ItemIndex, top_items, unit_rows
+from fastals.serving.top_items import ItemIndex, allowed_items, top_items, unit_rows
 from fastals.solver.eigenbasis import gramian
 
 
@@ -32,11 +32,6 @@ class Choice(NamedTuple):
         given = zip(names, (excluded, candidates), strict=True)
         left_out, chosen = (None if ids is None else np.atleast_1d(check_ids(ids, name, size)) for name, ids in given)
         return cls(left_out, chosen, seen)
-
-    def allows(self, ids: np.ndarray) -> np.ndarray:
-        """Whether each of ``ids`` is among the candidates and not excluded."""
-        allowed = np.ones(ids.shape, bool) if self.candidates is None else np.isin(ids, self.candidates)
-        return allowed if self.excluded is None else allowed & ~np.isin(ids, self.excluded)
 
 
 def recommend(
@@ -271,8 +266,10 @@ def _similar(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top lists by cosine, with the query's ``own`` id first if the query is its stored row, else before its equals."""
     ids, scores = _top(fitted, axis, queries, choice, length, cosine=True)
-    misplaced = np.flatnonzero(ids[:, 0] != own)
-    for row in misplaced[choice.allows(own[misplaced]) & (own[misplaced] < fitted.factors(axis).shape[0])]:
+    n_rows = fitted.factors(axis).shape[0]
+    misplaced = np.flatnonzero((ids[:, 0] != own) & (own < n_rows))
+    allowed = allowed_items(choice.excluded, choice.candidates, n_rows)
+    for row in misplaced[allowed[own[misplaced]]] if allowed.size else misplaced:
         itself = Choice(None, own[row : row + 1])
         score = _top(fitted, axis, queries[row : row + 1], itself, 1, cosine=True)[1][0, 0]
         # The cosine of a row with itself is 1: where another's is above it, that is rounding.
