@@ -108,7 +108,6 @@ class ImplicitALS(Parameters):
     Examples
     --------
     >>> import scipy.sparse as sp
-    from numpy.typing import DTypeLike
     >>> from fastals import ImplicitALS
     >>> plays = sp.csr_array([[5, 3, 0, 0], [4, 0, 1, 0], [0, 0, 4, 5], [0, 1, 5, 4]])
     >>> model = ImplicitALS(factors=2, random_state=0).fit(plays)
