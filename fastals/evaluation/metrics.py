@@ -44,7 +44,7 @@ import scipy.sparse as sp
 from fastals.core.validation import check_ids, check_integer, check_interactions
 from fastals.evaluation.results import RankingMetrics
 from fastals.kernels.metrics import areas_under_curve, ranking_values
-from fastals.solver.threads import launches, number, parallel
+from fastals.solver.threads import effective_num_threads, launches, parallel
 
 # The columns that `ranking_values` fills, in its order.
 _COLUMNS = ("precision", "recall", "recall_truncated", "hit_rate", "map", "map_cut", "ndcg", "mrr", "novelty")
@@ -314,8 +314,8 @@ def _areas(
     panels = np.ascontiguousarray(transposed.reshape(-1, n_panels, _PANEL_WIDTH).swapaxes(0, 1))
     area = np.empty(n_users)
     n_blocks = min(4, max(1, _SCORE_BYTES // (8 * n_panels * _PANEL_WIDTH * dtype.itemsize)))
-    scores = np.empty((number(num_threads), n_blocks, n_panels, 8, _PANEL_WIDTH), dtype)
-    positive = np.empty((number(num_threads), int(np.diff(test.indptr).max())), dtype)
+    scores = np.empty((effective_num_threads(num_threads), n_blocks, n_panels, 8, _PANEL_WIDTH), dtype)
+    positive = np.empty((effective_num_threads(num_threads), int(np.diff(test.indptr).max())), dtype)
     (out_indptr, out_indices), (in_indptr, in_indices) = (
         (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)) for matrix in (excluded, test)
     )

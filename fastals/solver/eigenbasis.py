@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastals.core.validation import read_only
 from fastals.kernels.dense.memory import CACHE_LINE, aligned_empty
 from fastals.kernels.dense.rotation import CHUNK, PANEL
 from fastals.kernels.dense.tiles import PAD, TILE_ROWS
-from fastals.kernels.factors import BLOCK, gramian_parts, rotate
+from fastals.kernels.factors import (
+    BLOCK,
+    SUMMED,
+    gramian_tile,
+    gramian_tiles,
+    rotate,
+    rotate_rows,
+    sum_tile,
+    sum_tiles,
+    weighted_squares,
+)
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.sides import even_bounds
-from fastals.solver.threads import launches, parallel
+from fastals.solver.threads import effective_num_threads, launches, parallel
 
-GRAMIANS = 2**23  # elements of the ranges' Gramians together: more, and their memory costs more than their sums
+# The Gramian's rows go to tiles of about TILE columns, and X's to ranges: tasks enough for 64 threads where there is
+# work for them. How many there are follows from the shape alone, and so do the sums.
+TILE = 256  # a tile of float64 and the rows that it is made from stay in a second-level cache of 1 MiB
+RANGES = 256
+LEAST_ROWS = 6  # of a range, for each column of a tile: partial sums cost writing and reading
+PARTIAL_SUMS = 2**23  # elements of all, or four ranges of them: more, and their memory costs more than the sums
+ROTATED_RANGES = 256  # or more
+SERIAL_FLOPS = 2.0**22  # up to so many, one thread is done before others have woken up
+SERIAL_SUMS = 2**19  # and up to so many additions
 
 
 @dataclass(frozen=True)
@@ -34,18 +54,51 @@ class Basis:
 
 
 def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tuple[np.ndarray, float]:
-    """X'X as (factors, factors) float64, and sum_u weights_u |x_u|^2; the same for any number of threads."""
-    factors = X.shape[1]
+    """X'X as (factors, factors) float64, and sum_u weights_u |x_u|^2; the same for any number of threads.
+
+    One thread is the calling one: it starts none and waits for none. What has overflowed is infinite or NaN.
+    """
+    X, G = read_only(X), np.empty((X.shape[1], X.shape[1]))
+    edge, places, bounds = gramian_tasks(*X.shape)
+    tasks, work = np.arange((bounds.size - 1) * len(places)), float(X.shape[0]) * X.shape[1] ** 2
+    parts, squares = np.empty((bounds.size - 1, len(places), edge, edge)), np.empty(bounds.size - 1)
+    threads = 1 if work <= SERIAL_FLOPS else min(effective_num_threads(num_threads), tasks.size)
+    # Rows a power of two apart would push one another out of the first-level cache.
+    blocks = np.empty((threads, 2, BLOCK, edge + CACHE_LINE // 8))
+    if threads == 1:
+        for c, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
+            for p, (i, j) in enumerate(places.tolist()):
+                gramian_tile(X, first, last, i, j, blocks[0], parts[c, p])
+            squares[c] = weighted_squares(X, first, last, weights)
+    else:
+        for part in launches(tasks.size, work, threads):
+            with parallel(threads):
+                gramian_tiles(threads, tasks[part], X, bounds, places, weights, blocks, parts, squares)
+    _sum_tiles(parts, places, G, 1 if parts.size <= SERIAL_SUMS else threads)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return G, float(squares.sum())
+
+
+def _sum_tiles(parts: np.ndarray, places: np.ndarray, G: np.ndarray, threads: int) -> None:
+    """Write the sums over the ranges of all tiles to G in place."""
+    if threads > 1:
+        with parallel(threads):
+            sum_tiles(places, parts, G)
+        return
+    for p, (i, j) in enumerate(places.tolist()):
+        for first in range(0, parts.shape[2], SUMMED):
+            sum_tile(parts, p, first, i, j, G)
+
+
+def gramian_tasks(count: int, factors: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """How the Gramian of (count, factors) is divided: edge of a tile, places of the upper tiles, bounds of rows."""
     width = -(-factors // PAD) * PAD
-    bounds = even_bounds(X.shape[0], min(16, max(4, GRAMIANS // width**2)))
-    ranges = bounds.size - 1
-    parts, squares, blocks = np.empty((ranges, width, width)), np.empty(ranges), np.empty((ranges, BLOCK, width))
-    for part in launches(ranges, float(X.shape[0]) * width * width, num_threads):
-        with parallel(num_threads):
-            gramian_parts(X, bounds[part.start : part.stop + 1], weights, blocks[part], parts[part], squares[part])
-    with np.errstate(over="ignore", invalid="ignore"):  # callers look for what has overflowed
-        upper = np.triu(parts.sum(axis=0)[:factors, :factors])
-        return upper + np.triu(upper, 1).T, float(squares.sum())
+    across = max(round(width / TILE), 1)
+    edge = -(-width // (across * PAD)) * PAD
+    starts = range(0, width, edge)
+    places = np.array([(i, j) for i in starts for j in starts if j >= i])
+    most = max(PARTIAL_SUMS // (len(places) * edge**2), 4)
+    return edge, places, even_bounds(count, min(RANGES, most, max(count // (LEAST_ROWS * edge), 1)))
 
 
 def aligned_factors(Y: np.ndarray) -> np.ndarray:
@@ -72,14 +125,24 @@ def in_panels(B: np.ndarray, width: int, like: np.ndarray) -> np.ndarray:
 
 
 def multiply(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np.ndarray) -> None:
-    """Write Y B to ``out``, which may be Y, in place, but for columns it lacks; ``panels`` is B, see ``in_panels``."""
-    bounds, width = even_bounds(Y.shape[0]), panels.shape[1]
-    ranges = bounds.size - 1
-    chunks = np.zeros((ranges, CHUNK, width), Y.dtype)
-    tiles = aligned_empty(ranges * TILE_ROWS, PANEL, Y).reshape(ranges, TILE_ROWS, PANEL)
-    for part in launches(ranges, 2.0 * Y.shape[0] * width * width, num_threads):
-        with parallel(num_threads):
-            rotate(Y, bounds[part.start : part.stop + 1], panels, chunks[part], tiles[part], out)
+    """Write Y B to ``out``, which may be Y, in place, but for columns it lacks; ``panels`` is B, see ``in_panels``.
+
+    One thread is the calling one, as in ``gramian``.
+    """
+    Y, width = read_only(Y), panels.shape[1]
+    step = max(Y.shape[0] // (CHUNK * ROTATED_RANGES), 1) * CHUNK  # whole chunks: a few rows cost as much as one
+    bounds = np.append(np.arange(0, Y.shape[0], step), Y.shape[0])
+    work = 2.0 * Y.shape[0] * width * width
+    threads = 1 if work <= SERIAL_FLOPS else min(effective_num_threads(num_threads), bounds.size - 1)
+    chunks = np.zeros((threads, CHUNK, width), Y.dtype)
+    tiles = aligned_empty(threads * TILE_ROWS, PANEL, Y).reshape(threads, TILE_ROWS, PANEL)
+    if threads == 1:
+        for first, last in itertools.pairwise(bounds.tolist()):
+            rotate_rows(Y, first, last, panels, chunks[0], tiles[0], out)
+        return
+    for part in launches(bounds.size - 1, work, threads):
+        with parallel(threads):
+            rotate(threads, bounds[part.start : part.stop + 1], Y, panels, chunks, tiles, out)
 
 
 def eigenbasis(

@@ -49,7 +49,7 @@ def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
     return np.unique(bounds)
 
 
-def even_bounds(count: int, ranges: int = 64) -> np.ndarray:
+def even_bounds(count: int, ranges: int = 1024) -> np.ndarray:
     """Row numbers that divide ``count`` rows into at most ``ranges`` equal ranges, int64."""
     return np.unique(np.linspace(0, count, min(ranges, max(count, 1)) + 1).astype(np.int64))
 

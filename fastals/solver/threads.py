@@ -101,7 +101,7 @@ def _check_num_threads(num_threads: int | None) -> None:
         raise ValueError(f"num_threads must be at least 1, got {num_threads}")
 
 
-def number(num_threads: int | None) -> int:
+def effective_num_threads(num_threads: int | None) -> int:
     """Number of threads that ``parallel`` will use, see there; starts none."""
     _check_num_threads(num_threads)
     if num_threads is None:
@@ -115,7 +115,7 @@ def launches(pieces: int, work: float, num_threads: int | None, each: int = 1) -
     Between launches an interrupt is heard: one takes a fraction of a second, but has ``each`` pieces or more for each
     thread, so that their shares are even.
     """
-    count = max(int(min(work / LAUNCH_FLOPS, pieces / (each * number(num_threads)))), 1)
+    count = max(int(min(work / LAUNCH_FLOPS, pieces / (each * effective_num_threads(num_threads)))), 1)
     for first, last in itertools.pairwise(np.linspace(0, pieces, count + 1).astype(int).tolist()):
         yield slice(first, last)
 
@@ -155,7 +155,7 @@ def parallel(num_threads: int | None) -> Iterator[int]:
     The lock knows of this library's launches alone. If other code of the process runs Numba's parallel functions in
     several Python threads, choose the threading layer ``omp`` or ``tbb``, which allow it.
     """
-    count = number(num_threads)
+    count = effective_num_threads(num_threads)
     _check_usable_after_fork()
     _watch_forks()
     with _lock:

@@ -92,15 +92,15 @@ def test_count_that_is_no_integer_is_refused(value):
 
 def test_asking_for_the_number_starts_no_threads():
     script = """
-from fastals.solver.threads import number
-print(number(None), number(1), number(5))
+from fastals.solver.threads import effective_num_threads
+print(effective_num_threads(None), effective_num_threads(1), effective_num_threads(5))
 try:
     numba.threading_layer()
 except ValueError:
     print("not started")
 run()
 numba.set_num_threads(1)
-print(number(None), numba.threading_layer())
+print(effective_num_threads(None), numba.threading_layer())
 """
     assert run_script(script, "workqueue") == ["2 1 2", "not started", "1 workqueue"]
 

@@ -12,6 +12,7 @@ from fastals.kernels.dense import plain, tiled
 active: Any = plain if config.DISABLE_JIT else tiled
 
 add_gramian = active.add_gramian
+add_product = active.add_product
 add_products = active.add_products
 add_rows = active.add_rows
 add_system = active.add_system

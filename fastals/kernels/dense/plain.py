@@ -67,6 +67,16 @@ def add_gramian(W, Z, steps, size, A):
 
 
 @compiled_bare
+def add_product(W, Z, steps, rows, columns, A):
+    """Add W'Z, summed over the first ``steps`` rows, to A[:rows, :columns] in place."""
+    for t in range(steps):
+        for i in range(rows):
+            value = W[t, i]
+            for j in range(columns):
+                A[i, j] += value * Z[t, j]
+
+
+@compiled_bare
 def row_gramian(Z, count, length, K):
     """Write the upper triangle of Z Z', over the first ``length`` columns, to K[:count, :count] in place."""
     for i in range(count):

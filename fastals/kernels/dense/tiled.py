@@ -111,6 +111,22 @@ def add_gramian(W, Z, steps, size, A):
 
 
 @compiled_bare
+def add_product(W, Z, steps, rows, columns, A):
+    """Add W'Z, summed over the first ``steps`` rows, to A[:rows, :columns] in place.
+
+    ``rows`` is a multiple of 8 and ``columns`` of 16.
+    """
+    width = A.shape[1]
+    for i in range(0, rows, TILE_ROWS):
+        j = 0
+        while j + 32 <= columns:
+            _add_32(W, i, Z, j, steps, A, i * width + j, A, 0)
+            j += 32
+        if j < columns:
+            _add_16(W, i, Z, j, steps, A, i * width + j, A, 0)
+
+
+@compiled_bare
 def row_gramian(Z, count, length, K):
     """Write the upper 4 x 4 blocks of Z Z', over the first ``length`` columns, to K[:count, :count] in place.
 
