@@ -1,109 +1,131 @@
-"""The fixed side: Gramian, eigenbasis and rotated factors against NumPy, and which directions are left out."""
+"""Gramian, rotation and eigenbasis equal NumPy's, and are the same for any number of threads, the caller's included."""
 
 import numpy as np
 import pytest
+from layers import LAYERS, needs_fork, run_under_layer
 
-from fastals.kernels.dense.memory import CACHE_LINE
-from fastals.solver.eigenbasis import aligned_factors, determined, eigenbasis, gramian, in_panels, multiply
+from fastals.kernels import factors as kernels
+from fastals.solver import eigenbasis as module
+from fastals.solver.eigenbasis import PARTIAL_SUMS, eigenbasis, gramian, gramian_tasks, in_panels, multiply
 
-
-@pytest.mark.parametrize(("n", "factors"), [(1, 1), (200, 5), (1000, 33)])
-def test_eigenbasis(n, factors):
-    random = np.random.default_rng(0)
-    Y, weights = random.normal(size=(n, factors)), random.random(n)
-
-    G, squares = gramian(Y, weights, 2)
-    basis = eigenbasis(Y, weights, 0.5, 2)
-
-    np.testing.assert_allclose(G, Y.T @ Y, rtol=1e-12, atol=1e-12)
-    assert squares == pytest.approx(weights @ (Y**2).sum(axis=1), rel=1e-12)
-    assert basis.penalty == pytest.approx(squares, rel=1e-12)
-    rotated, rotation = basis.rotated[:, :factors], np.hstack(list(basis.rotation))[:factors, :factors]
-    np.testing.assert_allclose(rotated @ rotation, Y, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(0.5 * rotated.T @ rotated, np.diag(basis.spectrum[:factors]), rtol=1e-10, atol=1e-10 * n)
-    assert not basis.rotated[:, factors:].any()
+SHAPES = [(1, 1), (5, 3), (700, 20), (3000, 64), (900, 130), (700, 300), (500, 400), (300, 700)]
 
 
-@pytest.mark.parametrize("n", [1, 7, 500])
-def test_gramian_is_the_same_for_any_number_of_threads(n):
-    X, weights = np.random.default_rng(1).normal(size=(n, 21)).astype(np.float32), np.ones(n)
-
-    (one, squares), (two, others) = (gramian(X, weights, threads) for threads in (1, 2))
-
-    np.testing.assert_array_equal(one, two)
-    assert squares == others
-    np.testing.assert_allclose(one, X.astype(np.float64).T @ X.astype(np.float64), rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(one, one.T)
+@pytest.fixture(params=["small", "large"])
+def work(request, monkeypatch):
+    """Whether there is so little work that one thread does it all."""
+    if request.param == "large":
+        monkeypatch.setattr(module, "SERIAL_FLOPS", 0.0)
+        monkeypatch.setattr(module, "SERIAL_SUMS", 0)
 
 
-@pytest.mark.parametrize(("dtype", "width"), [(np.float32, 16), (np.float64, 16)])
-@pytest.mark.parametrize("factors", [1, 15, 16])
-def test_aligned_factors(factors, dtype, width):
-    got = aligned_factors(np.zeros((5, factors), dtype))
-
-    assert got.shape == (5, width)
-    assert got.dtype == dtype
-    assert got.ctypes.data % CACHE_LINE == 0
-    assert got.flags.c_contiguous
+def random_factors(count: int, factors: int, dtype: type) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((count, factors)).astype(dtype)
 
 
+@pytest.mark.usefixtures("work")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n", "factors"), [(1, 1), (9, 5), (300, 40)])
-def test_multiply_is_a_product(n, factors, dtype):
-    random = np.random.default_rng(2)
-    Y, B = random.normal(size=(n, factors)).astype(dtype), random.normal(size=(factors, factors))
-    panels = in_panels(B, aligned_factors(Y).shape[1], Y)
-    expected = Y @ B.astype(dtype)
-    close = {"rtol": 0, "atol": 20 * factors * np.finfo(dtype).eps}
-    padded = aligned_factors(Y)
+@pytest.mark.parametrize(("count", "factors"), SHAPES)
+def test_gramian(count, factors, dtype):
+    X, weights = random_factors(count, factors, dtype), np.random.default_rng(1).random(count)
+    exact = X.astype(np.float64)
 
-    multiply(Y, panels, 1, padded)
+    G, penalty = gramian(X, weights, 2)
 
-    np.testing.assert_allclose(padded[:, :factors], expected, **close)
-    assert not padded[:, factors:].any()
-    got = Y.copy()
-    multiply(got, panels, 2, got)
-    np.testing.assert_allclose(got, expected, **close)
+    np.testing.assert_allclose(G, exact.T @ exact, rtol=0, atol=1e-13 * count)
+    np.testing.assert_allclose(penalty, weights @ (exact**2).sum(axis=1), rtol=1e-12)
+    np.testing.assert_array_equal(G, G.T)
 
 
-def test_memory_of_an_earlier_basis_serves_again():
-    Y = np.random.default_rng(3).normal(size=(20, 5)).astype(np.float32)
-    memory = aligned_factors(Y)
-    memory[:] = np.nan
+@pytest.mark.usefixtures("work")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("count", "factors"), SHAPES)
+def test_same_bits_on_the_calling_thread_and_on_others(count, factors, dtype):
+    Y, regularization = random_factors(count, factors, dtype), np.full(count, 0.5)
 
-    got = eigenbasis(Y, np.ones(20), 0.3, 1, memory)
+    expected, *others = (eigenbasis(Y, regularization, 0.3, threads) for threads in (1, 2, None))
 
-    assert got.rotated is memory
-    np.testing.assert_array_equal(got.rotated, eigenbasis(Y, np.ones(20), 0.3, 1).rotated)
-
-
-@pytest.mark.parametrize("value", [1e20, np.inf, np.nan])
-def test_factors_that_have_overflowed_are_refused(value):
-    Y = np.ones((3, 2), np.float32)
-    Y[1, 1] = value
-    with pytest.raises(FloatingPointError, match="the factors have overflowed float32; scale user_items"):
-        eigenbasis(Y, np.ones(3), 1.0, 1)
+    for got in others:
+        np.testing.assert_array_equal(got.rotated, expected.rotated)
+        np.testing.assert_array_equal(got.spectrum, expected.spectrum)
+        assert got.penalty == expected.penalty
 
 
-def test_directions_of_rounding_errors_are_left_out():
-    """Of ten factors that depend on three, three directions are left, and of them nothing is changed."""
-    random = np.random.default_rng(4)
-    Y = random.normal(size=(50, 3)) @ random.normal(size=(3, 10))
-    basis = eigenbasis(Y, np.ones(50), 1.0, 1)
+@pytest.mark.usefixtures("work")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
+def test_rotation_may_be_in_place(count, threads):
+    X, B = random_factors(count, 32, np.float32), random_factors(32, 32, np.float32)
+    expected = X.astype(np.float64) @ B
 
-    got = determined(basis, 10, 0.0)
+    multiply(X, in_panels(B, 32, X), threads, X)
 
-    kept = got.rotated.any(axis=0)
-    assert kept.sum() == 3
-    np.testing.assert_array_equal(got.rotated[:, kept], basis.rotated[:, kept])
-    np.testing.assert_array_equal(got.spectrum[kept], basis.spectrum[kept])
-    assert (got.spectrum[:10][~kept[:10]] == basis.spectrum[:10].max()).all()
+    np.testing.assert_allclose(X, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("rank", [3, 10])
-def test_what_regularization_or_the_data_determine_stays(rank):
-    random = np.random.default_rng(5)
-    Y = random.normal(size=(50, rank)) @ random.normal(size=(rank, 10))
-    basis = eigenbasis(Y, np.ones(50), 1.0, 1)
+def test_overflow_is_told_by_what_is_not_finite():
+    X = np.full((40, 3), 1e200)
 
-    assert determined(basis, 10, 0.1 if rank < 10 else 0.0) is basis
+    for threads in (1, 2):
+        G, penalty = gramian(X, np.ones(40), threads)
+        assert not np.isfinite(G).any()
+        assert penalty == np.inf
+
+
+@pytest.mark.parametrize(
+    ("count", "factors", "least"),
+    [(41_000, 64, 64), (41_000, 256, 20), (1_000_000, 64, 256), (1_000_000, 256, 128), (30_000, 2048, 128)],
+)
+def test_there_are_tasks_for_many_threads_and_memory_is_bounded(count, factors, least):
+    edge, places, bounds = gramian_tasks(count, factors)
+    ranges = bounds.size - 1
+
+    assert ranges * len(places) >= least
+    assert ranges * len(places) * edge**2 <= max(PARTIAL_SUMS, 4 * factors**2)
+    assert bounds[[0, -1]].tolist() == [0, count]
+
+
+def test_the_calling_thread_runs_the_overloads_of_the_others(monkeypatch):
+    """Else one row's fold-in would wait for a compilation of its own."""
+    monkeypatch.setattr(module, "SERIAL_FLOPS", 0.0)
+    monkeypatch.setattr(module, "SERIAL_SUMS", 0)
+    serial = (kernels.gramian_tile, kernels.weighted_squares, kernels.sum_tile, kernels.rotate_rows)
+    if not hasattr(kernels.rotate, "signatures"):
+        pytest.skip("nothing is compiled")
+    X, frozen = random_factors(400, 300, np.float32), random_factors(400, 300, np.float32)
+    frozen.flags.writeable = False
+    eigenbasis(X, np.ones(400), 1.0, 2)
+    before = [len(kernel.signatures) for kernel in serial]
+
+    eigenbasis(X, np.ones(400), 1.0, 1)
+    eigenbasis(frozen, np.ones(400), 1.0, 1)
+
+    assert [len(kernel.signatures) for kernel in serial] == before
+
+
+FORK = """
+import os, signal
+import numba, numpy as np
+from fastals.solver.eigenbasis import eigenbasis
+
+Y = np.random.default_rng(0).standard_normal((9000, 64)).astype(np.float32)
+expected = eigenbasis(Y, np.ones(9000), 1.0, 1)
+try:
+    print(numba.threading_layer())
+except ValueError:
+    print("not started", flush=True)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    for threads in (1, 2):
+        got = eigenbasis(Y, np.ones(9000), 1.0, threads)
+        print(np.array_equal(got.rotated, expected.rotated), flush=True)
+    os._exit(0)
+print("status", os.waitpid(child, 0)[1])
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize("layer", LAYERS)
+def test_one_thread_starts_none_so_that_children_can(layer):
+    assert run_under_layer(layer, "-c", FORK) == ["not started", "True", "True", "status 0"]
