@@ -111,6 +111,49 @@ def test_joblib(tmp_path, layer):
     assert got == [f"{kind} 4 right" for kind in kinds] + ["afterwards 1 right"]
 
 
+SINGLE_ROWS = """
+path = sys.argv[1]
+child = os.fork()
+if child == 0:
+    fitted().save(path)  # elsewhere, so that this process has started no threads
+    os._exit(0)
+os.waitpid(child, 0)
+warm = ImplicitALS.load(path)
+warm.recommend(3, R[[3]], recalculate_user=True)
+
+def single_rows():
+    model = pickle.loads(pickle.dumps(warm))  # the calls below change it
+    found = [*model.recommend(3, R[[3]], recalculate_user=True), *model.similar_items(2)]
+    found.append(model.recalculate_user(3, R[[3]]))
+    explained = model.explain(3, R[[3]], 1)[0]
+    model.partial_fit_users([3], R[[3]])
+    model.partial_fit_items([2], R.T.tocsr()[[2]])
+    return [array.tobytes() for array in (*found, model.user_factors, model.item_factors)], float(explained)
+
+expected = single_rows()
+try:
+    print(numba.threading_layer(), flush=True)
+except ValueError:
+    print("not started", flush=True)
+child = os.fork()
+if child == 0:
+    signal.alarm(120)
+    told("single rows", [single_rows()], expected)
+    told("all rows", [answers(fitted())], answers(fitted()))
+    os._exit(0)
+print("status", os.waitpid(child, 0)[1])
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize("layer", LAYERS)
+def test_single_rows_start_no_threads_so_that_forked_workers_can(tmp_path, layer):
+    """As under gunicorn with --preload: a model that is loaded and warmed with single rows before the fork."""
+    got = run_script(tmp_path, layer, "import pickle, signal\n" + SINGLE_ROWS, str(tmp_path / "model"))
+
+    assert got == ["not started", "single rows 1 right", "all rows 1 right", "status 0"]
+
+
 # A child that hangs is ended by its alarm, which the status tells.
 FORKED = """
 import signal
