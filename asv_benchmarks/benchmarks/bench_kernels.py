@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastals.kernels.dense.blocks import add_gramian, add_products, add_system, factorise, row_gramian
-from fastals.solver.eigenbasis import gramian, in_panels, multiply
+from fastals.solver.eigenbasis import gramian, in_panels, rotate
 
 PARAMETERS = ([64, 128], ["float32", "float64"])
 NAMES = ["factors", "dtype"]
@@ -76,4 +76,4 @@ class WholeSide:
         gramian(self.Y, self.weights, 1)
 
     def time_rotate(self, factors: int, dtype: str) -> None:
-        multiply(self.Y, self.panels, 1, self.rotated)
+        rotate(self.Y, self.panels, 1, self.rotated)

@@ -6,14 +6,14 @@ from numba import prange
 from fastals.kernels.dense.blocks import add_gramian, add_product
 from fastals.kernels.dense.rotation import CHUNK, multiply_chunk
 from fastals.kernels.dense.tiles import PAD
-from fastals.kernels.jit import compiled, compiled_bare, compiled_parallel
+from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
 from fastals.kernels.rows.row import target_of, value_of
 
 BLOCK = 64  # rows converted to float64 at a time
 SUMMED = 16  # rows of a tile that are summed over the ranges at a time
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _load(X, start, count, first, columns, block):
     """Write X[start : start + count, first : first + columns] to ``block`` in place, up to PAD columns with zeros."""
     for t in range(count):
@@ -115,7 +115,7 @@ def rotate_rows(X, first, last, panels, chunk, tile, out):
 
 
 @compiled_parallel
-def rotate(threads, bounds, X, panels, chunks, tiles, out):
+def rotate_ranges(threads, bounds, X, panels, chunks, tiles, out):
     """Write X B to ``out`` (n, width) in place, over ranges of rows; ``panels`` is B, see ``multiply_chunk``.
 
     Thread by thread takes every ``threads``-th range; ``chunks`` (threads, CHUNK, width), zero past the columns of X,

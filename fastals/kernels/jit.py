@@ -79,7 +79,7 @@ def compiled(function: Function) -> Function:
     return _with_cache(numba.njit(**_OPTIONS)(function), function)
 
 
-def compiled_bare(function: Function) -> Function:
+def compiled_without_refcounts(function: Function) -> Function:
     """Compile like `compiled`, for row kernels that allocate nothing: without reference counts on their arrays.
 
     A view of a row costs two atomic operations otherwise, half the time of a short row's direct solution (measured).

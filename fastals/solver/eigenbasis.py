@@ -16,7 +16,7 @@ from fastals.kernels.factors import (
     SUMMED,
     gramian_tile,
     gramian_tiles,
-    rotate,
+    rotate_ranges,
     rotate_rows,
     sum_tile,
     sum_tiles,
@@ -42,14 +42,14 @@ class Basis:
     """Fixed factors in the eigenbasis of their Gramian.
 
     ``rotated`` (n, width) is Y V, zeros past ``factors``; ``spectrum`` (width,) float64 is c0 s, ones past
-    ``factors``; ``into`` and ``rotation`` (panels, width, PANEL) are V and V', see ``in_panels``; ``penalty`` is
+    ``factors``; ``V`` and ``Vt`` (panels, width, PANEL) are V and V' in panels, see ``in_panels``; ``penalty`` is
     sum_i lambda_i |y_i|^2.
     """
 
     rotated: np.ndarray
     spectrum: np.ndarray
-    into: np.ndarray
-    rotation: np.ndarray
+    V: np.ndarray
+    Vt: np.ndarray
     penalty: float
 
 
@@ -124,7 +124,7 @@ def in_panels(B: np.ndarray, width: int, like: np.ndarray) -> np.ndarray:
     return panels
 
 
-def multiply(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np.ndarray) -> None:
+def rotate(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np.ndarray) -> None:
     """Write Y B to ``out``, which may be Y, in place, but for columns it lacks; ``panels`` is B, see ``in_panels``.
 
     One thread is the calling one, as in ``gramian``.
@@ -142,7 +142,7 @@ def multiply(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np
         return
     for part in launches(bounds.size - 1, work, threads):
         with parallel(threads):
-            rotate(threads, bounds[part.start : part.stop + 1], Y, panels, chunks, tiles, out)
+            rotate_ranges(threads, bounds[part.start : part.stop + 1], Y, panels, chunks, tiles, out)
 
 
 def eigenbasis(
@@ -171,7 +171,7 @@ def eigenbasis(
             f"the factors have overflowed {Y.dtype}; scale user_items or given factors down, or raise regularization"
         )
     into = in_panels(V, width, Y)
-    multiply(Y, into, num_threads, rotated)
+    rotate(Y, into, num_threads, rotated)
     return Basis(rotated, spectrum, into, in_panels(V.T, width, Y), penalty)
 
 

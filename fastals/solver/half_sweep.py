@@ -31,7 +31,7 @@ from fastals.kernels.rows.row import (
     System,
 )
 from fastals.objective import Objective
-from fastals.solver.eigenbasis import Basis, determined, gramian, multiply
+from fastals.solver.eigenbasis import Basis, determined, gramian, rotate
 from fastals.solver.sides import Side, balanced_bounds
 from fastals.solver.threads import launches, parallel
 
@@ -125,7 +125,7 @@ def _solve_rows(
     """
     scalar = X.dtype.type
     system = System(
-        basis.rotated, basis.spectrum, side.regularization, basis.rotation,
+        basis.rotated, basis.spectrum, side.regularization, basis.Vt,
         scalar(objective.offset), scalar(objective.c0),
     )  # fmt: skip
     status = np.full(X.shape[0], DIRECT, np.uint8)
@@ -133,7 +133,7 @@ def _solve_rows(
     if settings.solver == "cg":
         warm_from = NO_ROW
         if guess is not None:
-            multiply(guess, basis.into, settings.num_threads, X)
+            rotate(guess, basis.V, settings.num_threads, X)
             warm_from = -(-X.shape[1] // GUESSED_FROM)
         stop = Stop(scalar(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps, warm_from)
         reports.append(_iterate(side, system, stop, X, status, settings))

@@ -248,14 +248,14 @@ def test_the_guess_may_lie_where_the_solutions_will(likes):
 def test_each_row_starts_from_its_own_guess(likes, least):
     """From its solution a row needs one step, wherever the rows beside it start."""
     _, users, basis = items_side(likes, np.float64)
-    system = users.arrays, basis.rotated, basis.spectrum, users.regularization, basis.rotation
+    system = users.arrays, basis.rotated, basis.spectrum, users.regularization, basis.Vt
     scratch = scratch_for(basis.rotated.shape[1], N_ITEMS, users.arrays, 1.0, basis.rotated)
     exact = np.zeros((N_USERS, FACTORS))
     left, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
     counts = np.diff(users.indptr)
     iterate_rows(0, N_USERS, *system, exact, (1.0, 1.0, 1e-13, 100, N_ITEMS + 1), scratch, left, report)
     width = basis.rotated.shape[1]
-    V = basis.rotation.transpose(1, 0, 2).reshape(width, -1)[:FACTORS, :FACTORS].T
+    V = basis.Vt.transpose(1, 0, 2).reshape(width, -1)[:FACTORS, :FACTORS].T
     rotated = exact @ V
     settings = 1.0, 1.0, 1e-9, 100, least
     X = rotated.copy()

@@ -6,7 +6,7 @@ from layers import LAYERS, needs_fork, run_under_layer
 
 from fastals.kernels import factors as kernels
 from fastals.solver import eigenbasis as module
-from fastals.solver.eigenbasis import PARTIAL_SUMS, eigenbasis, gramian, gramian_tasks, in_panels, multiply
+from fastals.solver.eigenbasis import PARTIAL_SUMS, eigenbasis, gramian, gramian_tasks, in_panels, rotate
 
 SHAPES = [(1, 1), (5, 3), (700, 20), (3000, 64), (900, 130), (700, 300), (500, 400), (300, 700)]
 
@@ -58,7 +58,7 @@ def test_rotation_may_be_in_place(count, threads):
     X, B = random_factors(count, 32, np.float32), random_factors(32, 32, np.float32)
     expected = X.astype(np.float64) @ B
 
-    multiply(X, in_panels(B, 32, X), threads, X)
+    rotate(X, in_panels(B, 32, X), threads, X)
 
     np.testing.assert_allclose(X, expected, rtol=0, atol=1e-4)
 
@@ -90,7 +90,7 @@ def test_the_calling_thread_runs_the_overloads_of_the_others(monkeypatch):
     monkeypatch.setattr(module, "SERIAL_FLOPS", 0.0)
     monkeypatch.setattr(module, "SERIAL_SUMS", 0)
     serial = (kernels.gramian_tile, kernels.weighted_squares, kernels.sum_tile, kernels.rotate_rows)
-    if not hasattr(kernels.rotate, "signatures"):
+    if not hasattr(kernels.rotate_ranges, "signatures"):
         pytest.skip("nothing is compiled")
     X, frozen = random_factors(400, 300, np.float32), random_factors(400, 300, np.float32)
     frozen.flags.writeable = False

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fastals.kernels.jit import compiled_bare
+from fastals.kernels.jit import compiled_without_refcounts
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_products(Y, indices, weights, p, q):
     """Add sum_t weights_t (y_t . p) y_t to q in place, over the rows y_t = Y[indices[t]].
 
@@ -24,7 +24,7 @@ def add_products(Y, indices, weights, p, q):
     return curvature
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_rows(Y, indices, weights, q):
     """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]]."""
     for t in range(indices.shape[0]):
@@ -33,19 +33,19 @@ def add_rows(Y, indices, weights, q):
             q[j] += weight * y[j]
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_system(Y, indices, weights, targets, x, q, b):
     """Add sum_t weights_t (y_t . x) y_t to q and sum_t targets_t y_t to b in place, over y_t = Y[indices[t]]."""
     add_products(Y, indices, weights, x, q)
     add_rows(Y, indices, targets, b)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def prefetch(Y, indices):
     """Nothing to do: the compiled twin fetches the rows ``Y[indices]`` into the caches."""
 
 
-@compiled_bare
+@compiled_without_refcounts
 def multiply_block(X, first, steps, B, out):
     """Write X[first : first + 8, :steps] B[:steps] to the eight rows of ``out`` in place."""
     out[:] = 0
@@ -56,7 +56,7 @@ def multiply_block(X, first, steps, B, out):
                 out[m, j] += value * B[t, j]
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_gramian(W, Z, steps, size, A):
     """Add the upper triangle of W'Z, summed over the first ``steps`` rows, to A[:size, :size] in place."""
     for t in range(steps):
@@ -66,7 +66,7 @@ def add_gramian(W, Z, steps, size, A):
                 A[i, j] += value * Z[t, j]
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_product(W, Z, steps, rows, columns, A):
     """Add W'Z, summed over the first ``steps`` rows, to A[:rows, :columns] in place."""
     for t in range(steps):
@@ -76,7 +76,7 @@ def add_product(W, Z, steps, rows, columns, A):
                 A[i, j] += value * Z[t, j]
 
 
-@compiled_bare
+@compiled_without_refcounts
 def row_gramian(Z, count, length, K):
     """Write the upper triangle of Z Z', over the first ``length`` columns, to K[:count, :count] in place."""
     for i in range(count):
@@ -87,7 +87,7 @@ def row_gramian(Z, count, length, K):
             K[i, j] = dot
 
 
-@compiled_bare
+@compiled_without_refcounts
 def factorise(A, size, width, floor, diagonal):
     """Cholesky A = U'U of the upper triangle in place, and U'^-1 applied to the columns past ``size``.
 
@@ -110,7 +110,7 @@ def factorise(A, size, width, floor, diagonal):
     return True
 
 
-@compiled_bare
+@compiled_without_refcounts
 def back_substitute(A, size, column, diagonal, x):
     """Solve U x = A[:size, column] for x[:size] in place, after ``factorise``."""
     for b in range(size - 1, -1, -1):

@@ -12,7 +12,7 @@ import numpy as np
 from fastals.kernels.dense.blocks import multiply_block
 from fastals.kernels.dense.memory import aligned_empty
 from fastals.kernels.dense.tiles import TILE_ROWS
-from fastals.kernels.jit import compiled, compiled_bare
+from fastals.kernels.jit import compiled, compiled_without_refcounts
 
 PANEL = 32  # columns: the width of a register tile
 CHUNK = 64  # rows
@@ -39,7 +39,7 @@ def chunk_for(width, like):
     return Chunk(solved, rotated, aligned_empty(rows, panel, like))
 
 
-@compiled_bare
+@compiled_without_refcounts
 def multiply_chunk(X, count, panels, tile, first, out):
     """Write X[:count] B to out[first : first + count] in place, but for columns that ``out`` does not have.
 

@@ -14,7 +14,7 @@ from fastals.kernels.dense.tiles import (
     make_tile,
     prefetch_rows,
 )
-from fastals.kernels.jit import compiled_bare
+from fastals.kernels.jit import compiled_without_refcounts
 
 # Rows of more elements than this do not stay in a first-level cache from one step to the next: fetching the next
 # group during the present one makes them 1.05 to 1.25 times faster, and shorter ones slower (measured).
@@ -31,7 +31,7 @@ def _make_driver(dotted, plain):
     eight, fetching_eight = make_group(8, dotted, plain), make_group(8, dotted, plain, fetching=True)
     four = make_group(4, dotted, plain)
 
-    @compiled_bare
+    @compiled_without_refcounts
     def over_groups(Y, indices, weights, p, q, targets, b):
         count, t = indices.shape[0], 0
         curvature = q[0] * 0
@@ -52,7 +52,7 @@ def _make_driver(dotted, plain):
 _products, _sums, _both = _make_driver(True, False), _make_driver(False, True), _make_driver(True, True)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_products(Y, indices, weights, p, q):
     """Add sum_t weights_t (y_t . p) y_t to q in place, over the rows y_t = Y[indices[t]], a multiple of four of them.
 
@@ -61,13 +61,13 @@ def add_products(Y, indices, weights, p, q):
     return _products(Y, indices, weights, p, q, weights, q)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_rows(Y, indices, weights, q):
     """Add sum_t weights_t y_t to q in place, over the rows y_t = Y[indices[t]], a multiple of four of them."""
     _sums(Y, indices, weights, q, q, weights, q)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_system(Y, indices, weights, targets, x, q, b):
     """Add sum_t weights_t (y_t . x) y_t to q and sum_t targets_t y_t to b in place, reading the rows y_t once.
 
@@ -76,13 +76,13 @@ def add_system(Y, indices, weights, targets, x, q, b):
     _both(Y, indices, weights, x, q, targets, b)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def prefetch(Y, indices):
     """Fetch the rows ``Y[indices]`` into the caches while something else is calculated."""
     prefetch_rows(Y, indices)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def multiply_block(X, first, steps, B, out):
     """Write X[first : first + 8, :steps] B[:steps] to the eight rows of ``out`` in place."""
     start, width = first * X.shape[1], out.shape[1]
@@ -94,7 +94,7 @@ def multiply_block(X, first, steps, B, out):
         _set_16(X, start, B, j, steps, out, j, B, 0)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_gramian(W, Z, steps, size, A):
     """Add the upper tiles of W'Z, summed over the first ``steps`` rows, to A[:size, :size] in place.
 
@@ -110,7 +110,7 @@ def add_gramian(W, Z, steps, size, A):
             _add_16(W, i, Z, j, steps, A, i * width + j, A, 0)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def add_product(W, Z, steps, rows, columns, A):
     """Add W'Z, summed over the first ``steps`` rows, to A[:rows, :columns] in place.
 
@@ -126,7 +126,7 @@ def add_product(W, Z, steps, rows, columns, A):
             _add_16(W, i, Z, j, steps, A, i * width + j, A, 0)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def row_gramian(Z, count, length, K):
     """Write the upper 4 x 4 blocks of Z Z', over the first ``length`` columns, to K[:count, :count] in place.
 
@@ -137,7 +137,7 @@ def row_gramian(Z, count, length, K):
             dot_tile(Z, i, j, length, K)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def factorise(A, size, width, floor, diagonal):
     """Cholesky A = U'U of the upper triangle in place, and U'^-1 applied to the columns past ``size``.
 
@@ -163,7 +163,7 @@ def factorise(A, size, width, floor, diagonal):
     return True
 
 
-@compiled_bare
+@compiled_without_refcounts
 def back_substitute(A, size, column, diagonal, x):
     """Solve U x = A[:size, column] for x[:size] in place, after ``factorise``.
 

@@ -10,7 +10,7 @@ from numba import prange
 
 from fastals.kernels.dense.blocks import add_rows, add_system, prefetch
 from fastals.kernels.dense.rotation import CHUNK, Chunk, chunk_for, multiply_chunk
-from fastals.kernels.jit import compiled, compiled_bare, compiled_parallel
+from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
 from fastals.kernels.rows.conjugate_gradient import Stop, conjugate_gradient, lines_for, vectors_of
 from fastals.kernels.rows.row import (
     DIRECT,
@@ -55,7 +55,7 @@ def cg_scratch_for(longest, entries, Y):
     return IterationScratch(gathered_for(longest, entries, Y), lines_for(width, Y), chunk_for(width, Y))
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _start(Y, indices, weights, targets, x, warm, lines):
     """Right-hand side b, and the residual b - A x of where the iteration starts: x, if ``warm``, or zero.
 
@@ -84,7 +84,7 @@ def _start(Y, indices, weights, targets, x, warm, lines):
     return x[0]
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _iterate_row(u, entries, system, stop, x, warm, scratch, report):
     """Solve row u for x in place and add to ``report``.
 
@@ -133,7 +133,7 @@ def _iterate_row(u, entries, system, stop, x, warm, scratch, report):
     return SOLVED
 
 
-@compiled_bare
+@compiled_without_refcounts
 def iterate_rows(first, last, entries, system, stop, X, status, scratch, report):
     """Solve rows first .. last in place.
 

@@ -13,7 +13,7 @@ import numpy as np
 from fastals.kernels.dense.blocks import add_products
 from fastals.kernels.dense.memory import aligned_empty
 from fastals.kernels.dense.tiles import PAD
-from fastals.kernels.jit import compiled, compiled_bare
+from fastals.kernels.jit import compiled, compiled_without_refcounts
 
 
 class Stop(NamedTuple):
@@ -58,7 +58,7 @@ def lines_for(width, like):
     return aligned_empty(np.int64(6), width + 2 * PAD, like)
 
 
-@compiled_bare
+@compiled_without_refcounts
 def vectors_of(lines, width):
     """The vectors that lie in the lines of a block of scratch.
 
@@ -69,7 +69,7 @@ def vectors_of(lines, width):
     return Vectors(r, p, q, inverse, lines[4, :width], lines[5, :width])
 
 
-@compiled_bare
+@compiled_without_refcounts
 def conjugate_gradient(Y, indices, weights, x, energy, lines, stop):
     """Solve A x = b for x in place, from the x and the residual that are given; one step at least, unless r is zero.
 

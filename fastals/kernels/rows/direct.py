@@ -16,7 +16,7 @@ import numpy as np
 from fastals.kernels.dense.blocks import add_gramian, add_rows, back_substitute, factorise, prefetch, row_gramian
 from fastals.kernels.dense.memory import aligned_empty
 from fastals.kernels.dense.tiles import PAD, TILE_ROWS
-from fastals.kernels.jit import compiled, compiled_bare
+from fastals.kernels.jit import compiled, compiled_without_refcounts
 
 DUAL_FLOOR = 1e7  # times the primal form's: of pivots below 1e-7 of the diagonal float64 leaves nine digits
 GATHERED_ROWS = 64  # rows packed at a time: 64 x 128 float32 are a first-level cache
@@ -68,7 +68,7 @@ def direct_for(width, like):
     )
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _solve_dual(Y, indices, weights, targets, scratch, floor):
     """Dual form; returns the trace of Z Z' (negative where it could not be solved) and b.x."""
     M, x, z, b, root, right, Z = (
@@ -118,7 +118,7 @@ def _solve_dual(Y, indices, weights, targets, scratch, floor):
     return np.float64(trace), product
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _solve_primal(Y, indices, weights, targets, scratch, floor):
     """Primal form; returns the trace of M^-1 (A - M) (negative where it could not be solved) and b.x."""
     M, x, z, b, A = scratch.M, scratch.x, scratch.z, scratch.b, scratch.matrix
@@ -167,13 +167,13 @@ def _solve_primal(Y, indices, weights, targets, scratch, floor):
     return trace, product
 
 
-@compiled_bare
+@compiled_without_refcounts
 def prefers_dual(count, width):
     """Whether the count x count system is the cheaper one: count^2 width + count^3 / 3 against count width^2 + ..."""
     return 4 * count <= 3 * width
 
 
-@compiled_bare
+@compiled_without_refcounts
 def solve_direct(Y, indices, weights, targets, scratch, floor):
     """Solve one row, for ``scratch.x[:width]`` in place.
 

@@ -7,7 +7,7 @@ from numba import prange
 
 from fastals.kernels.dense.blocks import prefetch
 from fastals.kernels.dense.rotation import CHUNK, Chunk, chunk_for, multiply_chunk
-from fastals.kernels.jit import compiled, compiled_bare, compiled_parallel
+from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
 from fastals.kernels.rows.direct import GATHERED_ROWS, Direct, direct_for, solve_direct
 from fastals.kernels.rows.row import (
     DIRECTLY,
@@ -47,7 +47,7 @@ def direct_scratch_for(longest, entries, Y, like):
     return DirectScratch(gathered_for(longest, entries, Y), direct_for(width, like), chunk_for(width, Y))
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _solve_row(u, entries, system, x, scratch, report):
     """Solve row u for x in place, in the model's type; returns SOLVED, or DOUBLE with x zero if that does not do.
 
@@ -72,7 +72,7 @@ def _solve_row(u, entries, system, x, scratch, report):
     return SOLVED
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _measure(Y, indices, weights, squares):
     """Write sum_t y_tj^2 to ``squares`` in place; returns sum_t |weights_t| |y_t|^2, which bounds the largest pivot."""
     width, total = Y.shape[1], 0.0
@@ -88,7 +88,7 @@ def _measure(Y, indices, weights, squares):
     return total
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _solve_row_in_float64(u, entries, system, x, scratch, report):
     """Solve row u for x in place with float64 scratch, whatever the model's type; x is NaN if that fails, too.
 
@@ -135,7 +135,7 @@ def _solve_row_in_float64(u, entries, system, x, scratch, report):
     return SOLVED
 
 
-@compiled_bare
+@compiled_without_refcounts
 def solve_rows(first, last, chosen, entries, system, X, status, scratch, report):
     """Solve the rows chosen[first:last] in place.
 

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.kernels.dense.memory import aligned_empty
-from fastals.kernels.jit import compiled, compiled_bare
+from fastals.kernels.jit import compiled, compiled_without_refcounts
 
 # What a range of rows reports, one column each; a range's line of the reports is a cache line, which no thread shares.
 LOSS, STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR, RIDGE, FAILED, REPORTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
@@ -120,32 +120,32 @@ def gathered_for(longest, entries, like):
     return Gathered(np.empty(longest + 4, entries.indices.dtype), values[0], values[1])
 
 
-@compiled_bare
+@compiled_without_refcounts
 def value_of(array, t):
     """Element t of an array; an array of one element stands for equal values."""
     return array[0 if array.shape[0] == 1 else t]
 
 
-@compiled_bare
+@compiled_without_refcounts
 def target_of(weight, offset, phi):
     """Target c phi of a pair of weight w."""
     return (weight + offset) * phi
 
 
-@compiled_bare
+@compiled_without_refcounts
 def diagonal(spectrum, ridge, M):
     """Write M = c0 s + lambda to M (width,) in place; ``spectrum`` is c0 s and ``ridge`` lambda, both float64."""
     for j in range(spectrum.shape[0]):
         M[j] = spectrum[j] + ridge
 
 
-@compiled_bare
+@compiled_without_refcounts
 def row_loss(constant, b_dot_x, x_dot_r):
     """What a row contributes to the loss; derived above."""
     return constant - b_dot_x - x_dot_r
 
 
-@compiled_bare
+@compiled_without_refcounts
 def _weigh_entries(first, last, entries, offset, row):
     """Write weights and targets of the entries first .. last to ``row`` in place; returns the constant in the loss."""
     constant = 0.0
@@ -159,7 +159,7 @@ def _weigh_entries(first, last, entries, offset, row):
     return constant
 
 
-@compiled_bare
+@compiled_without_refcounts
 def gather_row(entries, u, offset, row):
     """Write row u's indices, weights and targets to ``row`` (Gathered) in place.
 
@@ -187,7 +187,7 @@ def gather_row(entries, u, offset, row):
     return constant, largest
 
 
-@compiled_bare
+@compiled_without_refcounts
 def least_share(row, count, unobserved_weight):
     """Smallest c / c0 of a row's entries where one is below 1, else 1: where it is small, A is far below M."""
     least = unobserved_weight - unobserved_weight  # whose type a constant would not have
@@ -196,7 +196,7 @@ def least_share(row, count, unobserved_weight):
     return (unobserved_weight + least) / unobserved_weight
 
 
-@compiled_bare
+@compiled_without_refcounts
 def accept(x, loss, report):
     """Add a solved row's loss to ``report``; a solution that is not finite is counted there and set to zero."""
     finite = True

@@ -57,7 +57,7 @@ def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
         scratch = dirty(scratch_for(width, N_ITEMS, side.arrays, dtype(1), basis.rotated), garbage)
         like = basis.spectrum if way == "float64" else basis.rotated
         direct = dirty(direct_scratch_for(width, like), garbage)
-        system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.rotation, X
+        system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.Vt, X
         rotated = np.full((CHUNK, width), garbage, dtype)
         if way in ("iterate", "continue"):
             least = 5 if way == "continue" else N_ITEMS
