@@ -271,12 +271,12 @@ def rank_few(query, items, candidates, seen, scores, ids):
     masks = np.zeros(1, np.int64)
     marks = np.empty(MARK_WORDS, np.int64)
     _set_marks(seen, marks)
-    everything = np.empty(0, np.bool_)
     panel = np.empty((1, k, TILE_ITEMS), query.dtype)
+    offered = Items(panel, candidates, np.empty(0), np.empty(0, np.bool_))
     for first in range(0, candidates.shape[0], TILE_ITEMS):
         pack_panels(items, candidates[first : first + TILE_ITEMS], panel)
         if score_row(query, 0, panel, 0, k, threshold, 0, tile_scores, masks):
-            threshold[0] = _offer(masks[0], tile_scores[0], candidates, first, everything, seen, marks, scores, ids)
+            threshold[0] = _offer(masks[0], tile_scores[0], first, offered, seen, marks, scores, ids)
             masks[0] = 0
     _sort_heap(scores, ids)
 
