@@ -129,7 +129,7 @@ def read_model_file(
     Raises
     ------
     ValueError
-        If the file is no model file, not even a regular file, is truncated or damaged (a checksum differs), declares
+        If the file is not a model file, not a regular file, is truncated or damaged (a checksum differs), declares
         what it does not hold, or is of a newer format version. The message names the file and the reason.
     OSError
         If the file cannot be opened or read.

@@ -95,7 +95,7 @@ def _solve_row_in_float64(u, entries, system, x, scratch, report):
     A system whose pivots vanish (no regularisation and fewer independent entries than factors) gets a ridge, so that
     the row is the regularised limit and not garbage: 1e-12 of the trace of sum_t |extra_t| y_t y_t' (or of the largest
     element of M, if that is larger), and ten times as much, up to 1e-6 of it, where that is not enough. The loss
-    reported is that of the problem as it is stated, without the ridge: of (A + ridge I) x = b
+    reported is that of the stated problem, without the ridge: of (A + ridge I) x = b
     there remains r = ridge x.
 
     Columns in which the row's y_t are all zero, such as those past ``factors``, get zero whatever stands on the

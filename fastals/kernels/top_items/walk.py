@@ -8,8 +8,8 @@ Finished queries leave the block, the last one takes their place, so the walk st
 The best n of each query are a binary heap in its output row with the worst at the root; (score, id) precedes
 (score', id') if score > score', or if they are equal and id < id'.
 
-Common arguments: ``items`` (Items); ``seen`` int32, the sorted ids that may not be returned, of the query or of all
-queries one after the other; ``scores`` and ``ids`` (n,) or (n_queries, n), the outputs, best first.
+Common arguments: ``items`` (Items); ``seen`` int32, the sorted ids that may not be returned, of the query, or of all
+queries, concatenated; ``scores`` and ``ids`` (n,) or (n_queries, n), the outputs, best first.
 """
 
 from typing import Any, NamedTuple
