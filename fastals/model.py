@@ -24,7 +24,6 @@ from fastals.solver.fitting import Given, final_state, prepare, run, warn_of_sin
 from fastals.solver.sweeps import TrainingState
 from fastals.tables.interactions import Interactions
 
-Callback = Callable[["ImplicitALS", int, float], Any]
 _swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
 
 
@@ -132,8 +131,7 @@ class ImplicitALS(Parameters):
     [1]
     """
 
-    # The one thing that a fit makes; see ``fastals.core.state``.
-    _state = State()
+    _state = State()  # the one thing that a fit makes; see ``fastals.core.state``
 
     def __init__(
         self,
@@ -188,11 +186,14 @@ class ImplicitALS(Parameters):
         item_features: FeaturesLike | None = None,
         user_factors: ArrayLike | None = None,
         item_factors: ArrayLike | None = None,
-        callback: Callback | None = None,
+        callback: Callable[[ImplicitALS, int, float], Any] | None = None,
         show_progress: bool = False,
         resume_from: TrainingState | None = None,
     ) -> ImplicitALS:
         """Fit the factors.
+
+        Until ``fit`` is done the model keeps its earlier state, for other threads too; after an error it still has it.
+        On KeyboardInterrupt it takes over what the last finished half-sweep made, if there was one.
 
         Parameters
         ----------
@@ -217,8 +218,8 @@ class ImplicitALS(Parameters):
         show_progress : bool
             Whether to show a progress bar (with tqdm, if it is installed).
         resume_from : TrainingState, optional
-            What a callback of an earlier fit to the same data got from ``training_state``: goes on to the sweep
-            ``iterations``, bit for bit as if there had been no break; takes the place of any other start.
+            What a callback of an earlier fit to the same data got from ``training_state``, instead of any other start:
+            goes on to the sweep ``iterations``, bit for bit as if there had been no break.
 
         Returns
         -------
@@ -230,11 +231,6 @@ class ImplicitALS(Parameters):
             For arguments or parameters that do not fit, or a callback that returns neither a Boolean nor None.
         FloatingPointError
             Where rows have no finite solution, or factors, their products or the loss overflow.
-
-        Notes
-        -----
-        Until ``fit`` is done the model keeps its earlier state, for other threads too; after an error it still has it.
-        On KeyboardInterrupt it takes over what the last finished half-sweep made, if there was one.
         """
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
@@ -370,15 +366,18 @@ class ImplicitALS(Parameters):
     def training_state(self) -> TrainingState:
         """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
 
+        Returns
+        -------
+        TrainingState
+
         Raises
         ------
         RuntimeError
             Where no ``fit`` is running, or it has gone on.
         """
-        state = self._state.training_state
-        if state is None:
+        if self._state.training_state is None:
             raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
-        return cast(TrainingState, state())
+        return cast(TrainingState, self._state.training_state())
 
     @property
     def user_factors(self) -> Array:

@@ -95,12 +95,13 @@ class Objective:
 
     @property
     def unit(self) -> float:
-        """What weights, c0 and lambda are divided by while rows are solved, a power of two: no digit changes.
+        """What weights, c0 and lambda are divided by while rows are solved: a power of four changes no digit of theirs.
 
-        1, unless both c0 and alpha are so small or large that squares of residuals would leave the range of float32.
+        Nor of their roots, which the direct solution takes. It is 1, unless both c0 and alpha are so small or
+        large that squares of residuals would leave the range of float32.
         """
         largest = max(self.unobserved_weight, self.alpha)
-        return 1.0 if not largest or 2.0**-20 < largest < 2.0**20 else 2.0 ** round(np.log2(largest))
+        return 1.0 if not largest or 2.0**-20 < largest < 2.0**20 else 4.0 ** round(np.log2(largest) / 2)
 
     @property
     def c0(self) -> float:

@@ -77,7 +77,7 @@ def test_loss_is_the_brute_force_sum(problem):
     P, Q = problem.start()
     model = problem.model(iterations=0).fit(**problem.data, user_factors=P, item_factors=Q)
 
-    got = model.loss(**problem.data)
+    got = model.loss(**problem.pairs)
 
     expected = naive.loss(problem.terms, P, Q, *problem.regularizations)
     assert got == pytest.approx(expected, rel=0, abs=1e-12 * scale(problem, P, Q))
@@ -90,7 +90,7 @@ def test_loss_of_a_sweep_needs_no_extra_pass(problem):
     for solver in ("cg", "cholesky"):
         model = problem.model(solver=solver).fit(**problem.data, user_factors=P, item_factors=Q)
 
-        free, full = model.loss_history[-1], model.loss(**problem.data)
+        free, full = model.loss_history[-1], model.loss(**problem.pairs)
 
         factors = model.user_factors, model.item_factors
         expected = naive.loss(problem.terms, *factors, *problem.regularizations)

@@ -1,4 +1,4 @@
-"""The door: every argument is checked once here and brought into one canonical form."""
+"""Argument validation: each argument is checked and converted to canonical form once, here."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def check_rows(
     Parameters
     ----------
     matrix : sparse matrix or array
-        Left unchanged. Stored zeros are no observations and are dropped.
+        Left unchanged. Stored zeros are not observations and are dropped.
     name : str
         For error messages.
     shape : pair of int or None

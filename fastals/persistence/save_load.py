@@ -94,8 +94,8 @@ def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = F
     ----------
     path : str or path
     mmap : bool
-        Whether to map the factors into memory instead of keeping a copy of them. They are read once, to see that they
-        are finite; their checksum is not verified.
+        Whether to map the arrays into memory instead of keeping copies of them. The factors are read once, to see that
+        they are finite, but their checksum is not verified, unlike that of all else.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = F
     OSError
         Where the file cannot be opened.
     """
-    header, arrays = read_model_file(path, mmap=mmap)
+    header, arrays = read_model_file(path, mmap=mmap, unverified=FACTORS)
     try:
         return _restored(build, header, arrays)
     except KeyError as error:

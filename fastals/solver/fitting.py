@@ -1,4 +1,12 @@
-"""From parameters and data to a training, and from a training to the state of a model."""
+"""From parameters and data to a training, and from a training to the state of a model.
+
+How two arguments get from `ImplicitALS.fit` to the kernel that solves a row, and what they are on the way:
+
+    user_items      fit > prepare > check_rows (Rows) > build_sides (Side) > Training.sweep > solve_side > cg_rows >
+                    iterate_rows (Entries)
+    regularization  fit > prepare > checked_objective (Objective) > build_sides (Side, lambda of each row) >
+                    Training.sweep > solve_side (System) > cg_rows > iterate_rows (M)
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ LARGEST_TOLERANCE = 1e15  # its square is finite in float32; from 1 on, one step
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are solved: method, relative residual to reach, steps at the most, threads."""
+    """How rows are solved: method, relative error to reach, largest number of steps, threads."""
 
     solver: str
     tolerance: float
@@ -58,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """What a half-sweep saw.
+    """What a half-sweep did and found.
 
     loss : float
         Value of the objective after it, regularisation of both sides included, at the solutions as they are.

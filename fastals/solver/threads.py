@@ -14,7 +14,7 @@ import numpy as np
 
 from fastals.kernels import forks
 
-LAUNCH_FLOPS = 2e10
+LAUNCH_FLOPS = 2e10  # of a launch: one to two tenths of a second on two cores, after which an interrupt is heard
 
 # Numba's workqueue layer aborts the process when two Python threads launch parallel loops at once.
 _lock = threading.RLock()

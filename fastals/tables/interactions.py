@@ -86,6 +86,10 @@ class Interactions:
             What rows with the same user and item become: their sum (in float64), mean, maximum, the last of them,
             their number (the values are then ignored), or a ValueError.
 
+        Returns
+        -------
+        Interactions
+
         Notes
         -----
         A pair whose value comes out as zero is not an observation and is dropped; its user and item keep their ids.
@@ -152,6 +156,10 @@ class Interactions:
         duplicates : str
             As in `from_arrays`.
 
+        Returns
+        -------
+        Interactions
+
         Raises
         ------
         ImportError
@@ -182,6 +190,14 @@ class Interactions:
     def from_saved(cls, arrays: Mapping[str, np.ndarray]) -> Interactions:
         """Rebuild from what `to_arrays` gave.
 
+        Parameters
+        ----------
+        arrays : mapping of str to array
+
+        Returns
+        -------
+        Interactions
+
         Raises
         ------
         ValueError
@@ -194,7 +210,13 @@ class Interactions:
         return cls._from_canonical(_checked_csr(arrays, (user_ids.size, item_ids.size)), user_ids, item_ids)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Plain arrays (no objects) that hold everything: ``user_ids, item_ids, indptr, indices, data``."""
+        """Everything as plain arrays, without objects.
+
+        Returns
+        -------
+        dict of str to array
+            ``user_ids``, ``item_ids``, ``indptr``, ``indices`` and ``data``.
+        """
         matrix = self.user_items
         return {
             "user_ids": self.user_ids,
@@ -225,7 +247,15 @@ class Interactions:
         return self.user_items.shape[1]
 
     def user_index(self, ids: Any) -> Any:
-        """Row of one user id (int), or rows of several (array of int64).
+        """Row of one user id, or rows of several.
+
+        Parameters
+        ----------
+        ids : int, str, or sequence of either
+
+        Returns
+        -------
+        int, or (n,) int64 array
 
         Raises
         ------
@@ -235,7 +265,15 @@ class Interactions:
         return self._users.positions(ids, self._items)
 
     def item_index(self, ids: Any) -> Any:
-        """Column of one item id (int), or columns of several (array of int64).
+        """Column of one item id, or columns of several.
+
+        Parameters
+        ----------
+        ids : int, str, or sequence of either
+
+        Returns
+        -------
+        int, or (n,) int64 array
 
         Raises
         ------

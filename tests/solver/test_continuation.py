@@ -10,8 +10,9 @@ from problems import problems
 
 from fastals import ImplicitALS
 from fastals.core.validation import check_rows
-from fastals.kernels.rows.cg_rows import iterate_rows
-from fastals.kernels.rows.row import REPORTS, scratch_for
+from fastals.kernels.rows.cg_rows import cg_scratch_for, iterate_rows
+from fastals.kernels.rows.conjugate_gradient import Stop
+from fastals.kernels.rows.row import REPORTS, STEPS, System
 from fastals.objective import Objective
 from fastals.persistence.checkpoint import Checkpoint, read_state
 from fastals.solver.eigenbasis import aligned_factors, eigenbasis
@@ -106,7 +107,7 @@ def test_error_keeps_to_the_tolerance_whatever_the_problem(problem, acceleration
 
     def measure(model, sweep, loss):
         P, Q = model.user_factors, model.item_factors
-        residuals.append(naive.residuals(problem.terms, P, Q, users, problem.c0).max())
+        residuals.append(naive.residuals(problem.terms, P, Q, users, problem.missing).max())
         errors.append(naive.energy_errors(problem.terms, P, Q, users).max())
 
     with pytest.MonkeyPatch.context() as patch:
@@ -248,22 +249,24 @@ def test_the_guess_may_lie_where_the_solutions_will(likes):
 def test_each_row_starts_from_its_own_guess(likes, least):
     """From its solution a row needs one step, wherever the rows beside it start."""
     _, users, basis = items_side(likes, np.float64)
-    system = users.arrays, basis.rotated, basis.spectrum, users.regularization, basis.Vt
-    scratch = scratch_for(basis.rotated.shape[1], N_ITEMS, users.arrays, 1.0, basis.rotated)
+    system = System(
+        basis.rotated, basis.spectrum, users.regularization, basis.Vt, 1.0, np.empty((0, basis.rotated.shape[1]))
+    )
+    scratch = cg_scratch_for(N_ITEMS, users.entries, basis.rotated)
     exact = np.zeros((N_USERS, FACTORS))
-    left, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
+    status, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
     counts = np.diff(users.indptr)
-    iterate_rows(0, N_USERS, *system, exact, (1.0, 1.0, 1e-13, 100, N_ITEMS + 1), scratch, left, report)
+    from_zero = Stop(1e-13, 100, N_ITEMS + 1)
+    iterate_rows(0, N_USERS, users.entries, system, from_zero, exact, status, scratch, report)
     width = basis.rotated.shape[1]
     V = basis.Vt.transpose(1, 0, 2).reshape(width, -1)[:FACTORS, :FACTORS].T
     rotated = exact @ V
-    settings = 1.0, 1.0, 1e-9, 100, least
-    X = rotated.copy()
-    iterate_rows(0, N_USERS, *system, X, settings, scratch, left, report)
+    stop, X = Stop(1e-9, 100, least), rotated.copy()
+    iterate_rows(0, N_USERS, users.entries, system, stop, X, status, scratch, report)
     alone = np.zeros(N_USERS)
     for u in np.flatnonzero(counts):
-        iterate_rows(u, u + 1, *system, rotated.copy(), settings, scratch, left, report)
-        alone[u] = report[1]
+        iterate_rows(u, u + 1, users.entries, system, stop, rotated.copy(), status, scratch, report)
+        alone[u] = report[STEPS]
 
     assert (alone[counts >= least] == 1).all()
     assert (alone[(counts > 1) & (counts < least)] > 1).all()

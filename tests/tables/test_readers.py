@@ -217,10 +217,10 @@ def test_bad_text(tmp_path, text, options, message):
         ("a.npz", b"nothing", "not a readable .npz file"),
         ("a.npz", b"", "not a readable .npz file"),
         ("a.csv", b"PK\x03\x04junk", "not a readable .npz file"),
-        ("a.mtx", b"%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 5\n", "no usable MatrixMarket file"),
-        ("a.mtx", b"%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 5\n", "no usable MatrixMarket file"),
+        ("a.mtx", b"%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 5\n", "not a usable MatrixMarket file"),
+        ("a.mtx", b"%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 5\n", "not a usable MatrixMarket file"),
         ("a.mtx", b"%%MatrixMarket matrix array real general\n1 1\n5\n", "a dense array, wanted coordinates"),
-        ("a.mtx", b"%%MatrixMarket matrix coordinate complex general\n1 1 1\n1 1 5 2\n", "no usable MatrixMarket"),
+        ("a.mtx", b"%%MatrixMarket matrix coordinate complex general\n1 1 1\n1 1 5 2\n", "not a usable MatrixMarket"),
     ],
 )
 def test_bad_bytes(tmp_path, name, content, message):
