@@ -19,6 +19,7 @@ import numpy as np
 
 from fastals.core.rows import Rows
 from fastals.core.validation import check_choice, check_real, describe
+from fastals.kernels.rows.row import extra_of, target_of
 
 OBJECTIVES = ("hu", "rendle")
 CONFIDENCES = ("linear", "log", "raw")
@@ -121,7 +122,7 @@ class Objective:
 
     def extra_and_target(self, weight: np.ndarray, preference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """c - c0 and c phi of entries of weight w."""
-        return weight - self.shift, (weight + self.offset) * preference
+        return extra_of(weight, self.shift), target_of(weight, self.offset, preference)
 
     def weight(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """Weights w of stored values, in ``dtype`` and in units of ``unit``: alpha times their size.

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from fastals.kernels.jit import compiled_parallel
-from fastals.kernels.rows.row import target_of, value_of
+from fastals.kernels.rows.row import extra_of, target_of, value_of
 
 
 @compiled_parallel
@@ -39,7 +39,7 @@ def solve_rows_by_the_book(entries, Y, gramian, regularization, offset, X):
             A[i, i] += regularization[u]
         for t in range(entries.indptr[u], entries.indptr[u + 1]):
             y, weight = Y[entries.indices[t]], value_of(entries.weight, t)
-            extra = weight - entries.shift
+            extra = extra_of(weight, entries.shift)
             target = target_of(weight, offset, value_of(entries.preference, t))
             for i in range(k):
                 x[i] += target * y[i]

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.kernels.dense.memory import aligned_empty
-from fastals.kernels.jit import compiled, compiled_without_refcounts
+from fastals.kernels.jit import compiled, compiled_without_refcounts, shared
 
 # What a range of rows reports, one column each; a range's line of the reports is a cache line, which no thread shares.
 LOSS, STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR, RIDGE, FAILED, REPORTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
@@ -126,9 +126,15 @@ def value_of(array, t):
     return array[0 if array.shape[0] == 1 else t]
 
 
-@compiled_without_refcounts
+@shared
+def extra_of(weight, shift):
+    """c - c0 of a pair of weight w, or of many."""
+    return weight - shift
+
+
+@shared
 def target_of(weight, offset, phi):
-    """Target c phi of a pair of weight w."""
+    """Target c phi of a pair of weight w, or of many."""
     return (weight + offset) * phi
 
 
@@ -153,7 +159,7 @@ def _weigh_entries(first, last, entries, offset, row):
         weight = value_of(entries.weight, t)
         phi = value_of(entries.preference, t)
         target = target_of(weight, offset, phi)
-        row.weights[t - first] = weight - entries.shift
+        row.weights[t - first] = extra_of(weight, entries.shift)
         row.targets[t - first] = target
         constant += np.float64(target) * phi
     return constant
@@ -170,7 +176,7 @@ def gather_row(entries, u, offset, row):
         row.indices[t] = entries.indices[start + t]
     largest = offset * 0
     if entries.weight.shape[0] == 1 and entries.preference.shape[0] == 1:
-        largest = entries.weight[0] - entries.shift
+        largest = extra_of(entries.weight[0], entries.shift)
         target = target_of(entries.weight[0], offset, entries.preference[0])
         constant = count * (np.float64(target) * entries.preference[0])
         for t in range(count):
