@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastals.core.unobserved import ALIKE
 from fastals.core.validation import read_only
 from fastals.kernels.dense.memory import CACHE_LINE, aligned_empty
 from fastals.kernels.dense.rotation import CHUNK, PANEL
@@ -53,12 +54,15 @@ class Basis:
     penalty: float
 
 
-def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tuple[np.ndarray, float]:
-    """X'X as (factors, factors) float64, and sum_u weights_u |x_u|^2; the same for any number of threads.
+def gramian(
+    X: np.ndarray, weights: np.ndarray, num_threads: int | None, missing: np.ndarray = ALIKE
+) -> tuple[np.ndarray, float]:
+    """X' diag(missing) X as (factors, factors) float64, and sum_u weights_u |x_u|^2.
 
-    One thread is the calling one: it starts none and waits for none. What has overflowed is infinite or NaN.
+    ``missing`` is (n,), or ALIKE. The result is the same for any number of threads. One thread is the calling one: it
+    starts none and waits for none. What has overflowed is infinite or NaN.
     """
-    X, G = read_only(X), np.empty((X.shape[1], X.shape[1]))
+    X, G, scales = read_only(X), np.empty((X.shape[1], X.shape[1])), (np.sqrt(missing), weights)
     edge, places, bounds = gramian_tasks(*X.shape)
     tasks, work = np.arange((bounds.size - 1) * len(places)), float(X.shape[0]) * X.shape[1] ** 2
     parts, squares = np.empty((bounds.size - 1, len(places), edge, edge)), np.empty(bounds.size - 1)
@@ -68,12 +72,12 @@ def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tupl
     if threads == 1:
         for c, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
             for p, (i, j) in enumerate(places.tolist()):
-                gramian_tile(X, first, last, i, j, blocks[0], parts[c, p])
+                gramian_tile(X, scales[0], first, last, i, j, blocks[0], parts[c, p])
             squares[c] = weighted_squares(X, first, last, weights)
     else:
         for part in launches(tasks.size, work, threads):
             with parallel(threads):
-                gramian_tiles(threads, tasks[part], X, bounds, places, weights, blocks, parts, squares)
+                gramian_tiles(threads, tasks[part], X, bounds, places, scales, blocks, parts, squares)
     _sum_tiles(parts, places, G, 1 if parts.size <= SERIAL_SUMS else threads)
     with np.errstate(over="ignore", invalid="ignore"):
         return G, float(squares.sum())
@@ -151,15 +155,16 @@ def eigenbasis(
     unobserved_weight: float,
     num_threads: int | None,
     rotated: np.ndarray | None = None,
+    missing: np.ndarray = ALIKE,
 ) -> Basis:
-    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian.
+    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian Y' diag(missing) Y.
 
     ``rotated`` is written in place if it is given: fresh memory costs a page fault every 4 KiB.
     """
     factors = Y.shape[1]
     rotated = aligned_factors(Y) if rotated is None else rotated
     width = rotated.shape[1]
-    G, penalty = gramian(Y, regularization, num_threads)
+    G, penalty = gramian(Y, regularization, num_threads, missing)
     spectrum = np.ones(width)
     if np.isfinite(G).all():
         with single_threaded_blas():
