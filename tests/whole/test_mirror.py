@@ -11,7 +11,6 @@ TESTS = Path(__file__).parents[1]
 MODULES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
 OLD_NAME = "an old import path, which users' scripts and the tests of the commands and of checkpoints import"
 COMMANDS = "what a command does is seen by running it: cli/test_app.py"
-EMITTED = "emits machine code, which dense/test_tiled.py compares with NumPy, function by function"
 FILES = "one step of reading a file: tables/test_readers.py"
 # Modules without tests of their name, each with the reason.
 ELSEWHERE = {
@@ -23,10 +22,7 @@ ELSEWHERE = {
     "cli/options.py": COMMANDS,
     "cli/show.py": COMMANDS,
     "core/types.py": "names of types alone",
-    "kernels/dense/blocks.py": EMITTED,
-    "kernels/dense/plain.py": EMITTED,
-    "kernels/dense/tiles.py": EMITTED,
-    "kernels/metrics.py": "evaluation/test_metrics.py",
+    "kernels/dense/blocks.py": "chooses between two modules that have tests of their names",
     "tables/database.py": FILES,
     "tables/ids.py": "tables/test_interactions.py",
     "tables/layout.py": FILES,
