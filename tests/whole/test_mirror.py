@@ -27,6 +27,7 @@ ELSEWHERE = {
     "tables/ids.py": "tables/test_interactions.py",
     "tables/layout.py": FILES,
     "tables/numbering.py": FILES,
+    "tables/pairs.py": "tables/test_interactions.py",
     "tables/scans.py": FILES,
 }
 
