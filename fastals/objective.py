@@ -143,10 +143,6 @@ class Objective:
         weight = np.empty(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
         largest, limit = 0.0, float(np.sqrt(np.finfo(dtype).max))
-        if not self.c0 < limit:
-            raise ValueError(
-                f"unobserved_weight must stay below {limit:.3g} in {np.dtype(dtype)}; got {self.unobserved_weight:.3g}"
-            )
         for first in range(0, values.size, CHUNK):
             part = slice(first, first + CHUNK)
             with np.errstate(over="ignore"):
