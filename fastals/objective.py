@@ -21,6 +21,7 @@ import numpy as np
 
 from fastals.core.rows import Rows
 from fastals.core.validation import check_choice, check_pair, check_real
+from fastals.kernels.rows.row import extra_of, target_of
 
 OBJECTIVES = ("hu", "rendle")
 CONFIDENCES = ("linear", "log", "raw")
@@ -127,7 +128,7 @@ class Objective:
         self, weight: np.ndarray, preference: np.ndarray, missing: np.ndarray | float = 1.0
     ) -> tuple[np.ndarray, np.ndarray]:
         """c - c0 v_u w_i and c phi of entries; ``missing`` is v_u w_i."""
-        return weight - self.shift + self.missing * (1 - missing), (weight + self.offset) * preference
+        return extra_of(weight, self.shift, self.missing, missing), target_of(weight, self.offset, preference)
 
     def weight(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """Weights of stored values, in ``dtype`` and in units of ``unit``: alpha times their size.
@@ -142,10 +143,6 @@ class Objective:
         weight = np.empty(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
         largest, limit = 0.0, float(np.sqrt(np.finfo(dtype).max))
-        if not self.c0 < limit:
-            raise ValueError(
-                f"unobserved_weight must stay below {limit:.3g} in {np.dtype(dtype)}; got {self.unobserved_weight:.3g}"
-            )
         for first in range(0, values.size, CHUNK):
             part = slice(first, first + CHUNK)
             with np.errstate(over="ignore"):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from scipy import sparse
 
-from fastals.core.safe_open import brief
 from fastals.core.validation import check_interactions
 from fastals.tables.ids import IdIndex, factorise
+from fastals.tables.pairs import Duplicates, checked_csr, csr, to_csr
 
 __all__ = ["Duplicates", "Interactions"]
-
-Duplicates = Literal["sum", "mean", "max", "last", "count", "error"]
 
 
 class Interactions:
@@ -48,7 +46,7 @@ class Interactions:
 
     def __init__(self, user_items: Any, user_ids: Any = None, item_ids: Any = None) -> None:
         checked = check_interactions(user_items, dtype=np.float32)
-        self._set(_csr(checked.data, checked.indices, checked.indptr, checked.shape), user_ids, item_ids)
+        self._set(csr(checked.data, checked.indices, checked.indptr, checked.shape), user_ids, item_ids)
 
     def _set(self, user_items: sparse.csr_array, user_ids: Any, item_ids: Any) -> None:
         n_users, n_items = user_items.shape
@@ -125,10 +123,10 @@ class Interactions:
             raise ValueError("there are no interactions: users and items are empty")
         numbers = _check_values(values, user_codes.size)
         when = None if times is None else _check_times(times, user_codes.size)
-        matrix, latest = _to_csr(user_codes, item_codes, numbers, when, duplicates, user_ids, item_ids)
+        matrix, latest = to_csr(user_codes, item_codes, numbers, when, duplicates, user_ids, item_ids)
         made = cls._from_canonical(matrix, user_ids, item_ids)
         if latest is not None:
-            made.times = _csr(latest, matrix.indices, matrix.indptr, matrix.shape)
+            made.times = csr(latest, matrix.indices, matrix.indptr, matrix.shape)
         return made
 
     @classmethod
@@ -207,7 +205,7 @@ class Interactions:
         if missing:
             raise ValueError(f"saved interactions lack {', '.join(missing)}")
         user_ids, item_ids = arrays["user_ids"], arrays["item_ids"]
-        return cls._from_canonical(_checked_csr(arrays, (user_ids.size, item_ids.size)), user_ids, item_ids)
+        return cls._from_canonical(checked_csr(arrays, (user_ids.size, item_ids.size)), user_ids, item_ids)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays, without objects.
@@ -314,90 +312,3 @@ def _check_times(times: Any, size: int) -> np.ndarray:
     if array.shape != (size,):
         raise ValueError(f"times must have one entry for each of the {size} rows, got shape {array.shape}")
     return array.astype(np.int64)
-
-
-def _to_csr(
-    users: np.ndarray,
-    items: np.ndarray,
-    values: np.ndarray | None,
-    times: np.ndarray | None,
-    duplicates: Duplicates,
-    user_ids: np.ndarray,
-    item_ids: np.ndarray,
-) -> tuple[sparse.csr_array, np.ndarray | None]:
-    """Canonical CSR of coded pairs, and their latest times: stable sort by (user, item), then one value per run."""
-    n_users, n_items = shape = (user_ids.size, item_ids.size)
-    pair = users * n_items + items  # below 2**62 while there are fewer than 2**31 users and items
-    if (pair[1:] > pair[:-1]).all():
-        order, first = None, np.arange(pair.size)
-    else:
-        order = np.argsort(pair, kind="stable")
-        pair = pair[order]
-        first = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
-    if duplicates == "error" and first.size < pair.size:
-        run = first[np.argmax(np.diff(np.append(first, pair.size)) > 1)]
-        user, item = divmod(int(pair[run]), n_items)
-        user_id, item_id = brief(repr(user_ids[user].item())), brief(repr(item_ids[item].item()))
-        raise ValueError(f"user {user_id} and item {item_id} meet more than once")
-    data = _merge(values, order, first, pair.size, duplicates)
-    latest = None if times is None else np.maximum.reduceat(times if order is None else times[order], first)
-    pair = pair[first]
-    if not data.all():
-        latest = None if latest is None else latest[data != 0]
-        pair, data = pair[data != 0], data[data != 0]
-    indptr = np.zeros(n_users + 1, dtype=np.int64)
-    np.cumsum(np.bincount(pair // n_items, minlength=n_users), out=indptr[1:])
-    return _csr(data, pair % n_items, indptr, shape), latest
-
-
-def _csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
-    """CSR of canonical arrays, with int32 indices where they suffice (SciPy holds both in one type)."""
-    kind = np.int32 if max(data.size, *shape) < 2**31 else np.int64
-    matrix = sparse.csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=shape)
-    matrix.has_canonical_format = True
-    return matrix
-
-
-def _merge(
-    values: np.ndarray | None, order: np.ndarray | None, first: np.ndarray, size: int, duplicates: Duplicates
-) -> np.ndarray:
-    """One float32 value for each run of equal pairs."""
-    counts = np.diff(np.append(first, size))
-    with np.errstate(over="ignore"):
-        if values is None or duplicates == "count":
-            merged = counts if duplicates in ("sum", "count") else np.ones(first.size)
-        else:
-            ordered = values if order is None else values[order]
-            if duplicates == "last":
-                merged = ordered[first + counts - 1]
-            elif duplicates == "max":
-                merged = np.maximum.reduceat(ordered, first)
-            else:
-                merged = np.add.reduceat(ordered, first, dtype=np.float64)
-                merged = merged / counts if duplicates == "mean" else merged
-        data = merged.astype(np.float32)
-    if not np.isfinite(data).all():
-        raise ValueError(f"values must fit float32, got {merged[np.argmin(np.isfinite(data))]}")
-    return data
-
-
-def _checked_csr(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> sparse.csr_array:
-    """CSR of arrays that come from a file: every bound that compiled code relies on is checked."""
-    indptr, indices, data = (arrays[name] for name in ("indptr", "indices", "data"))
-    good = (
-        indptr.shape == (shape[0] + 1,)
-        and indices.ndim == data.ndim == 1
-        and indptr.dtype.kind == indices.dtype.kind == "i"
-        and data.dtype == np.float32
-        and indptr[0] == 0
-        and indptr[-1] == indices.size == data.size
-        and bool((indptr[1:] >= indptr[:-1]).all())
-    )
-    if good and indices.size:
-        rising = indices[1:] > indices[:-1]
-        starts = indptr[1:-1]
-        rising[starts[(starts > 0) & (starts < indices.size)] - 1] = True  # a new row may begin lower
-        good = bool(rising.all()) and indices.min() >= 0 and indices.max() < shape[1] and bool(np.isfinite(data).all())
-    if not good:
-        raise ValueError(f"saved interactions are damaged: their arrays are not a canonical matrix of shape {shape}")
-    return _csr(data, indices, indptr, shape)

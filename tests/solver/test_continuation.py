@@ -249,9 +249,7 @@ def test_the_guess_may_lie_where_the_solutions_will(likes):
 def test_each_row_starts_from_its_own_guess(likes, least):
     """From its solution a row needs one step, wherever the rows beside it start."""
     _, users, basis = items_side(likes, np.float64)
-    system = System(
-        basis.rotated, basis.spectrum, users.regularization, basis.Vt, 1.0, np.empty((0, basis.rotated.shape[1]))
-    )
+    system = System(basis.rotated, basis.spectrum, users.regularization, basis.Vt, 1.0, basis.rotated[:0])
     scratch = cg_scratch_for(N_ITEMS, users.entries, basis.rotated)
     exact = np.zeros((N_USERS, FACTORS))
     status, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)

@@ -31,8 +31,7 @@ from fastals.kernels.rows.row import (
 # Condition beyond which a float32 factorisation is done in float64: 1e4 x 6e-8 leaves three digits at the worst.
 FLOAT32_TRACE = 1e4
 FLOAT64_FLOOR = 1e-14  # share of the diagonal below which a pivot is a rounding error: 45 epsilons
-# c / m, with m = c0 v_u w_i, below which A is a small difference of large numbers, and solved in float64.
-LEAST_SHARE = 1e-3
+LEAST_SHARE = 1e-3  # c / (c0 v_u w_i) below which A is a small difference of large numbers, and solved in float64
 RIDGES = 8  # that are tried: none, and 1e-12 to 1e-6
 
 
