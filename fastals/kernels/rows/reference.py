@@ -31,7 +31,7 @@ def solve_rows_by_the_book(entries, Y, gramian, regularization, X):
     """
     k = Y.shape[1]
     for u in prange(X.shape[0]):
-        row_weight = value_of(entries.row_weights, u)
+        row_weight = value_of(entries.row_weights, np.int64(u))
         A, x = row_weight * gramian, X[u]
         x[:] = 0  # the right-hand side first
         for i in range(k):
