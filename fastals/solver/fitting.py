@@ -90,6 +90,7 @@ def prepare(
     accelerated = not given if is_auto(acceleration) else bool(acceleration)
     training = Training(objective, settings, users, items, P, Q, accelerated=accelerated)
     training.users_first = user_factors is None and item_factors is not None
+    training.start_is_random = user_factors is None and item_factors is None
     return training, rows
 
 

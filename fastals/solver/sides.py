@@ -9,7 +9,7 @@ import numpy as np
 from fastals.core.rows import Rows, transposed_entries
 from fastals.core.validation import as_type
 from fastals.kernels.rows.row import Entries
-from fastals.objective import Objective
+from fastals.objective import CHUNK, Objective
 
 RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
 LEAST_ROWS = 32  # in a range on average: solutions are rotated in blocks of eight
@@ -37,6 +37,21 @@ class Side:
     def entries(self) -> Entries:
         """The stored pairs as the kernels take them."""
         return Entries(self.indptr, self.indices, self.weight, self.preference, self.shift)
+
+
+def loss_of_zero(side: Side, objective: Objective) -> float:
+    """The loss where all factors are zero: the sum of target phi over the stored pairs, float64."""
+    if side.weight.size == side.preference.size == 1:
+        _, target = objective.extra_and_target(side.weight, side.preference)
+        return objective.unit * side.indices.size * float(target[0]) * float(side.preference[0])
+    total = 0.0
+    for first in range(0, side.indices.size, CHUNK):
+        weight, phi = (
+            array if array.size == 1 else array[first : first + CHUNK] for array in (side.weight, side.preference)
+        )
+        _, target = objective.extra_and_target(weight, phi)
+        total += float(np.sum(target * phi, dtype=np.float64))
+    return objective.unit * total
 
 
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
