@@ -15,6 +15,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from fastals import ImplicitALS
 from fastals.core.state import State
 from fastals.solver import eigenbasis as basis_of
 from fastals.solver.blas import single_threaded_blas
-from fastals.solver.fitting import prepare
+from fastals.solver.fitting import Given, prepare
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import solve_side
 from fastals.solver.sides import ROW_COST, even_bounds
@@ -61,8 +62,9 @@ def least(function: Callable[[], object], repeats: int = 5) -> float:
 
 def half_sweep_parts(training: Training, half: Half, other: Half) -> dict[str, Part]:
     """Parts of solving one side against the other."""
-    Y, weights, objective, settings = other.factors, other.side.regularization, training.objective, training.settings
-    edge, places, bounds = basis_of.tiling(*Y.shape)
+    Y, weights, objective = other.factors, other.side.regularization, training.objective
+    settings = replace(training.settings, tolerance=training._tolerance)
+    _, places, bounds = basis_of.tiling(*Y.shape)
     found = basis_of.eigenbasis(Y, weights, objective.c0, 1)
     G, _ = basis_of.gramian(Y, weights, 1)
     rotated, solved = np.empty_like(found.rotated), np.empty_like(half.factors)
@@ -98,7 +100,7 @@ def settled(data: str, folder: Path, factors: int, threads: int) -> tuple[Traini
     model = ImplicitALS(
         factors, alpha=10.0, regularization=10.0, regularization_exponent=0.0, num_threads=threads, random_state=0
     )
-    training, _ = prepare(model, State(), load(data, folder), None, None, None)
+    training, _ = prepare(model, State(), Given(load(data, folder)))
     seconds = [least(training.sweep, 1) for _ in range(SETTLED)]
     return training, seconds[-1]
 

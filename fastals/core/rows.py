@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,3 +102,11 @@ def transposed_entries(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.n
 def transposed(rows: Rows) -> Rows:
     """Canonical rows of the transposed matrix."""
     return Rows(*transposed_entries(rows, rows.data), rows.shape[::-1])
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Hash of the bytes of contiguous arrays."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        found.update(array.view(np.uint8).data)
+    return found.hexdigest()

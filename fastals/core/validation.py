@@ -77,6 +77,15 @@ def check_real(name: str, value: Any, *, positive: bool = False) -> float:
     return number
 
 
+def check_pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Return (users, items) of one value, which stands for both, or of two; ValueError for another number of them."""
+    several = isinstance(value, (tuple, list)) or getattr(value, "ndim", 0) > 0
+    pair = value if several else (value, value)
+    if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
+        raise ValueError(f"{name} must be one number or (users, items); got {describe(value)}")
+    return pair[0], pair[1]
+
+
 def check_dtype(value: Any) -> np.dtype:
     """Return float32 or float64 as a dtype, or raise ValueError."""
     try:

@@ -19,19 +19,26 @@ SUMMED = 16  # rows of a tile that are summed over the ranges at a time
 
 
 @compiled_without_refcounts
-def _load(X, start, count, first, columns, block):
-    """Write X[start : start + count, first : first + columns] to ``block`` in place, up to PAD columns with zeros."""
+def _load(X, roots, start, count, first, columns, block):
+    """Write rows of X to ``block`` in place, up to PAD columns with zeros: X[start : start + count, first : ...].
+
+    ``roots`` (n,), or (1,) where all are 1, are their scales.
+    """
     for t in range(count):
         row = X[start + t, first : first + columns]
         for j in range(columns):
             block[t, j] = row[j]
+        root = value_of(roots, start + t)
+        if root != 1:
+            for j in range(columns):
+                block[t, j] *= root
         for j in range(columns, -(-columns // PAD) * PAD):
             block[t, j] = 0
 
 
 @compiled
-def gramian_tile(X, first, last, i, j, blocks, tile):
-    """Write a square tile of X_c'X_c to ``tile`` (edge, edge) in place, X_c = X[first:last], in float64.
+def gramian_tile(X, roots, first, last, i, j, blocks, tile):
+    """Write a square tile of X_c'X_c to ``tile`` (edge, edge) in place, X_c = diag(roots) X[first:last], in float64.
 
     Its first element is row i and column j >= i of the whole; on the diagonal its upper triangle is what counts.
     ``blocks`` (2, BLOCK, edge or more) float64 is scratch. A tile that stays in a second-level cache while all rows go
@@ -42,11 +49,11 @@ def gramian_tile(X, first, last, i, j, blocks, tile):
     tile[:] = 0
     for start in range(first, last, BLOCK):
         count = min(BLOCK, last - start)
-        _load(X, start, count, i, rows, left)
+        _load(X, roots, start, count, i, rows, left)
         if i == j:
             add_gramian(left, left, count, -(-rows // PAD) * PAD, tile)
         else:
-            _load(X, start, count, j, columns, right)
+            _load(X, roots, start, count, j, columns, right)
             add_product(left, right, count, -(-rows // PAD) * PAD, -(-columns // PAD) * PAD, tile)
 
 
@@ -85,25 +92,26 @@ class Tiles(NamedTuple):
 
 
 @compiled
-def gramian_task(task, tasks, chosen, X, weights, tiles):
-    """Write every ``tasks``-th of the ``chosen`` (m,) tiles, from number ``task`` on; X'X is their sum over the ranges.
+def gramian_task(task, tasks, chosen, X, scales, tiles):
+    """Write every ``tasks``-th of the ``chosen`` (m,) tiles, from number ``task`` on; their sum over the ranges is X'X.
 
-    Number c T + p is the tile at places[p] of the rows of range c; with p = 0 go their weighted squares.
+    Number c T + p is the tile at places[p] of the rows of range c; with p = 0 go their weighted squares. ``scales`` are
+    roots and weights, see ``gramian_tile`` and ``weighted_squares``.
     """
     bounds, places = tiles.bounds, tiles.places
     for n in range(task, chosen.shape[0], tasks):
         c, p = chosen[n] // places.shape[0], chosen[n] % places.shape[0]
         first, last = bounds[c], bounds[c + 1]
-        gramian_tile(X, first, last, places[p, 0], places[p, 1], tiles.blocks[task], tiles.parts[c, p])
+        gramian_tile(X, scales[0], first, last, places[p, 0], places[p, 1], tiles.blocks[task], tiles.parts[c, p])
         if p == 0:
-            tiles.squares[c] = weighted_squares(X, first, last, weights)
+            tiles.squares[c] = weighted_squares(X, first, last, scales[1])
 
 
 @compiled_parallel
-def gramian_tasks(kernel, tasks, chosen, X, weights, tiles):
+def gramian_tasks(kernel, tasks, chosen, X, scales, tiles):
     """Run all tasks of ``gramian_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
     for task in prange(tasks):
-        kernel(np.int64(task), tasks, chosen, X, weights, tiles)
+        kernel(np.int64(task), tasks, chosen, X, scales, tiles)
 
 
 @compiled
@@ -172,11 +180,11 @@ def rotate_tasks(kernel, tasks, bounds, X, panels, chunks, tiles, out):
 
 
 @compiled_parallel
-def stored_loss_parts(bounds, entries, offset, X, Y, parts):
+def stored_loss_parts(bounds, entries, X, Y, parts):
     """Write sum_t [target_t phi_t - 2 target_t s_t + extra_t s_t^2], s_t = x_u . y_t, to parts[c] in place.
 
-    Together with c0 tr(X'X Y'Y) that is the loss without regularisation: over the stored pairs
-    c (phi - s)^2 - c0 s^2 = c phi^2 - 2 c phi s + (c - c0) s^2. ``entries`` and ``offset`` are as in ``rows.row``, of
+    Together with c0 tr(X' diag(v) X Y' diag(w) Y) that is the loss without regularisation: over the stored pairs
+    c (phi - s)^2 - m s^2 = c phi^2 - 2 c phi s + (c - m) s^2, m = c0 v_u w_i. ``entries`` are as in ``rows.row``, of
     range c the rows u from bounds[c] to bounds[c + 1].
     """
     for c in prange(bounds.shape[0] - 1):
@@ -188,8 +196,10 @@ def stored_loss_parts(bounds, entries, offset, X, Y, parts):
                     score += np.float64(X[u, j]) * Y[entries.indices[t], j]
                 weight = np.float64(value_of(entries.weight, t))
                 phi = np.float64(value_of(entries.preference, t))
-                target = target_of(weight, offset, phi)
-                total += target * phi - 2 * target * score + (weight - entries.shift) * score * score
+                target = target_of(weight, entries.offset, phi)
+                missing = value_of(entries.row_weights, u) * value_of(entries.column_weights, entries.indices[t])
+                extra = weight - entries.shift + entries.missing * (1 - missing)
+                total += target * phi - 2 * target * score + extra * score * score
         parts[c] = total
 
 

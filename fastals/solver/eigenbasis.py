@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from fastals.core.unobserved import ALIKE
 from fastals.core.validation import read_only
 from fastals.kernels.dense.memory import CACHE_LINE, aligned_empty
 from fastals.kernels.dense.rotation import CHUNK, PANEL
@@ -21,10 +21,9 @@ from fastals.kernels.factors import (
     sum_task,
     sum_tasks,
 )
-from fastals.kernels.jit import as_argument
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.sides import even_bounds
-from fastals.solver.threads import effective_num_threads, launches, parallel
+from fastals.solver.threads import effective_num_threads, launches, run_tasks
 
 # The Gramian's rows go to tiles of about TILE columns, and X's to ranges: tasks enough for 64 threads where there is
 # work for them. How many there are follows from the shape alone, and so do the sums.
@@ -53,12 +52,15 @@ class Basis:
     penalty: float
 
 
-def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tuple[np.ndarray, float]:
-    """X'X as (factors, factors) float64, and sum_u weights_u |x_u|^2; the same for any number of threads.
+def gramian(
+    X: np.ndarray, weights: np.ndarray, num_threads: int | None, missing: np.ndarray = ALIKE
+) -> tuple[np.ndarray, float]:
+    """X' diag(missing) X as (factors, factors) float64, and sum_u weights_u |x_u|^2.
 
-    One thread is the calling one: it starts none and waits for none. What has overflowed is infinite or NaN.
+    ``missing`` is (n,), or ALIKE. The result is the same for any number of threads. One thread is the calling one: it
+    starts none and waits for none. What has overflowed is infinite or NaN.
     """
-    X, G = read_only(X), np.empty((X.shape[1], X.shape[1]))
+    X, G, scales = read_only(X), np.empty((X.shape[1], X.shape[1])), (np.sqrt(missing), weights)
     edge, places, bounds = tiling(*X.shape)
     ranges, work = bounds.size - 1, float(X.shape[0]) * X.shape[1] ** 2
     chosen = np.arange(ranges * len(places))
@@ -67,20 +69,11 @@ def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tupl
     blocks = np.empty((threads, 2, BLOCK, edge + CACHE_LINE // 8))
     tiles = Tiles(bounds, places, blocks, np.empty((ranges, len(places), edge, edge)), np.empty(ranges))
     for part in launches(chosen.size, work, threads):
-        _run(gramian_task, gramian_tasks, threads, chosen[part], X, weights, tiles)
+        run_tasks(gramian_task, gramian_tasks, threads, chosen[part], X, scales, tiles)
     parts = tiles.parts
-    _run(sum_task, sum_tasks, 1 if parts.size <= SERIAL_SUMS else threads, places, parts, G)
+    run_tasks(sum_task, sum_tasks, 1 if parts.size <= SERIAL_SUMS else threads, places, parts, G)
     with np.errstate(over="ignore", invalid="ignore"):
         return G, float(tiles.squares.sum())
-
-
-def _run(task: Any, in_parallel: Any, threads: int, *arguments: Any) -> None:
-    """Run ``threads`` tasks of a kernel: one on the calling thread, or several in parallel."""
-    if threads == 1:
-        task(0, 1, *arguments)
-        return
-    with parallel(threads):
-        in_parallel(as_argument(task, 0, threads, *arguments), threads, *arguments)
 
 
 def tiling(count: int, factors: int) -> tuple[int, np.ndarray, np.ndarray]:
@@ -131,7 +124,7 @@ def rotate(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np.n
     tiles = aligned_empty(threads * TILE_ROWS, PANEL, Y).reshape(threads, TILE_ROWS, PANEL)
     for part in launches(bounds.size - 1, work, threads):
         ranges = bounds[part.start : part.stop + 1]
-        _run(rotate_task, rotate_tasks, threads, ranges, Y, panels, chunks, tiles, out)
+        run_tasks(rotate_task, rotate_tasks, threads, ranges, Y, panels, chunks, tiles, out)
 
 
 def eigenbasis(
@@ -140,15 +133,16 @@ def eigenbasis(
     unobserved_weight: float,
     num_threads: int | None,
     rotated: np.ndarray | None = None,
+    missing: np.ndarray = ALIKE,
 ) -> Basis:
-    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian.
+    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian Y' diag(missing) Y.
 
     ``rotated`` is written in place if it is given: fresh memory costs a page fault every 4 KiB.
     """
     factors = Y.shape[1]
     rotated = aligned_factors(Y) if rotated is None else rotated
     width = rotated.shape[1]
-    G, penalty = gramian(Y, regularization, num_threads)
+    G, penalty = gramian(Y, regularization, num_threads, missing)
     spectrum = np.ones(width)
     if np.isfinite(G).all():
         with single_threaded_blas():

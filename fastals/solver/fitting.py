@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastals.core.features import check_features
 from fastals.core.overlay import Factors, History, LentFactors
 from fastals.core.progress import progress_bar
 from fastals.core.rows import Rows
 from fastals.core.state import State, needed
+from fastals.core.unobserved import Unobserved, check_exponents
 from fastals.core.validation import (
     LARGEST_INT32,
     check_choice,
     check_dtype,
     check_factors,
     check_integer,
+    check_pair,
     check_random_state,
     check_real,
     check_rows,
@@ -26,6 +29,8 @@ from fastals.core.validation import (
     is_true,
 )
 from fastals.objective import Objective
+from fastals.solver.features import Effects
+from fastals.solver.half import Half
 from fastals.solver.half_sweep import SOLVERS, Settings
 from fastals.solver.sides import build_sides
 from fastals.solver.sweeps import Training
@@ -58,13 +63,22 @@ def checked_settings(parameters: Any) -> Settings:
     )
 
 
-def prepare(
-    parameters: Any, before: State, user_items: Any, preference: Any, user_factors: Any, item_factors: Any
-) -> tuple[Training, Rows]:
+class Given(NamedTuple):
+    """What ``ImplicitALS.fit`` is given besides its callbacks; see there."""
+
+    user_items: Any
+    preference: Any = None
+    unobserved_weights: Any = None
+    user_features: Any = None
+    item_features: Any = None
+    user_factors: Any = None
+    item_factors: Any = None
+
+
+def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Rows]:
     """Training of a model with these parameters, and the canonical rows of its users.
 
-    ``before`` is the state of an earlier fit, which is the start with ``warm_start``; the other arguments are those of
-    ``ImplicitALS.fit``.
+    ``before`` is the state of an earlier fit, which is the start with ``warm_start``.
 
     Raises
     ------
@@ -76,38 +90,87 @@ def prepare(
     acceleration = parameters.acceleration
     if not isinstance(acceleration, bool) and not is_auto(acceleration):
         raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
-    rows, phi = check_rows(user_items, "user_items", preference=preference, allow_empty=False)
+    rows, phi = check_rows(given.user_items, "user_items", preference=given.preference, allow_empty=False)
     if is_auto(parameters.alpha):
         objective = objective.with_alpha_for(rows)
     dtype = check_dtype(parameters.dtype)
     _warn_of_unreachable_tolerance(settings, dtype)
-    given = user_factors is not None or item_factors is not None
-    if parameters.warm_start and not given:
-        kept = before.user_factors, before.item_factors
-        user_factors, item_factors = (None if factors is None else factors.array for factors in kept)
-    P, Q = _first_factors(parameters, rows.shape, dtype, user_factors, item_factors)
-    users, items = build_sides(objective, rows, phi, dtype)
-    accelerated = not given if is_auto(acceleration) else bool(acceleration)
-    training = Training(objective, settings, users, items, P, Q, accelerated=accelerated)
-    training.users_first = user_factors is None and item_factors is not None
-    training.start_is_random = user_factors is None and item_factors is None
+    started = given.user_factors is not None or given.item_factors is not None
+    if parameters.warm_start and not started:
+        kept = (None if factors is None else factors.array for factors in (before.user_factors, before.item_factors))
+        given = given._replace(**dict(zip(("user_factors", "item_factors"), kept, strict=True)))
+    unobserved = _unobserved(parameters, rows, given.unobserved_weights)
+    sides = build_sides(objective, rows, phi, dtype, unobserved)
+    strengths = checked_feature_strengths(parameters)
+    factors = _first_factors(parameters, rows.shape, dtype, given)
+    halves = []
+    for axis, name in enumerate(("user_features", "item_features")):
+        effects, value = None, getattr(given, name)
+        if value is not None:
+            features = check_features(value, name, (rows.shape[axis], None))
+            strength = strengths[axis] / objective.unit
+            effects = Effects(
+                features, sides[axis].regularization, strength, factors[axis].shape[1], settings.num_threads
+            )
+        half = Half(sides[axis], factors[axis], effects)
+        half.settled = (given.user_factors, given.item_factors)[axis] is not None
+        halves.append(half)
+    accelerated = not started if is_auto(acceleration) else bool(acceleration)
+    training = Training(objective, settings, halves[0], halves[1], accelerated=accelerated)
+    training.unobserved = unobserved
+    training.users_first = given.user_factors is None and given.item_factors is not None
     return training, rows
+
+
+def checked_feature_strengths(parameters: Any) -> tuple[float, float]:
+    """``feature_regularization`` of users and items; TypeError or ValueError where it is wrong."""
+    users, items = check_pair("feature_regularization", parameters.feature_regularization)
+    return (
+        check_real("feature_regularization", users, positive=True),
+        check_real("feature_regularization", items, positive=True),
+    )
+
+
+def _unobserved(parameters: Any, rows: Rows, given: Any) -> tuple[Unobserved | None, Unobserved | None]:
+    """Weights of missing pairs, of users and of items: those given, or by popularity."""
+    exponents = check_exponents(parameters.unobserved_exponent)
+    if given is None:
+        popularity = np.bincount(rows.indices, minlength=rows.shape[1])
+        return (
+            Unobserved.by_popularity(rows.counts, exponents[0]),
+            Unobserved.by_popularity(popularity, exponents[1]),
+        )
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise TypeError(f"unobserved_weights must be a pair, of users and of items; got {describe(given)}")
+    return (
+        Unobserved.given(given[0], "unobserved_weights of users", rows.shape[0]),
+        Unobserved.given(given[1], "unobserved_weights of items", rows.shape[1]),
+    )
 
 
 def current_state(training: Training, rows: Rows) -> State:
     """State of a training after its last sweep; for callbacks, who read factors or training state at once or never."""
     halves = (training.users, training.items)
     users, items = (LentFactors(half.factors, training.until_it_goes_on(half.lend_factors)) for half in halves)
-    return State(
-        users, items, History(rows), training.objective.alpha, tuple(training.loss_history), training.summary(),
-        training_state=training.until_it_goes_on(training.state),
-    )  # fmt: skip
+    return _state(training, users, items, rows).changed(training_state=training.until_it_goes_on(training.state))
 
 
 def final_state(training: Training, rows: Rows) -> State:
     """State of a training that has come to its end."""
-    P, Q = Factors(training.users.factors), Factors(training.items.factors)
-    return State(P, Q, History(rows), training.objective.alpha, tuple(training.loss_history), training.summary())
+    return _state(training, Factors(training.users.factors), Factors(training.items.factors), rows)
+
+
+def _state(training: Training, users: Factors, items: Factors, rows: Rows) -> State:
+    return State(
+        users,
+        items,
+        History(rows),
+        training.objective.alpha,
+        tuple(training.loss_history),
+        unobserved=training.unobserved,
+        features=(training.users.features(), training.items.features()),
+        report=training.summary(),
+    )
 
 
 def run(
@@ -139,21 +202,25 @@ def run(
 
 
 def _first_factors(
-    parameters: Any, shape: tuple[int, int], dtype: np.dtype, user_factors: Any, item_factors: Any
+    parameters: Any, shape: tuple[int, int], dtype: np.dtype, given: Given
 ) -> tuple[np.ndarray, np.ndarray]:
     """Factors to start from: those given, or random ones of the users."""
     factors = check_integer("factors", parameters.factors, 1, LARGEST_INT32)
-    user_shape, item_shape = (shape[0], factors), (shape[1], factors)
-    P = None if user_factors is None else check_factors(user_factors, "user_factors", user_shape, dtype)
-    Q = None if item_factors is None else check_factors(item_factors, "item_factors", item_shape, dtype)
+    P, Q = (
+        None if value is None else check_factors(value, name, (count, factors), dtype)
+        for value, name, count in (
+            (given.user_factors, "user_factors", shape[0]),
+            (given.item_factors, "item_factors", shape[1]),
+        )
+    )
     random = check_random_state(parameters.random_state)
     if P is None:
-        P = np.zeros(user_shape, dtype)
+        P = np.zeros((shape[0], factors), dtype)
         if Q is None:
-            for first in range(0, user_shape[0], DRAWN_ROWS):
+            for first in range(0, shape[0], DRAWN_ROWS):
                 random.standard_normal(dtype=dtype, out=P[first : first + DRAWN_ROWS])
             P *= dtype.type(0.1 / np.sqrt(factors))
-    return P, np.zeros(item_shape, dtype) if Q is None else Q
+    return P, np.zeros((shape[1], factors), dtype) if Q is None else Q
 
 
 def _warn_of_unreachable_tolerance(settings: Settings, dtype: np.dtype) -> None:

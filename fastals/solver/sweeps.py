@@ -28,13 +28,14 @@ extrapolation; sparse data gain nothing and go without.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from fastals.core.rows import digest
+from fastals.core.unobserved import Unobserved
 from fastals.core.validation import check_factors, check_products, describe
 from fastals.kernels.factors import extrapolate
 from fastals.objective import Objective
@@ -66,14 +67,8 @@ class TrainingState(NamedTuple):
     item_factors: np.ndarray
     previous_items: np.ndarray | None  # of the sweep before (accelerated: X_{n-1}), once they are needed
     previous_users: np.ndarray | None  # of the sweep before, once they are needed
-
-
-def digest(*arrays: np.ndarray) -> str:
-    """Hash of the bytes of contiguous arrays."""
-    found = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        found.update(array.view(np.uint8).data)
-    return found.hexdigest()
+    user_effects: np.ndarray | None = None  # of features, if there are any
+    item_effects: np.ndarray | None = None
 
 
 class Training:
@@ -83,9 +78,8 @@ class Training:
     ----------
     objective : Objective
     settings : Settings
-    users, items : Side
-    user_factors, item_factors : (n_users, factors), (n_items, factors) arrays
-        The start; never written.
+    users, items : Half
+        The start; the factors given are never written.
     accelerated : bool
         Whether to extrapolate the items' factors from sweep to sweep, and to solve to ``settings.tolerance`` only once
         that pays; else every half-sweep is solved to it.
@@ -100,37 +94,33 @@ class Training:
         Of each sweep's items and users.
     advanced : bool
         Whether a half-sweep has been finished.
+    unobserved : (Unobserved, Unobserved)
+        Weights of missing pairs that the sides were built with.
     users_first : bool
         Whether the users are to be solved before the first sweep, as only items were given.
-    start_is_random : bool
-        Whether the start is worth no accuracy.
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        settings: Settings,
-        users: Side,
-        items: Side,
-        user_factors: np.ndarray,
-        item_factors: np.ndarray,
-        accelerated: bool = False,
+        self, objective: Objective, settings: Settings, users: Half, items: Half, accelerated: bool = False
     ) -> None:
         self.objective, self.settings, self.accelerated = objective, settings, accelerated
-        self.users, self.items = Half(users, user_factors), Half(items, item_factors)
+        self.users, self.items = users, items
         self.loss_history: list[float] = []
         self.reports: list[tuple[Report, Report]] = []
-        self.advanced = self.users_first = self.start_is_random = False
+        self.advanced = self.users_first = False
         self._tolerance = settings.tolerance  # of the present sweep
+        self.unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None)
         self._sequence = 1.0  # t_n
         self._step = 0  # changes whenever factors are about to
 
     def sweep(self) -> float:
         """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
         self._tolerance = self._paying_tolerance()
+        self.items.fit_effects()
         items = self.solve_items()
         if self._rises(items) and self._tighten():
             items = self.solve_items()
+        self.users.fit_effects()
         guess = self._continued(self.users) if self._guessed(USERS) else None
         users = self._solve_users_ahead(guess) if self.accelerated else self.solve_users(guess)
         if self._rises(users) and self._tighten():
@@ -176,7 +166,8 @@ class Training:
         if not self.accelerated or self.settings.solver != "cg":
             return tolerance
         if not history:
-            return max(tolerance, FIRST) if self.start_is_random else tolerance
+            started = self.users.settled or self.items.settled
+            return tolerance if started else max(tolerance, FIRST)
         before, loss = history[-2] if len(history) > 1 else self.reports[0][ITEMS].loss, history[-1]
         fall, explained = max(before - loss, 0.0), self._loss_of_zero - loss
         if not loss > 0 or not np.isfinite(explained):
@@ -203,9 +194,15 @@ class Training:
         self._step += 1
         threads = self.settings.num_threads
         rotated = other.rotated_buffer()
-        basis = eigenbasis(fixed, other.side.regularization, self.objective.c0, threads, rotated)
+        regularization, weights = other.side.regularization, other.side.entries.row_weights
+        basis = eigenbasis(fixed, regularization, self.objective.c0, threads, rotated, weights)
+        penalty = basis.penalty if other.effects is None else other.effects.penalty(fixed)
+        prior = None
+        if half.effects is not None:
+            penalty, prior = penalty + half.effects.own_penalty(), half.effects.rotated(basis)
+        basis = replace(basis, penalty=penalty)
         settings = replace(self.settings, tolerance=self._tolerance)
-        report = solve_side(half.side, basis, solved, self.objective, settings, guess)
+        report = solve_side(half.side, basis, solved, self.objective, settings, guess, prior)
         other.release(rotated)
         self.advanced = True
         return report
@@ -288,9 +285,13 @@ class Training:
         return {
             "factors": f"{users.factors.dtype} of shapes {shapes}",
             "user_items": digest(users.side.indptr, users.side.indices),
-            "weights": f"{digest(users.side.weight, users.side.preference)} {objective.shift} "
+            "weights": f"{digest(*users.side.entries[2:4])} {objective.shift} "
             f"{objective.offset} {objective.c0} {objective.unit}",
+            "unobserved_weights": digest(users.side.entries.row_weights, items.side.entries.row_weights),
             "regularization": digest(users.side.regularization, items.side.regularization),
+            "features": " and ".join(
+                "none" if half.effects is None else half.effects.digest for half in (users, items)
+            ),
             "solver": f"{settings.solver} {settings.tolerance} {settings.max_steps}",
         }
 
@@ -304,6 +305,7 @@ class Training:
             users.lend(users.factors), items.lend(items.factors),
             None if previous_items is None else items.lend(previous_items),
             None if previous_users is None else users.lend(previous_users),
+            *(None if half.effects is None else half.effects.array for half in (users, items)),
         )  # fmt: skip
 
     def restore(self, state: TrainingState) -> None:
@@ -330,6 +332,10 @@ class Training:
             shape, dtype = half.factors.shape, half.factors.dtype
             half.factors = check_factors(given, f"{name[:-1]}_factors", shape, dtype)
             half.before = None if previous is None else check_factors(previous, f"previous_{name}", shape, dtype)
+            half.settled = True
+        for half, effects in ((self.users, state.user_effects), (self.items, state.item_effects)):
+            if half.effects is not None:
+                half.effects.take(effects)
 
     def until_it_goes_on(self, function: Callable[[], Value]) -> Callable[[], Value]:
         """Function that raises RuntimeError once the training has gone on from where it is now."""

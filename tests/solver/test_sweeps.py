@@ -84,9 +84,9 @@ def tolerances(monkeypatch) -> list[float]:
     """Of every half-sweep, in order."""
     seen: list[float] = []
 
-    def solve_and_note(side, basis, X, objective, settings, guess=None):
+    def solve_and_note(side, basis, X, objective, settings, *more):
         seen.append(settings.tolerance)
-        return solve_side(side, basis, X, objective, settings, guess)
+        return solve_side(side, basis, X, objective, settings, *more)
 
     monkeypatch.setattr(sweeps, "solve_side", solve_and_note)
     return seen
