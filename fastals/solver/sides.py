@@ -70,17 +70,14 @@ class Missing(NamedTuple):
 
 
 def loss_of_zero(side: Side, objective: Objective) -> float:
-    """The loss where all factors are zero: the sum of target phi over the stored pairs, float64."""
-    if side.weight.size == side.preference.size == 1:
-        _, target = objective.extra_and_target(side.weight, side.preference)
-        return objective.unit * side.indices.size * float(target[0]) * float(side.preference[0])
+    """The loss where all factors are zero: the sum of c phi^2 (Rendle's: w phi^2) over the stored pairs, float64."""
+    _, indices, weight, preference, offset = side.entries[:5]
+    if weight.size == preference.size == 1:
+        return objective.unit * indices.size * float((weight[0] + offset) * preference[0] * preference[0])
     total = 0.0
-    for first in range(0, side.indices.size, CHUNK):
-        weight, phi = (
-            array if array.size == 1 else array[first : first + CHUNK] for array in (side.weight, side.preference)
-        )
-        _, target = objective.extra_and_target(weight, phi)
-        total += float(np.sum(target * phi, dtype=np.float64))
+    for first in range(0, indices.size, CHUNK):
+        w, phi = (array if array.size == 1 else array[first : first + CHUNK] for array in (weight, preference))
+        total += float(np.sum((w + offset) * phi * phi, dtype=np.float64))
     return objective.unit * total
 
 
