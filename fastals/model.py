@@ -71,7 +71,8 @@ class ImplicitALS(Parameters):
         Conjugate gradients in the Gramian's eigenbasis, up to ``tol`` [2]_, or direct solution.
     tol : float
         Relative error of a row at which conjugate gradients stop, in the norm of the loss: with A x = b the row's
-        normal equations, (e'Ae)^1/2 <= tol (x'Ax)^1/2. A value below the epsilon of ``dtype`` cannot be reached.
+        normal equations, (e'Ae)^1/2 <= tol (x'Ax)^1/2, in the end or, without acceleration, in every sweep. A value
+        below the epsilon of ``dtype`` cannot be reached.
     max_cg_steps : int
         Rows that have not reached ``tol`` by then are solved directly in float64, as are rows whose curvature is not
         positive. Rows with a confidence above 1,000 times what the pair would weigh if it were missing are solved
@@ -85,8 +86,9 @@ class ImplicitALS(Parameters):
     warm_start : bool
         Whether ``fit`` goes on from the factors of an earlier one.
     acceleration : bool or "auto"
-        Whether to extrapolate the items' factors from sweep to sweep, guarded by the loss: about half as many sweeps
-        for the same loss (see ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from.
+        Whether to extrapolate the items' factors from sweep to sweep, guarded by the loss, and to solve sweeps no more
+        accurately than pays: half as many sweeps for the same loss, at two thirds of the cost (see
+        ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from.
     feature_regularization : float or (float, float)
         Strength of the penalty of the features' effects, or one for users and one for items; positive.
 
@@ -95,8 +97,8 @@ class ImplicitALS(Parameters):
     user_factors : (n_users, factors) array, read-only
     item_factors : (n_items, factors) array, read-only
     loss_history : list of float
-        The loss after each sweep. On dense data users are solved once more in the end, which changes the loss by about
-        ``tol`` squared, relatively.
+        The loss after each sweep. Users that are solved once more in the end, to ``tol``, lower it by less than a tenth
+        of the last sweep's fall.
     alpha_ : float
     unobserved_weights_ : (v, w)
         Weights of missing pairs, (n_users,) and (n_items,) arrays; None where all are 1.

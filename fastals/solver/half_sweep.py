@@ -33,7 +33,7 @@ from fastals.kernels.rows.row import (
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import Basis, determined, gramian, rotate
 from fastals.solver.sides import Side, balanced_bounds
-from fastals.solver.threads import launches, parallel
+from fastals.solver.threads import launches, parallel, run_tasks
 
 SOLVERS = ("cg", "cholesky")
 RANGES_OF_A_LAUNCH = 4  # for each thread
@@ -158,11 +158,7 @@ def _iterate(
     """Run the row kernel of conjugate gradients over all rows; returns its reports."""
     launched = _Launches(side.bounds, side.indptr, X, settings)
     for ranges in launched:
-        if launched.serial:
-            cg_task(0, 1, ranges, side.entries, system, stop, X, status)
-        else:
-            with parallel(settings.num_threads) as tasks:
-                cg_rows(tasks, ranges, side.entries, system, stop, X, status)
+        run_tasks(cg_task, cg_rows, launched.threads, ranges, side.entries, system, stop, X, status)
     return launched.checked_reports()
 
 
@@ -176,11 +172,7 @@ def _solve_directly(
     indptr = np.concatenate(([0], np.cumsum(np.diff(side.indptr)[chosen])))
     launched = _Launches(balanced_bounds(indptr), indptr, X, settings)
     for ranges in launched:
-        if launched.serial:
-            direct_task(0, 1, ranges, chosen, side.entries, system, like, X, status)
-        else:
-            with parallel(settings.num_threads) as tasks:
-                direct_rows(tasks, ranges, chosen, side.entries, system, like, X, status)
+        run_tasks(direct_task, direct_rows, launched.threads, ranges, chosen, side.entries, system, like, X, status)
     return launched.checked_reports()
 
 
@@ -193,8 +185,8 @@ class _Launches:
 
     def __init__(self, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, settings: Settings) -> None:
         entries, factors = int(indptr[-1] - indptr[0]), X.shape[1]
-        self.serial = settings.num_threads == 1 or entries * factors <= SERIAL_WORK
-        self._bounds, self._threads, self._factors = bounds, 1 if self.serial else settings.num_threads, factors
+        self.threads = 1 if entries * factors <= SERIAL_WORK else settings.num_threads
+        self._bounds, self._factors = bounds, factors
         self._longest = int(np.diff(indptr).max(initial=0))
         self._work = 2.0 * factors * (factors + 20) * (entries + indptr.size)  # an upper bound
         # Each line is a cache line of its own, or threads would take them from one another.
@@ -203,7 +195,7 @@ class _Launches:
         self._reports = memory.reshape(-1)[first : first + (bounds.size - 1) * REPORTS].reshape(-1, REPORTS)
 
     def __iter__(self) -> Iterator[Ranges]:
-        for part in launches(len(self._reports), self._work, self._threads, each=RANGES_OF_A_LAUNCH):
+        for part in launches(len(self._reports), self._work, self.threads, each=RANGES_OF_A_LAUNCH):
             yield Ranges(self._bounds[part.start : part.stop + 1], self._longest, self._reports[part])
 
     def checked_reports(self) -> np.ndarray:

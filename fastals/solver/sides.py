@@ -11,7 +11,7 @@ from fastals.core.rows import Rows, transposed_entries
 from fastals.core.unobserved import ALIKE, Unobserved, weights_or_alike
 from fastals.core.validation import as_type, read_only
 from fastals.kernels.rows.row import Entries
-from fastals.objective import Objective
+from fastals.objective import CHUNK, Objective
 
 RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
 LEAST_ROWS = 32  # in a range on average: solutions are rotated in blocks of eight
@@ -67,6 +67,18 @@ class Missing(NamedTuple):
         """v_u sum w of every row: the columns' number where all weigh 1."""
         total: np.ndarray = self.rows * (n_columns if self.columns is ALIKE else self.columns.sum())
         return total
+
+
+def loss_of_zero(side: Side, objective: Objective) -> float:
+    """The loss where all factors are zero: the sum of c phi^2 (Rendle's: w phi^2) over the stored pairs, float64."""
+    _, indices, weight, preference, offset = side.entries[:5]
+    if weight.size == preference.size == 1:
+        return objective.unit * indices.size * float((weight[0] + offset) * preference[0] * preference[0])
+    total = 0.0
+    for first in range(0, indices.size, CHUNK):
+        w, phi = (array if array.size == 1 else array[first : first + CHUNK] for array in (weight, preference))
+        total += float(np.sum((w + offset) * phi * phi, dtype=np.float64))
+    return objective.unit * total
 
 
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from fastals.core.unobserved import Unobserved
 from fastals.core.validation import check_rows
 from fastals.objective import Objective
-from fastals.solver.sides import balanced_bounds, build_side, build_sides, even_bounds
+from fastals.solver import sides as module
+from fastals.solver.sides import balanced_bounds, build_side, build_sides, even_bounds, loss_of_zero
 
 PARAMETERS = {
     "objective": "hu", "confidence": "linear", "alpha": 2.0, "epsilon": 1.0, "unobserved_weight": 0.5,
@@ -47,6 +48,24 @@ def test_sides_are_the_dense_terms(ratings, objective, kind):
         np.testing.assert_allclose(dense(side, side.entries.preference, W.shape[1]), T, rtol=1e-14)
         np.testing.assert_allclose(side.regularization, regularization, rtol=1e-14)
         assert side.bounds[[0, -1]].tolist() == [0, W.shape[0]]
+
+
+@pytest.mark.parametrize("objective", ["hu", "rendle"])
+@pytest.mark.parametrize("confidence", ["linear", "raw"])
+@pytest.mark.parametrize("values", ["equal", "mixed", "given preferences"])
+def test_loss_of_zero_is_that_of_all_pairs(ratings, monkeypatch, objective, confidence, values):
+    monkeypatch.setattr(module, "CHUNK", 7)
+    if values == "equal":
+        ratings.data[:] = 3
+    phi = ratings.copy() if values == "given preferences" else None
+    R, parameters = ratings.toarray(), {**PARAMETERS, "objective": objective, "confidence": confidence}
+    checked = Objective.checked(**parameters)
+    users, items = build_sides(checked, *check_rows(ratings, "user_items", preference=phi), FLOAT64)
+    c = np.where(R != 0, 2.0 * R + (0.5 if objective == "hu" and confidence == "linear" else 0), 0.0)
+    expected = (c * (R if phi is not None else R > 0) ** 2).sum()
+
+    for side in (users, items):
+        assert loss_of_zero(side, checked) == pytest.approx(expected, rel=1e-12)
 
 
 def test_least_regularization_is_that_of_a_row_with_one_entry(ratings):

@@ -194,7 +194,7 @@ def cg_task(task, tasks, ranges, entries, system, stop, X, status):
 
 
 @compiled_parallel
-def cg_rows(tasks, ranges, entries, system, stop, X, status):
-    """Run all tasks of ``cg_task`` in parallel."""
+def cg_rows(kernel, tasks, ranges, entries, system, stop, X, status):
+    """Run all tasks of ``cg_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
     for task in prange(tasks):
-        cg_task(np.int64(task), tasks, ranges, entries, system, stop, X, status)
+        kernel(np.int64(task), tasks, ranges, entries, system, stop, X, status)

@@ -201,7 +201,7 @@ def direct_task(task, tasks, ranges, chosen, entries, system, like, X, status):
 
 
 @compiled_parallel
-def direct_rows(tasks, ranges, chosen, entries, system, like, X, status):
-    """Run all tasks of ``direct_task`` in parallel."""
+def direct_rows(kernel, tasks, ranges, chosen, entries, system, like, X, status):
+    """Run all tasks of ``direct_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
     for task in prange(tasks):
-        direct_task(np.int64(task), tasks, ranges, chosen, entries, system, like, X, status)
+        kernel(np.int64(task), tasks, ranges, chosen, entries, system, like, X, status)
