@@ -1,4 +1,4 @@
-"""Sparse structure: the transpose of CSR rows."""
+"""Sparse structure: the transpose of CSR rows, and whether a row is canonical."""
 
 import numpy as np
 
@@ -25,3 +25,19 @@ def transpose(indptr, indices, values, out_indptr, out_indices, out_values):
             out_indices[place] = np.int32(u)
             if out_values.shape[0] > 0:
                 out_values[place] = values[t]
+
+
+@compiled
+def row_form(indices, values, n_columns):
+    """Form of one CSR row: 0 not canonical, 1 canonical, 2 canonical with equal values.
+
+    Canonical: indices rise and lie in 0 .. n_columns - 1, values are finite and not zero.
+    """
+    before, equal = np.int64(-1), True
+    for t in range(indices.shape[0]):
+        column, value = np.int64(indices[t]), values[t]
+        if column <= before or column >= n_columns or value == 0 or not np.isfinite(value):
+            return 0
+        before = column
+        equal &= value == values[0]
+    return 2 if equal and indices.shape[0] > 0 else 1
