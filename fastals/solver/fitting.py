@@ -109,6 +109,22 @@ def final_state(training: Training, rows: Rows) -> State:
     return State(P, Q, History(rows), training.objective.alpha, tuple(training.loss_history), training.summary())
 
 
+def refreshed(objective: Objective, settings: Settings, state: State, sweeps: int, accelerated: bool) -> State:
+    """State after some sweeps over its history from its factors; their losses are appended."""
+    rows = needed(state.history).oriented(0)
+    P, Q = needed(state.user_factors).array.copy(), needed(state.item_factors).array.copy()
+    users, items = build_sides(objective, rows, None, P.dtype)
+    training = Training(objective, settings, users, items, P, Q, accelerated=accelerated)
+    for _ in range(sweeps):
+        training.sweep()
+    training.finish()
+    training.check_products()
+    return state.changed(
+        user_factors=Factors(training.users.factors), item_factors=Factors(training.items.factors),
+        loss_history=(*state.loss_history, *training.loss_history), report=training.summary(),
+    )  # fmt: skip
+
+
 def run(
     training: Training, rows: Rows, iterations: int, callback: Callback | None, show_progress: bool
 ) -> dict[str, Factors]:
