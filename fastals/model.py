@@ -6,7 +6,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import scipy.sparse as sp
 from numpy.typing import DTypeLike
@@ -327,13 +327,13 @@ class ImplicitALS(Parameters):
         return self
 
     @documented_by(save_load.save)
-    def save(self, path: str | os.PathLike[str], *, interactions: Interactions | None = None) -> None:
+    def save(self, path: str | os.PathLike[str] | IO[bytes], *, interactions: Interactions | None = None) -> None:
         """Write the model to one file, without pickle."""
         save_load.save(self, self._state, path, interactions)
 
     @classmethod
     @documented_by(save_load.load)
-    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> ImplicitALS:
+    def load(cls, path: str | os.PathLike[str] | IO[bytes], *, mmap: bool = False) -> ImplicitALS:
         """Read a model that ``save`` wrote."""
         model: ImplicitALS
         model, model._state = save_load.load(cls, path, mmap)

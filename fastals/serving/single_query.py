@@ -8,21 +8,20 @@ import numpy as np
 
 from fastals.core.validation import largest_factor, read_only
 from fastals.kernels.top_items import single as kernels
-from fastals.kernels.top_items.sketch import Sketches, sketch_rows
+from fastals.kernels.top_items.sketch import COARSE, PANEL, WIDTH, Sketches, sketch_rows
 from fastals.kernels.top_items.walk import row_norms
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.eigenbasis import gramian
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-WIDTH = 64  # coordinates of a sketch, a power of two: one cache line of bytes
 _EMPTY_PLACES = read_only(np.zeros(0, np.int32))
 _EMPTY_IDS = read_only(np.zeros(0, np.int32))
 _ALL_ALLOWED = read_only(np.zeros(0, np.bool_))
 
 
 class SketchIndex(NamedTuple):
-    """Items prepared for single queries; beside the factors it takes 80 bytes an item.
+    """Items prepared for single queries; beside the factors it takes some 110 bytes an item.
 
     Attributes
     ----------
@@ -56,32 +55,45 @@ class SketchIndex(NamedTuple):
         norms = np.empty(items.shape[0])
         row_norms(items, norms)
         order = np.argsort(-norms, kind="stable").astype(np.int32)
-        rotation = _rotation(items)
+        fine, coarse = _rotations(items)
+        codes, lengths = _sketched(items, order, fine, WIDTH)
+        coarse_codes, coarse_lengths = _sketched(items, order, coarse, COARSE)
+        padding = -items.shape[0] % PANEL
+        panels = np.pad(coarse_codes, ((0, padding), (0, 0))).reshape(-1, PANEL, COARSE).transpose(0, 2, 1)
         sketches = Sketches(
-            np.empty((items.shape[0], rotation.shape[1]), np.int8), np.empty((items.shape[0], 3), items.dtype), rotation
-        )
-        sketch_rows(items, order, sketches)
+            codes, lengths, fine,
+            np.ascontiguousarray(panels), np.ascontiguousarray(np.pad(coarse_lengths, ((0, padding), (0, 0))).T), coarse,
+        )  # fmt: skip
         places = np.empty_like(order)
         places[order] = np.arange(order.size, dtype=np.int32)
         return cls(kernels.Sketched(items, order, norms[order], sketches), places)
 
 
-def _rotation(items: Array) -> Array:
-    """Orthonormal columns that span the strongest directions of the items; none for the identity.
+def _sketched(items: Array, order: Array, rotation: Array, width: int) -> tuple[Array, Array]:
+    """Codes and lengths of the items in their order."""
+    codes, lengths = np.empty((order.size, width), np.int8), np.empty((order.size, 3), items.dtype)
+    sketch_rows(items, order, rotation, codes, lengths)
+    return codes, lengths
+
+
+def _rotations(items: Array) -> tuple[Array, Array]:
+    """Orthonormal columns that span the strongest directions of the items, 64 (or none, the identity) and 16 of them.
 
     Hadamard's matrix spreads each item evenly over the coordinates, which have one unit for all: the rounding error is
     .0044 of the norm instead of .0071 (gowalla, 128 factors).
     """
     factors = items.shape[1]
-    if factors <= WIDTH:
-        return np.empty((0, -(-factors // 16) * 16))
-    with np.errstate(over="ignore", invalid="ignore"):
-        G, _ = gramian(items, np.zeros(items.shape[0]), 1)
+    if factors <= COARSE:
+        return np.empty((0, factors)), np.empty((0, factors))
+    G, _ = gramian(items, np.zeros(items.shape[0]), 1)
     if not np.isfinite(G).all():  # of float64: any directions serve
         G = np.eye(factors)
     with single_threaded_blas():
-        strongest = np.linalg.eigh(G)[1][:, : -WIDTH - 1 : -1]
-        return np.ascontiguousarray(strongest @ _hadamard(WIDTH))
+        strongest = np.linalg.eigh(G)[1][:, ::-1]
+        coarse = np.ascontiguousarray(strongest[:, :COARSE] @ _hadamard(COARSE))
+        if factors <= WIDTH:
+            return np.empty((0, factors)), coarse
+        return np.ascontiguousarray(strongest[:, :WIDTH] @ _hadamard(WIDTH)), coarse
 
 
 def _hadamard(size: int) -> Array:

@@ -97,7 +97,8 @@ def test_most_items_are_told_off_by_their_sketches(monkeypatch):
 
     offer = single._offer_panel
     monkeypatch.setattr(single, "_offer_panel", counted)
-    monkeypatch.setattr(single, "_offer_chosen", single._offer_chosen.py_func)
+    for name in ("_offer_chosen", "_bound_all"):
+        monkeypatch.setattr(single, name, getattr(single, name).py_func)
     ids, scores = np.empty(10, np.int32), np.empty(10, np.float32)
     single.rank_single.py_func(
         query, index.items, np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, np.int32), scores, ids

@@ -2,8 +2,8 @@
 
 1. The bounds of the first items, of the largest norms, name a few promising ones; their scores give a threshold that n
    items reach.
-2. By Cauchy and Schwarz the threshold ends the walk at some norm; the bounds of all items before it are computed, and
-   name the promising ones of these.
+2. By Cauchy and Schwarz the threshold ends the walk at some norm; coarse bounds of all items before it name better
+   ones, and closer bounds, of those that the coarse ones leave, better ones still.
 3. What has a bound at or above the threshold is scored, in the tile that batches are scored in, and offered.
 
 Common arguments: ``items`` (Sketched); ``places`` (m,) int32, the places to choose from, of distinct items that may be
@@ -25,11 +25,11 @@ from fastals.kernels.top_items.lists import (
     set_marks,
     sort_heap,
 )
-from fastals.kernels.top_items.sketch import sketch_query, upper_bound
+from fastals.kernels.top_items.sketch import WIDTH, Query, coarse_bounds, sketch_query, upper_bound
 from fastals.kernels.top_items.tiles import TILE_ITEMS, lowest_bit, score_row
 from fastals.kernels.top_items.walk import bound_factors, pack_panels
 
-FIRST = 512  # items of the first threshold
+FIRST = 512  # items of the first threshold, a multiple of 32
 
 
 class Sketched(NamedTuple):
@@ -96,10 +96,30 @@ def _offer_panel(query, count, items, panel, scores, ids):
 
 
 @compiled
-def _bounds(first, last, places, sketches, head, lengths, upper):
-    """Write the bounds of the places number first .. last to ``upper`` in place; ``lengths`` is |h| and |x_t|."""
+def _bounds(first, last, places, sketches, sketched, upper):
+    """Write the bounds of the places number first .. last to ``upper`` in place."""
     for t in range(first, last):
-        upper[t] = upper_bound(sketches, _place_at(places, t), head, lengths[0], lengths[1])
+        upper[t] = upper_bound(sketches, _place_at(places, t), sketched)
+
+
+@compiled
+def _any_reaches(upper, first, last, limit):
+    """Whether a bound of first .. last is not below the limit."""
+    found = False
+    for t in range(first, last):
+        found |= not upper[t] < limit
+    return found
+
+
+@compiled
+def _closer_look(first, last, sketches, sketched, limit, upper):
+    """Replace the coarse bounds that reach the limit, of places first .. last, by closer ones, in place."""
+    for start in range(first, last, TILE_ITEMS):
+        stop = min(start + TILE_ITEMS, last)
+        if _any_reaches(upper, start, stop, limit):
+            for place in range(start, stop):
+                if not upper[place] < limit:
+                    upper[place] = min(upper[place], upper_bound(sketches, place, sketched))
 
 
 @compiled
@@ -131,15 +151,6 @@ def _offer_chosen(query, chosen, items, panel, scores, ids):
 
 
 @compiled
-def _any_reaches(upper, first, last, limit):
-    """Whether a bound of first .. last is not below the limit."""
-    found = False
-    for t in range(first, last):
-        found |= not upper[t] < limit
-    return found
-
-
-@compiled
 def _places_before(norms, slope, offset, threshold):
     """Number of leading items whose norms do not keep them below a threshold."""
     first, last = 0, norms.shape[0]
@@ -153,38 +164,80 @@ def _places_before(norms, slope, offset, threshold):
 
 
 @compiled
+def _sketched(query, sketches):
+    """A query as fine and as coarse bounds take it."""
+    fine, coarse = Query(np.empty(WIDTH, np.int16), np.empty(3)), Query(np.empty(WIDTH, np.int16), np.empty(3))
+    sketch_query(query, sketches.rotation, fine)
+    sketch_query(query, sketches.coarse_rotation, coarse)
+    return fine, coarse
+
+
+@compiled
+def _bound_all(query, items, allowed, seen, marks, upper, panel, scores, ids):
+    """Write bounds of all places to ``upper`` in place, up to the norm that ends the walk; returns their number.
+
+    Scores promising items on the way; the panel's threshold is then one that n items reach.
+    """
+    n_items, sketches, order, none = items.rows.shape[0], items.sketches, items.order, np.empty(0, np.int32)
+    fine, coarse = _sketched(query, sketches)
+    slope, offset = bound_factors(query)
+    small = _smallest(query)
+    bounds, chosen = _room_for_promising(scores)
+    first = min(FIRST, n_items)
+    _bounds(0, first, none, sketches, fine, upper)
+    _promising(upper[:first], order, none, allowed, seen, marks, bounds, chosen)
+    _offer_chosen(query, chosen, items, panel, scores, ids)
+    last = max(_places_before(items.norms, slope, offset, panel.threshold[0]), first)
+    if last > first:
+        sums = np.empty(TILE_ITEMS, query.dtype)
+        coarse_bounds(first // TILE_ITEMS, -(-last // TILE_ITEMS), sketches, coarse, sums, upper)
+        _promising(upper[:last], order, none, allowed, seen, marks, bounds, chosen)
+        _offer_chosen(query, chosen, items, panel, scores, ids)
+        _closer_look(first, last, sketches, fine, panel.threshold[0] - small, upper)
+        _promising(upper[:last], order, none, allowed, seen, marks, bounds, chosen)
+        _offer_chosen(query, chosen, items, panel, scores, ids)
+    return last
+
+
+@compiled
+def _smallest(query):
+    """What products that underflow are off by, which a margin of norms does not cover."""
+    return query.dtype.type((query.shape[0] + WIDTH) * np.finfo(query.dtype).tiny)
+
+
+@compiled
+def _room_for_promising(scores):
+    """Room for the bounds and ids of promising items, as many as are wanted, in whole panels."""
+    wanted = -(-scores.shape[0] // TILE_ITEMS) * TILE_ITEMS
+    return np.empty(wanted, scores.dtype), np.empty(wanted, np.int32)
+
+
+@compiled
+def _panel_for(query):
+    """An empty panel for items of as many factors as a query has."""
+    kind, k = query.dtype, query.shape[0]
+    rows, scores = np.empty((1, k, TILE_ITEMS), kind), np.empty((1, TILE_ITEMS), kind)
+    return Panel(np.empty(TILE_ITEMS, np.int32), rows, np.full(1, -np.inf, kind), scores, np.zeros(1, np.int64))
+
+
+@compiled
 def rank_single(query, items, places, allowed, seen, scores, ids):
     """Best items of one query, in place in ``scores`` and ``ids`` (n,)."""
-    order, n_items = items.order, items.rows.shape[0]
-    slope, offset = bound_factors(query)
-    if slope == 0.0 and not places.shape[0]:
+    order, n_items, small = items.order, items.rows.shape[0], _smallest(query)
+    if bound_factors(query)[0] == 0.0 and not places.shape[0]:
         fill_lowest(n_items, allowed, seen, scores, ids)
         return
-    marks = np.empty(MARK_WORDS, np.int64)
+    marks, panel = np.empty(MARK_WORDS, np.int64), _panel_for(query)
     set_marks(seen, marks)
-    kind, k = query.dtype.type, query.shape[0]
-    panel = Panel(
-        np.empty(TILE_ITEMS, np.int32), np.empty((1, k, TILE_ITEMS), query.dtype), np.full(1, -np.inf, query.dtype),
-        np.empty((1, TILE_ITEMS), query.dtype), np.zeros(1, np.int64),
-    )  # fmt: skip
-    head, sketches = np.empty(items.sketches.codes.shape[1], query.dtype), items.sketches
-    lengths = sketch_query(query, sketches.rotation, head)
-    # Products that underflow are off by the smallest numbers, which a margin of norms does not cover.
-    small = kind((k + head.shape[0]) * np.finfo(query.dtype).tiny)
-    wanted = -(-scores.shape[0] // TILE_ITEMS) * TILE_ITEMS
-    bounds, chosen = np.empty(wanted, query.dtype), np.empty(wanted, np.int32)
-    last = places.shape[0] if places.shape[0] else n_items
-    upper = np.empty(last, query.dtype)
-    first = 0
-    if not places.shape[0] and last > FIRST:
-        first = FIRST
-        _bounds(0, first, places, sketches, head, lengths, upper)
-        _promising(upper[:first], order, places, allowed, seen, marks, bounds, chosen)
+    if places.shape[0]:
+        last, upper = places.shape[0], np.empty(places.shape[0], query.dtype)
+        bounds, chosen = _room_for_promising(scores)
+        _bounds(0, last, places, items.sketches, _sketched(query, items.sketches)[0], upper)
+        _promising(upper, order, places, allowed, seen, marks, bounds, chosen)
         _offer_chosen(query, chosen, items, panel, scores, ids)
-        last = max(_places_before(items.norms, slope, offset, panel.threshold[0]), first)
-    _bounds(first, last, places, sketches, head, lengths, upper)
-    _promising(upper[:last], order, places, allowed, seen, marks, bounds, chosen)
-    _offer_chosen(query, chosen, items, panel, scores, ids)
+    else:
+        upper = np.empty(-(-n_items // TILE_ITEMS) * TILE_ITEMS, query.dtype)
+        last = _bound_all(query, items, allowed, seen, marks, upper, panel, scores, ids)
     scores[:] = -np.inf
     ids[:] = NO_ITEM
     count = 0
