@@ -42,7 +42,9 @@ def _plain(value: Any) -> Any:
     return np.dtype(value).name if isinstance(value, (type, np.dtype)) else None
 
 
-def save(model: Any, state: State, path: str | os.PathLike[str] | IO[bytes], interactions: Interactions | None = None) -> None:
+def save(
+    model: Any, state: State, path: str | os.PathLike[str] | IO[bytes], interactions: Interactions | None = None
+) -> None:
     """Write the model to one file, without pickle.
 
     Parameters

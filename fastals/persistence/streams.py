@@ -1,4 +1,4 @@
-"""Binary file objects in the place of paths: whole files pass through a temporary one, which can be sought and mapped."""
+"""Binary file objects in the place of paths: whole files pass through a temporary one, which can be sought."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastals.core.validation import LARGEST_INT32, check_ids, check_integer, is_sparse, row_of
 from fastals.serving.explanation import contributions, factorised_system
-from fastals.serving.fitted import SIDES, Fitted, ids_of
+from fastals.serving.fitted import Fitted, ids_of
 from fastals.serving.fold_in import fold_in
 from fastals.serving.single_query import SketchIndex, top_of_one
 from fastals.serving.top_items import ItemIndex, allowed_items, top_items, unit_rows

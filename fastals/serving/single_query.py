@@ -60,10 +60,8 @@ class SketchIndex(NamedTuple):
         coarse_codes, coarse_lengths = _sketched(items, order, coarse, COARSE)
         padding = -items.shape[0] % PANEL
         panels = np.pad(coarse_codes, ((0, padding), (0, 0))).reshape(-1, PANEL, COARSE).transpose(0, 2, 1)
-        sketches = Sketches(
-            codes, lengths, fine,
-            np.ascontiguousarray(panels), np.ascontiguousarray(np.pad(coarse_lengths, ((0, padding), (0, 0))).T), coarse,
-        )  # fmt: skip
+        by_kind = np.pad(coarse_lengths, ((0, padding), (0, 0))).T
+        sketches = Sketches(codes, lengths, fine, np.ascontiguousarray(panels), np.ascontiguousarray(by_kind), coarse)
         places = np.empty_like(order)
         places[order] = np.arange(order.size, dtype=np.int32)
         return cls(kernels.Sketched(items, order, norms[order], sketches), places)

@@ -199,9 +199,11 @@ def _gramian(factors: Factors, num_threads: int | None) -> np.ndarray:
 
 def _grown(factors: Factors, n_rows: int) -> Factors:
     """Factors with zero rows behind them."""
-    return factors.replaced(np.arange(n_rows - 1, n_rows), np.zeros((1, factors.shape[1]), factors.dtype)) if (
-        n_rows > factors.shape[0]
-    ) else factors
+    return (
+        factors.replaced(np.arange(n_rows - 1, n_rows), np.zeros((1, factors.shape[1]), factors.dtype))
+        if (n_rows > factors.shape[0])
+        else factors
+    )
 
 
 def _solved(fitted: Fitted, axis: int, ids: np.ndarray, rows: Rows, own: Factors, other: Factors) -> Factors:

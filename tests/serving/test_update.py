@@ -143,9 +143,7 @@ def test_the_running_gramian_stays_that_of_the_factors(ratings):
 
 def test_sweeps_are_those_of_a_fit_that_starts_there(ratings, new):
     model = small(**EXACT).fit(ratings).update(new)
-    expected = small(**EXACT).fit(
-        model.user_items_, user_factors=model.user_factors, item_factors=model.item_factors
-    )
+    expected = small(**EXACT).fit(model.user_items_, user_factors=model.user_factors, item_factors=model.item_factors)
     refreshed = small(**EXACT).fit(ratings).update(new, sweeps=3)
     np.testing.assert_allclose(refreshed.user_factors, expected.user_factors, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(refreshed.loss_history[-3:], expected.loss_history, rtol=1e-12)

@@ -263,7 +263,7 @@ def rank_single(query, items, places, allowed, seen, scores, ids):
 def chosen_places(candidates, excluded, seen, places_of, places):
     """Write the places of the candidates that may be returned, each once, to ``places`` in place; returns how many.
 
-    ``candidates``, ``excluded`` and ``seen`` are int32 ids, in any order; ``places_of`` (n_items,) is the place of each.
+    ``candidates``, ``excluded`` and ``seen`` are int32 ids, in any order; ``places_of`` (n_items,) has their places.
     """
     taken = np.zeros((places_of.shape[0] + 63) // 64, np.int64)
     for item in excluded:

@@ -12,7 +12,8 @@ With 64 coordinates a sketch is one cache line, and the bound lies within a perc
 y: of 41,000 trained items of 64 factors it leaves 10 to 13 for a list of ten, of 128 factors (the 64 strongest
 directions) 350 to 1,900. As many bytes of float32 coordinates leave hundreds and thousands.
 
-h is rounded, too, to 16 bits, h = step q + d, so that c.q is a sum of integers: |d| <= step width^1/2 / 2 <= 1.23e-4 |h|.
+h is rounded, too, to 16 bits, h = step q + d, so that c.q is a sum of integers; |d| <= step width^1/2 / 2, which is at
+most 1.23e-4 |h|.
 
 The bound is made to hold for the computed score, and as computed: each length is enlarged by a margin of the row's
 norm, which covers the rounding of the score (k epsilon |x| |y|), of R, of the lengths and of the bound itself, and d.

@@ -180,7 +180,9 @@ def rank_block(block, n_blocks, queries, items, seen_indptr, seen, scores, ids):
         row_seen = seen[seen_indptr[row] : seen_indptr[row + 1]]
         slopes[alive], offset = bound_factors(queries[row])
         if slopes[alive] == 0.0:
-            fill_lowest(max(items.order.shape[0], items.allowed.shape[0]), items.allowed, row_seen, scores[row], ids[row])
+            fill_lowest(
+                max(items.order.shape[0], items.allowed.shape[0]), items.allowed, row_seen, scores[row], ids[row]
+            )
             continue
         scores[row, :] = -np.inf
         ids[row, :] = NO_ITEM
