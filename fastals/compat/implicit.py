@@ -22,7 +22,7 @@ from fastals.compat.lists import padded
 from fastals.compat.npz import read_npz, write_npz
 from fastals.compat.weights import bm25_weight, tfidf_weight
 from fastals.core.types import Array
-from fastals.core.validation import UnknownIdError, check_dtype, describe
+from fastals.core.validation import UnknownIdError, check_dtype, describe, is_sparse
 from fastals.model import ImplicitALS
 
 __all__ = ["AlternatingLeastSquares", "ParameterWarning", "bm25_weight", "tfidf_weight"]
@@ -128,8 +128,10 @@ class AlternatingLeastSquares:
             began = now
 
         # Users first, as there: given items are what they are solved from, where given users would be kept.
-        start = {"user_factors": users, "item_factors": items} if not self.iterations else {"item_factors": items}
-        model.fit(rows, callback=called if callback else None, show_progress=show_progress, **start)
+        model.fit(
+            rows, user_factors=None if self.iterations else users, item_factors=items,
+            callback=called if callback else None, show_progress=show_progress,
+        )  # fmt: skip
         self._model = model
 
     def _start(self, shape: tuple[int, int]) -> tuple[Array, Array]:
@@ -376,7 +378,7 @@ class AlternatingLeastSquares:
 
 def _as_csr(user_items: Any) -> sp.csr_array:
     """A matrix as CSR, with a warning where it has to be converted."""
-    if not sp.issparse(user_items):
+    if not is_sparse(user_items):
         raise TypeError(f"user_items must be a sparse matrix; got {describe(user_items)}")
     if user_items.format != "csr":
         began = time.perf_counter()
@@ -391,7 +393,7 @@ def _as_csr(user_items: Any) -> sp.csr_array:
 
 def _rows_for(ids: Any, matrix: Any, name: str) -> Any:
     """CSR with one row for each id, or ValueError."""
-    if not sp.issparse(matrix) or matrix.format != "csr":
+    if not is_sparse(matrix) or matrix.format != "csr":
         raise ValueError(f"{name} must be a CSR matrix; got {describe(matrix)}")
     if matrix.shape[0] != np.size(ids):
         raise ValueError(f"{name} must have one row for each of {np.size(ids)} ids; got shape {matrix.shape}")

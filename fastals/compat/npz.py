@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastals.persistence.streams import is_path, stream_reader
+from fastals.persistence.streams import checked_target, is_path, stream_reader
 from fastals.tables.npz import open_npz
 
 NAMES = (
@@ -22,8 +22,7 @@ NAMES = (
 def write_npz(target: Any, values: dict[str, Any]) -> None:
     """Write all values but None; a path gets the ending ``.npz`` if it has another."""
     arrays: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
-    is_path(target, "write")
-    np.savez(target, **arrays)
+    np.savez(checked_target(target, "write"), **arrays)
 
 
 def read_npz(source: Any) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def read_npz(source: Any) -> dict[str, Any]:
     ValueError
         For what is not such a file, or holds objects that would need pickle.
     """
-    if is_path(source, "read"):
+    if is_path(checked_target(source, "read")):
         path = Path(os.fspath(source))
         return _values(path if path.exists() else path.with_name(f"{path.name}.npz"))
     with tempfile.TemporaryDirectory() as folder, stream_reader(source) as copy:

@@ -26,7 +26,7 @@ import numpy as np
 
 from fastals.core.safe_open import brief, open_regular, values_are_sound
 from fastals.persistence.atomic import atomic_writer
-from fastals.persistence.streams import file_name, is_path, stream_reader, stream_writer
+from fastals.persistence.streams import checked_target, file_name, is_path, stream_reader, stream_writer
 
 FORMAT = "fastals"
 FORMAT_VERSION = 1
@@ -96,7 +96,8 @@ def write_model_file(
     """
     prepared = {name: _prepare_array(name, array) for name, array in arrays.items()}
     header_bytes = _encode_header(header, prepared)
-    writer = atomic_writer(path, _verify) if is_path(path, "write") else stream_writer(path, _verify)
+    target = checked_target(path, "write")
+    writer = atomic_writer(target, _verify) if is_path(target) else stream_writer(target, _verify)
     with writer as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(_member_info(_HEADER_NAME, len(header_bytes)), "w") as member:
             member.write(header_bytes)
@@ -139,9 +140,10 @@ def read_model_file(
         If the file cannot be opened or read.
     """
     name = file_name(path)
-    if mmap and not is_path(path, "read"):
+    source = checked_target(path, "read")
+    if mmap and not is_path(source):
         raise ValueError("mmap=True takes a path; got a file object")
-    with open_regular(path) if is_path(path, "read") else stream_reader(path) as file:
+    with open_regular(source) if is_path(source) else stream_reader(source) as file:
         try:
             return _read(file, mmap)
         except _ModelFileError as error:

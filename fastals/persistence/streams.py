@@ -13,24 +13,21 @@ from fastals.core.validation import describe
 CHUNK = 2**20
 
 
-def is_path(value: Any, method: str) -> bool:
-    """Whether a value is a path; False for a file object with the method that is needed.
+def is_path(value: Any) -> bool:
+    """Whether a value is a path."""
+    return isinstance(value, (str, os.PathLike))
 
-    Raises
-    ------
-    TypeError
-        For anything else.
-    """
-    if isinstance(value, (str, os.PathLike)):
-        return True
-    if callable(getattr(value, method, None)):
-        return False
-    raise TypeError(f"path must be a path or a binary file object with a method {method}; got {describe(value)}")
+
+def checked_target(value: Any, method: str) -> Any:
+    """A path, or a file object with the method that is needed; TypeError for anything else."""
+    if not is_path(value) and not callable(getattr(value, method, None)):
+        raise TypeError(f"path must be a path or a binary file object with a method {method}; got {describe(value)}")
+    return value
 
 
 def file_name(value: Any) -> str:
     """What to call a path or a file object in an error."""
-    return repr(os.fspath(value)) if isinstance(value, (str, os.PathLike)) else "the file object"
+    return repr(os.fspath(value)) if is_path(value) else "the file object"
 
 
 @contextlib.contextmanager

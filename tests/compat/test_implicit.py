@@ -220,7 +220,7 @@ class TestSimilar:
 def test_explanations_sum_to_the_score(plays, model):
     total, top, weights = model.explain(0, plays, 5, N=100)
     factors = model.recalculate_user(0, plays[0])
-    assert total == pytest.approx(factors @ model.item_factors[5], rel=1e-3, abs=1e-5)
+    assert total == pytest.approx(factors @ model.item_factors[5], rel=1e-2, abs=1e-4)
     assert sum(part for _, part in top) == pytest.approx(total)
     assert {item for item, _ in top} == set(plays[0].indices)
     assert model.explain(0, plays, 5, user_weights=weights)[0] == total
