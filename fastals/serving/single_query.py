@@ -8,7 +8,7 @@ import numpy as np
 
 from fastals.core.validation import largest_factor, read_only
 from fastals.kernels.top_items import single as kernels
-from fastals.kernels.top_items.sketch import COARSE, PANEL, WIDTH, Sketches, sketch_rows
+from fastals.kernels.top_items.sketch import WIDTH, Sketches, sketch_rows
 from fastals.kernels.top_items.walk import row_norms
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.eigenbasis import gramian
@@ -21,7 +21,7 @@ _ALL_ALLOWED = read_only(np.zeros(0, np.bool_))
 
 
 class SketchIndex(NamedTuple):
-    """Items prepared for single queries; beside the factors it takes some 110 bytes an item.
+    """Items prepared for single queries; beside the factors it takes some 90 bytes an item.
 
     Attributes
     ----------
@@ -55,43 +55,29 @@ class SketchIndex(NamedTuple):
         norms = np.empty(items.shape[0])
         row_norms(items, norms)
         order = np.argsort(-norms, kind="stable").astype(np.int32)
-        fine, coarse = _rotations(items)
-        codes, lengths = _sketched(items, order, fine, WIDTH)
-        coarse_codes, coarse_lengths = _sketched(items, order, coarse, COARSE)
-        padding = -items.shape[0] % PANEL
-        panels = np.pad(coarse_codes, ((0, padding), (0, 0))).reshape(-1, PANEL, COARSE).transpose(0, 2, 1)
-        by_kind = np.pad(coarse_lengths, ((0, padding), (0, 0))).T
-        sketches = Sketches(codes, lengths, fine, np.ascontiguousarray(panels), np.ascontiguousarray(by_kind), coarse)
+        rotation = _rotation(items)
+        codes, lengths = np.empty((order.size, WIDTH), np.int8), np.empty((order.size, 3), items.dtype)
+        sketch_rows(items, order, rotation, codes, lengths)
         places = np.empty_like(order)
         places[order] = np.arange(order.size, dtype=np.int32)
-        return cls(kernels.Sketched(items, order, norms[order], sketches), places)
+        return cls(kernels.Sketched(items, order, norms[order], Sketches(codes, lengths, rotation)), places)
 
 
-def _sketched(items: Array, order: Array, rotation: Array, width: int) -> tuple[Array, Array]:
-    """Codes and lengths of the items in their order."""
-    codes, lengths = np.empty((order.size, width), np.int8), np.empty((order.size, 3), items.dtype)
-    sketch_rows(items, order, rotation, codes, lengths)
-    return codes, lengths
-
-
-def _rotations(items: Array) -> tuple[Array, Array]:
-    """Orthonormal columns that span the strongest directions of the items, 64 (or none, the identity) and 16 of them.
+def _rotation(items: Array) -> Array:
+    """Orthonormal columns that span the strongest directions of the items; none for the identity.
 
     Hadamard's matrix spreads each item evenly over the coordinates, which have one unit for all: the rounding error is
     .0044 of the norm instead of .0071 (gowalla, 128 factors).
     """
     factors = items.shape[1]
-    if factors <= COARSE:
-        return np.empty((0, factors)), np.empty((0, factors))
+    if factors <= WIDTH:
+        return np.empty((0, factors))
     G, _ = gramian(items, np.zeros(items.shape[0]), 1)
     if not np.isfinite(G).all():  # of float64: any directions serve
         G = np.eye(factors)
     with single_threaded_blas():
-        strongest = np.linalg.eigh(G)[1][:, ::-1]
-        coarse = np.ascontiguousarray(strongest[:, :COARSE] @ _hadamard(COARSE))
-        if factors <= WIDTH:
-            return np.empty((0, factors)), coarse
-        return np.ascontiguousarray(strongest[:, :WIDTH] @ _hadamard(WIDTH)), coarse
+        strongest = np.linalg.eigh(G)[1][:, : -WIDTH - 1 : -1]
+        return np.ascontiguousarray(strongest @ _hadamard(WIDTH))
 
 
 def _hadamard(size: int) -> Array:

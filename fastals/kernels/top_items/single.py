@@ -2,8 +2,8 @@
 
 1. The bounds of the first items, of the largest norms, name a few promising ones; their scores give a threshold that n
    items reach.
-2. By Cauchy and Schwarz the threshold ends the walk at some norm; coarse bounds of all items before it name better
-   ones, and closer bounds, of those that the coarse ones leave, better ones still.
+2. By Cauchy and Schwarz the threshold ends the walk at some norm; the bounds of all items before it are computed, and
+   name better ones.
 3. What has a bound at or above the threshold is scored, in the tile that batches are scored in, and offered.
 
 Common arguments: ``items`` (Sketched); ``places`` (m,) int32, the places to choose from, of distinct items that may be
@@ -25,11 +25,11 @@ from fastals.kernels.top_items.lists import (
     set_marks,
     sort_heap,
 )
-from fastals.kernels.top_items.sketch import WIDTH, Query, coarse_bounds, sketch_query, upper_bound
+from fastals.kernels.top_items.sketch import WIDTH, Query, sketch_query, upper_bound
 from fastals.kernels.top_items.tiles import TILE_ITEMS, lowest_bit, score_row
 from fastals.kernels.top_items.walk import bound_factors, pack_panels
 
-FIRST = 512  # items of the first threshold, a multiple of 32
+FIRST = 512  # items of the first threshold
 
 
 class Sketched(NamedTuple):
@@ -112,26 +112,19 @@ def _any_reaches(upper, first, last, limit):
 
 
 @compiled
-def _closer_look(first, last, sketches, sketched, limit, upper):
-    """Replace the coarse bounds that reach the limit, of places first .. last, by closer ones, in place."""
-    for start in range(first, last, TILE_ITEMS):
-        stop = min(start + TILE_ITEMS, last)
-        if _any_reaches(upper, start, stop, limit):
-            for place in range(start, stop):
-                if not upper[place] < limit:
-                    upper[place] = min(upper[place], upper_bound(sketches, place, sketched))
-
-
-@compiled
 def _promising(upper, order, places, allowed, seen, marks, bounds, chosen):
     """Put those of the largest bounds that may be returned into the heap ``bounds``, ``chosen`` (ids), in place."""
     bounds[:] = -np.inf
     chosen[:] = NO_ITEM
-    for t in range(upper.shape[0]):
-        if upper[t] > bounds[0]:
-            item = order[_place_at(places, t)]
-            if (allowed.shape[0] == 0 or allowed[item]) and not contains(seen, marks, item):
-                replace_worst(bounds, chosen, upper[t], item)
+    for start in range(0, upper.shape[0], TILE_ITEMS):
+        stop = min(start + TILE_ITEMS, upper.shape[0])
+        if not _any_reaches(upper, start, stop, bounds[0]):
+            continue
+        for t in range(start, stop):
+            if upper[t] > bounds[0]:
+                item = order[_place_at(places, t)]
+                if (allowed.shape[0] == 0 or allowed[item]) and not contains(seen, marks, item):
+                    replace_worst(bounds, chosen, upper[t], item)
 
 
 @compiled
@@ -165,11 +158,10 @@ def _places_before(norms, slope, offset, threshold):
 
 @compiled
 def _sketched(query, sketches):
-    """A query as fine and as coarse bounds take it."""
-    fine, coarse = Query(np.empty(WIDTH, np.int16), np.empty(3)), Query(np.empty(WIDTH, np.int16), np.empty(3))
-    sketch_query(query, sketches.rotation, fine)
-    sketch_query(query, sketches.coarse_rotation, coarse)
-    return fine, coarse
+    """A query as the bounds take it."""
+    sketched = Query(np.empty(WIDTH, np.int16), np.empty(3))
+    sketch_query(query, sketches.rotation, sketched)
+    return sketched
 
 
 @compiled
@@ -178,22 +170,17 @@ def _bound_all(query, items, allowed, seen, marks, upper, panel, scores, ids):
 
     Scores promising items on the way; the panel's threshold is then one that n items reach.
     """
-    n_items, sketches, order, none = items.rows.shape[0], items.sketches, items.order, np.empty(0, np.int32)
-    fine, coarse = _sketched(query, sketches)
+    n_items, order, none = items.rows.shape[0], items.order, np.empty(0, np.int32)
+    sketched = _sketched(query, items.sketches)
     slope, offset = bound_factors(query)
-    small = _smallest(query)
     bounds, chosen = _room_for_promising(scores)
     first = min(FIRST, n_items)
-    _bounds(0, first, none, sketches, fine, upper)
+    _bounds(0, first, none, items.sketches, sketched, upper)
     _promising(upper[:first], order, none, allowed, seen, marks, bounds, chosen)
     _offer_chosen(query, chosen, items, panel, scores, ids)
     last = max(_places_before(items.norms, slope, offset, panel.threshold[0]), first)
     if last > first:
-        sums = np.empty(TILE_ITEMS, query.dtype)
-        coarse_bounds(first // TILE_ITEMS, -(-last // TILE_ITEMS), sketches, coarse, sums, upper)
-        _promising(upper[:last], order, none, allowed, seen, marks, bounds, chosen)
-        _offer_chosen(query, chosen, items, panel, scores, ids)
-        _closer_look(first, last, sketches, fine, panel.threshold[0] - small, upper)
+        _bounds(first, last, none, items.sketches, sketched, upper)
         _promising(upper[:last], order, none, allowed, seen, marks, bounds, chosen)
         _offer_chosen(query, chosen, items, panel, scores, ids)
     return last
@@ -232,11 +219,11 @@ def rank_single(query, items, places, allowed, seen, scores, ids):
     if places.shape[0]:
         last, upper = places.shape[0], np.empty(places.shape[0], query.dtype)
         bounds, chosen = _room_for_promising(scores)
-        _bounds(0, last, places, items.sketches, _sketched(query, items.sketches)[0], upper)
+        _bounds(0, last, places, items.sketches, _sketched(query, items.sketches), upper)
         _promising(upper, order, places, allowed, seen, marks, bounds, chosen)
         _offer_chosen(query, chosen, items, panel, scores, ids)
     else:
-        upper = np.empty(-(-n_items // TILE_ITEMS) * TILE_ITEMS, query.dtype)
+        upper = np.empty(n_items, query.dtype)
         last = _bound_all(query, items, allowed, seen, marks, upper, panel, scores, ids)
     scores[:] = -np.inf
     ids[:] = NO_ITEM

@@ -17,8 +17,6 @@ most 1.23e-4 |h|.
 
 The bound is made to hold for the computed score, and as computed: each length is enlarged by a margin of the row's
 norm, which covers the rounding of the score (k epsilon |x| |y|), of R, of the lengths and of the bound itself, and d.
-
-Before that, COARSE coordinates in panels of 32 items tell in a third of the time which items need a closer look.
 """
 
 from typing import Any, NamedTuple
@@ -31,8 +29,6 @@ LARGEST_CODE = 127.0
 LARGEST_STEP = 32767.0
 ROUNDED_QUERY = 1.3e-4  # |d| / |h| at the most, for up to WIDTH coordinates; |unit c| is at most 1.04 |y|
 WIDTH = 64  # coordinates of a sketch: one cache line of bytes. A constant, so that its loop is unrolled
-COARSE = 16
-PANEL = 32
 
 
 class Sketches(NamedTuple):
@@ -44,18 +40,11 @@ class Sketches(NamedTuple):
         ``unit``, |e| and |y_t| of each item, the latter two enlarged.
     rotation : (k, width) float64 array, or (0, width) for the identity
         R.
-    panels : (ceil(m / 32), COARSE, 32) int8 array
-        c of coarse sketches, by the rotation ``coarse_rotation``, each panel transposed.
-    coarse_lengths : (3, m rounded up to panels) array of the type of the items
-    coarse_rotation : (k, COARSE) float64 array
     """
 
     codes: Any
     lengths: Any
     rotation: Any
-    panels: Any
-    coarse_lengths: Any
-    coarse_rotation: Any
 
 
 class Query(NamedTuple):
@@ -156,28 +145,3 @@ def upper_bound(sketches, place, query):
         product = np.int32(product + np.int32(codes[place, j]) * np.int32(head[j]))
     bound = numbers[0] * lengths[place, 0] * product
     return bound + (numbers[1] * lengths[place, 1] + numbers[2] * lengths[place, 2])
-
-
-@compiled_without_refcounts
-def coarse_bounds(first, last, sketches, query, sums, upper):
-    """Write the coarse bounds of the panels first .. last, 32 each, to ``upper`` in place; ``sums`` (32,) is scratch.
-
-    ``sums`` and ``upper`` are of the type of the items, in which the integers are exact up to 2^24: codes times a head
-    of 16 bits lose some digits in float32, which ``relative_margin`` covers.
-    """
-    panels, lengths, head, numbers = sketches.panels, sketches.coarse_lengths, query.head, query.numbers
-    kind = sums.dtype.type
-    for p in range(first, last):
-        for i in range(PANEL):
-            sums[i] = 0
-        for t in range(0, COARSE, 4):  # four at a time keep the sums in registers
-            x0, x1, x2, x3 = kind(head[t]), kind(head[t + 1]), kind(head[t + 2]), kind(head[t + 3])
-            for i in range(PANEL):
-                one = kind(panels[p, t, i]) * x0 + kind(panels[p, t + 1, i]) * x1
-                two = kind(panels[p, t + 2, i]) * x2 + kind(panels[p, t + 3, i]) * x3
-                sums[i] += one + two
-        length, tail = kind(numbers[1]), kind(numbers[2])
-        for i in range(PANEL):
-            place = p * PANEL + i
-            rest = lengths[1, place] * length + lengths[2, place] * tail
-            upper[place] = kind(numbers[0] * lengths[0, place] * sums[i]) + rest

@@ -3,24 +3,21 @@
 import numpy as np
 import pytest
 
-from fastals.kernels.top_items.sketch import PANEL, WIDTH, Query, coarse_bounds, sketch_query, upper_bound
+from fastals.kernels.top_items.sketch import WIDTH, Query, sketch_query, upper_bound
 from fastals.serving.single_query import SketchIndex
 
 
 def bounds_and_scores(items, query):
-    """Fine and coarse bounds, and the scores added up term by term in the type of the items, in the index's order."""
+    """Bounds, and the scores added up term by term in the type of the items, in the index's order."""
     index = SketchIndex.build(items).items
-    fine, coarse = (Query(np.empty(WIDTH, np.int16), np.empty(3)) for _ in range(2))
-    sketch_query(query, index.sketches.rotation, fine)
-    sketch_query(query, index.sketches.coarse_rotation, coarse)
-    upper = np.empty(-(-len(items) // PANEL) * PANEL, items.dtype)
-    coarse_bounds(0, upper.size // PANEL, index.sketches, coarse, np.empty(PANEL, items.dtype), upper)
-    closer = np.array([upper_bound(index.sketches, place, fine) for place in range(len(items))])
+    sketched = Query(np.empty(WIDTH, np.int16), np.empty(3))
+    sketch_query(query, index.sketches.rotation, sketched)
+    bounds = np.array([upper_bound(index.sketches, place, sketched) for place in range(len(items))])
     products = items[index.order] * query
     scores = products[:, 0].copy()
     for t in range(1, items.shape[1]):
         scores += products[:, t]
-    return closer, upper[: len(items)], scores
+    return bounds, scores
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -32,17 +29,15 @@ def test_bounds_are_never_below_the_score(dtype, factors, scale):
     items[::50] = 0
     for query in (random.normal(size=factors), items[3] / (np.abs(items[3]).max() or 1), np.eye(factors)[0]):
         query = (query * scale).astype(dtype)
-        fine, coarse, scores = bounds_and_scores(items, query)
+        bounds, scores = bounds_and_scores(items, query)
         # Products that underflow are left to the caller, who lowers the threshold.
         smallest = (factors + WIDTH) * np.finfo(dtype).tiny
-        assert (fine >= scores - smallest).all()
-        assert (coarse >= scores - smallest).all()
+        assert (bounds >= scores - smallest).all()
 
 
 def test_bounds_are_close_where_a_sketch_holds_all_coordinates():
     random = np.random.default_rng(0)
     items, query = random.normal(size=(500, 64)).astype(np.float32), random.normal(size=64).astype(np.float32)
-    fine, coarse, scores = bounds_and_scores(items, query)
+    bounds, scores = bounds_and_scores(items, query)
     norms = np.linalg.norm(query) * np.sort(np.linalg.norm(items, axis=1))[::-1]
-    assert ((fine - scores) / norms).max() < 0.02
-    assert ((coarse - scores) / norms).mean() < 1.0
+    assert ((bounds - scores) / norms).max() < 0.02
