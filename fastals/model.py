@@ -6,7 +6,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import scipy.sparse as sp
 from numpy.typing import DTypeLike
@@ -17,7 +17,7 @@ from fastals.core.state import State, needed
 from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState, SparseLike
 from fastals.core.validation import check_dtype, check_given_factors, check_integer, describe, read_only
 from fastals.persistence import save_load
-from fastals.serving import fold_in, scores
+from fastals.serving import fold_in, scores, update
 from fastals.serving import recommend as lists
 from fastals.serving.fitted import Fitted
 from fastals.solver.fitting import Given, final_state, prepare, run, warn_of_singular_rows
@@ -352,14 +352,30 @@ class ImplicitALS(Parameters):
         """Solve items from new rows (n, n_users) and put them into the model; as ``partial_fit_users``."""
         self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users, item_features))
 
+    @documented_by(update.update)
+    def update(
+        self,
+        user_items: SparseLike | Interactions,
+        *,
+        rule: str = "sum",
+        half_life: float | None = None,
+        elapsed: float | None = None,
+        sweeps: int = 0,
+        interactions: Interactions | None = None,
+    ) -> ImplicitALS:
+        """Take in new interactions: merge them into the history, solve the rows they touch, and refresh the rest."""
+        new = update.News(user_items, rule, half_life, elapsed, sweeps, interactions)
+        self._change(lambda state: update.update(Fitted(self, state), new))
+        return self
+
     @documented_by(save_load.save)
-    def save(self, path: str | os.PathLike[str], *, interactions: Interactions | None = None) -> None:
+    def save(self, path: str | os.PathLike[str] | IO[bytes], *, interactions: Interactions | None = None) -> None:
         """Write the model to one file, without pickle."""
         save_load.save(self, self._state, path, interactions)
 
     @classmethod
     @documented_by(save_load.load)
-    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> ImplicitALS:
+    def load(cls, path: str | os.PathLike[str] | IO[bytes], *, mmap: bool = False) -> ImplicitALS:
         """Read a model that ``save`` wrote."""
         model: ImplicitALS
         model, model._state = save_load.load(cls, path, mmap)

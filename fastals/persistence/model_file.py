@@ -26,6 +26,7 @@ import numpy as np
 
 from fastals.core.safe_open import brief, open_regular, values_are_sound
 from fastals.persistence.atomic import atomic_writer
+from fastals.persistence.streams import checked_target, file_name, is_path, stream_reader, stream_writer
 
 FORMAT = "fastals"
 FORMAT_VERSION = 1
@@ -65,7 +66,9 @@ class _ArraySpec(NamedTuple):
         return text.encode("ascii")
 
 
-def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def write_model_file(
+    path: str | os.PathLike[str] | IO[bytes], header: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
     """Write a header and named arrays into one file, which appears complete and sound or not at all.
 
     The file is written under a temporary name in the same folder, flushed to the disk, read back and renamed; whatever
@@ -74,8 +77,8 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
 
     Parameters
     ----------
-    path : str or path-like
-        File to create or replace.
+    path : str, path-like or binary file object
+        File to create or replace; a file object is written to where it stands, once everything is complete.
     header : dict
         What JSON can hold: dict with str keys, list, str, int, finite float, bool, None. A tuple comes back as a list.
     arrays : dict of str to numpy.ndarray
@@ -93,7 +96,9 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
     """
     prepared = {name: _prepare_array(name, array) for name, array in arrays.items()}
     header_bytes = _encode_header(header, prepared)
-    with atomic_writer(path, verify=_verify) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    target = checked_target(path, "write")
+    writer = atomic_writer(target, _verify) if is_path(target) else stream_writer(target, _verify)
+    with writer as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(_member_info(_HEADER_NAME, len(header_bytes)), "w") as member:
             member.write(header_bytes)
         for name, array in prepared.items():
@@ -105,14 +110,14 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
 
 
 def read_model_file(
-    path: str | os.PathLike[str], *, mmap: bool = False, unverified: Collection[str] = ()
+    path: str | os.PathLike[str] | IO[bytes], *, mmap: bool = False, unverified: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read a file of `write_model_file`; never runs code from it, nor allocates more than the file is long.
 
     Parameters
     ----------
-    path : str or path-like
-        File to read.
+    path : str, path-like or binary file object
+        File to read; a file object from where it stands to its end.
     mmap : bool, default False
         Map numeric arrays into memory, read-only, instead of reading them: they are shared between processes. Text,
         bool and empty arrays are read as usual. While arrays are mapped the file may be replaced (by renaming, as
@@ -136,18 +141,20 @@ def read_model_file(
     OSError
         If the file cannot be opened or read.
     """
-    with open_regular(path) as file:
+    name = file_name(path)
+    source = checked_target(path, "read")
+    if mmap and not is_path(source):
+        raise ValueError("mmap=True takes a path; got a file object")
+    with open_regular(source) if is_path(source) else stream_reader(source) as file:
         try:
             return _read(file, mmap, unverified)
         except _ModelFileError as error:
-            raise ValueError(f"cannot read {os.fspath(path)!r}: {error}") from None
+            raise ValueError(f"cannot read {name}: {error}") from None
         except _DAMAGE as error:
-            raise ValueError(f"cannot read {os.fspath(path)!r}: it is truncated or damaged ({brief(error)})") from error
+            raise ValueError(f"cannot read {name}: it is truncated or damaged ({brief(error)})") from error
         except OSError as error:
             if error.errno == errno.EINVAL:  # a seek to an offset that makes no sense
-                raise ValueError(
-                    f"cannot read {os.fspath(path)!r}: it is truncated or damaged ({brief(error)})"
-                ) from error
+                raise ValueError(f"cannot read {name}: it is truncated or damaged ({brief(error)})") from error
             raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from fastals.core.validation import (
 )
 from fastals.persistence import parts
 from fastals.persistence.model_file import read_model_file, write_model_file
+from fastals.persistence.streams import file_name
 from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.tables.interactions import Interactions
 
@@ -41,13 +42,15 @@ def _plain(value: Any) -> Any:
     return np.dtype(value).name if isinstance(value, (type, np.dtype)) else None
 
 
-def save(model: Any, state: State, path: str | os.PathLike[str], interactions: Interactions | None = None) -> None:
+def save(
+    model: Any, state: State, path: str | os.PathLike[str] | IO[bytes], interactions: Interactions | None = None
+) -> None:
     """Write the model to one file, without pickle.
 
     Parameters
     ----------
-    path : str or path
-        Replaced as a whole once everything is written, or left unchanged.
+    path : str, path or binary file object
+        Replaced as a whole once everything is written, or left unchanged; a file object is written to where it stands.
     interactions : Interactions, optional
         Ids of users and items to travel with the model; of the shape it was fitted to.
 
@@ -87,12 +90,13 @@ def save(model: Any, state: State, path: str | os.PathLike[str], interactions: I
     write_model_file(path, header, arrays)
 
 
-def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = False) -> tuple[Any, State]:
+def load(build: Callable[..., Any], path: str | os.PathLike[str] | IO[bytes], mmap: bool = False) -> tuple[Any, State]:
     """Read a model that ``save`` wrote: what ``build`` makes of its parameters, and its state.
 
     Parameters
     ----------
-    path : str or path
+    path : str, path or binary file object
+        A file object is read from where it stands to its end.
     mmap : bool
         Whether to map the arrays into memory instead of keeping copies of them. The factors are read once, to see that
         they are finite, but their checksum is not verified, unlike that of all else.
@@ -114,9 +118,9 @@ def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = F
     try:
         return _restored(build, header, arrays)
     except KeyError as error:
-        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: it lacks {brief(error)}") from error
+        raise ValueError(f"cannot read {file_name(path)}: no valid model: it lacks {brief(error)}") from error
     except (TypeError, ValueError, AttributeError, OverflowError, SyntaxError) as error:
-        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {brief(error)}") from error
+        raise ValueError(f"cannot read {file_name(path)}: no valid model: {brief(error)}") from error
 
 
 def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[Any, State]:

@@ -100,13 +100,18 @@ class Fitted:
             rows = Rows(*empty, (ids.size, self.factors(1 - axis).shape[0]))
         else:
             rows = self.rows(axis, ids, matrix)
-        if own is None:
-            return rows, None
-        if features is not None:
+        if own is not None and features is not None:
             return rows, check_features(features, name, (ids.size, own.count))
+        return rows, self.features_of(axis, ids)
+
+    def features_of(self, axis: int, ids: np.ndarray) -> Rows | None:
+        """Features that the model has of each id; none for ids that it does not know."""
+        own = self.state.features[axis]
+        if own is None:
+            return None
         inside = np.flatnonzero(ids < own.rows.shape[0])
         none = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.ones(1), (0, own.count))
-        return rows, none.replaced(inside, own.rows.taken(ids[inside], 0), ids.size)
+        return none.replaced(inside, own.rows.taken(ids[inside], 0), ids.size)
 
     def missing(self, axis: int, ids: np.ndarray, rows: Rows) -> Missing:
         """Weights of the missing pairs of rows to be folded in, as ``ids``."""

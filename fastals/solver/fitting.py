@@ -40,7 +40,7 @@ from fastals.objective import Objective
 from fastals.solver.features import Effects
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import SOLVERS, Settings
-from fastals.solver.sides import build_sides
+from fastals.solver.sides import Side, build_sides
 from fastals.solver.sweeps import Training
 
 Callback = Callable[[State, int, float], tuple[Any, State]]
@@ -109,25 +109,40 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
         given = given._replace(**dict(zip(("user_factors", "item_factors"), kept, strict=True)))
     unobserved = _unobserved(parameters, rows, given.unobserved_weights)
     sides = build_sides(objective, rows, phi, dtype, unobserved)
-    strengths = checked_feature_strengths(parameters)
+    features = tuple(
+        None if value is None else check_features(value, name, (count, None))
+        for value, name, count in (
+            (given.user_features, "user_features", rows.shape[0]),
+            (given.item_features, "item_features", rows.shape[1]),
+        )
+    )
     factors = _first_factors(parameters, rows.shape, dtype, given)
-    halves = []
-    for axis, name in enumerate(("user_features", "item_features")):
-        effects, value = None, getattr(given, name)
-        if value is not None:
-            features = check_features(value, name, (rows.shape[axis], None))
-            strength = strengths[axis] / objective.unit
-            effects = Effects(
-                features, sides[axis].regularization, strength, factors[axis].shape[1], settings.num_threads
-            )
-        half = Half(sides[axis], factors[axis], effects)
-        half.settled = (given.user_factors, given.item_factors)[axis] is not None
-        halves.append(half)
+    strengths = tuple(strength / objective.unit for strength in checked_feature_strengths(parameters))
+    halves = _halves(sides, factors, features, strengths, settings)
+    for half, start in zip(halves, (given.user_factors, given.item_factors), strict=True):
+        half.settled = start is not None
     accelerated = not started if is_auto(acceleration) else bool(acceleration)
     training = Training(objective, settings, halves[0], halves[1], accelerated=accelerated)
     training.unobserved = unobserved
     training.users_first = given.user_factors is None and given.item_factors is not None
     return training, rows
+
+
+def _halves(
+    sides: tuple[Side, Side],
+    factors: tuple[np.ndarray, np.ndarray],
+    features: tuple[Rows | None, ...],
+    strengths: tuple[float, ...],
+    settings: Settings,
+) -> list[Half]:
+    """Halves of a training, of users and of items; their effects begin at zero."""
+    halves = []
+    for side, array, rows, strength in zip(sides, factors, features, strengths, strict=True):
+        effects = None
+        if rows is not None:
+            effects = Effects(rows, side.regularization, strength, array.shape[1], settings.num_threads)
+        halves.append(Half(side, array, effects))
+    return halves
 
 
 def checked_feature_strengths(parameters: Any) -> tuple[float, float]:
@@ -179,6 +194,31 @@ def _state(training: Training, users: Factors, items: Factors, rows: Rows) -> St
         features=(training.users.features(), training.items.features()),
         report=training.summary(),
     )
+
+
+def refreshed(parameters: Any, objective: Objective, settings: Settings, state: State, sweeps: int) -> State:
+    """State after some sweeps over its history from its factors; their losses are appended."""
+    rows = needed(state.history).oriented(0)
+    factors = needed(state.user_factors).array.copy(), needed(state.item_factors).array.copy()
+    sides = build_sides(objective, rows, None, factors[0].dtype, state.unobserved)
+    known = tuple(None if side is None else side.rows.oriented(0) for side in state.features)
+    strengths = tuple(strength / objective.unit for strength in checked_feature_strengths(parameters))
+    users, items = _halves(sides, factors, known, strengths, settings)
+    for half, side in zip((users, items), state.features, strict=True):
+        half.settled = True
+        if half.effects is not None and side is not None:
+            half.effects.take(side.effects)
+    accelerated = parameters.acceleration is not False
+    training = Training(objective, settings, users, items, accelerated=accelerated)
+    for _ in range(sweeps):
+        training.sweep()
+    training.finish()
+    training.check_products()
+    return state.changed(
+        user_factors=Factors(users.factors), item_factors=Factors(items.factors),
+        features=(users.features(), items.features()),
+        loss_history=(*state.loss_history, *training.loss_history), report=training.summary(),
+    )  # fmt: skip
 
 
 def run(

@@ -143,8 +143,9 @@ def _solve_rows(
             warm_from = -(-X.shape[1] // GUESSED_FROM)
         stop = Stop(X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps, warm_from)
         reports.append(_iterate(side, system, stop, X, status, settings))
-    reports.append(_solve_directly(np.flatnonzero(status == DIRECT), side, system, basis.rotated, X, status, settings))
-    reports.append(_solve_directly(np.flatnonzero(status == DOUBLE), side, system, basis.spectrum, X, status, settings))
+    if status.any():
+        for left, like in ((DIRECT, basis.rotated), (DOUBLE, basis.spectrum)):
+            reports.append(_solve_directly(np.flatnonzero(status == left), side, system, like, X, status, settings))
     lines = np.concatenate(reports)
     with np.errstate(over="ignore", invalid="ignore"):
         totals = lines.sum(axis=0)

@@ -83,6 +83,8 @@ def loss_of_zero(side: Side, objective: Objective) -> float:
 
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
     """Row numbers that divide CSR rows into at most RANGES ranges of about equal cost, int64."""
+    if indptr.size - 1 < 2 * LEAST_ROWS:
+        return np.arange(0, indptr.size, max(indptr.size - 1, 1), dtype=np.int64)
     cost = indptr + ROW_COST * np.arange(indptr.size, dtype=np.int64)
     ranges = min(RANGES, max((indptr.size - 1) // LEAST_ROWS, 1))
     goals = np.linspace(0, cost[-1], ranges + 1)
