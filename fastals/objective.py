@@ -12,6 +12,7 @@ over all pairs in ``fastals.solver.half_sweep.full_loss``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from fastals.core.validation import check_choice, check_real, describe
 
 OBJECTIVES = ("hu", "rendle")
 CONFIDENCES = ("linear", "log", "raw")
+Room = Callable[[int, np.dtype], np.ndarray]
 CHUNK = 2**20  # entries whose weights are calculated at a time, in float64
 
 
@@ -74,7 +76,7 @@ class Objective:
         seven data sets with c0 = 1: recall@20 within 7 % of the best of 58 settings on each, while the best fixed
         alpha differs a thousandfold between play counts and visits.
         """
-        density = rows.indices.size / (np.count_nonzero(rows.counts) * np.unique(rows.indices).size)
+        density = rows.indices.size / (np.count_nonzero(rows.counts) * np.count_nonzero(rows.column_counts))
         total = np.float64(0)
         with np.errstate(over="ignore"):
             for first in range(0, rows.data.size, CHUNK):
@@ -122,17 +124,17 @@ class Objective:
         """c - c0 and c phi of entries of weight w."""
         return weight - self.shift, (weight + self.offset) * preference
 
-    def weight(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def weight(self, values: np.ndarray, dtype: np.dtype, room: Room = np.empty) -> np.ndarray:
         """Weights w of stored values, in ``dtype`` and in units of ``unit``: alpha times their size.
 
-        They are c - c0 (linear, log), c (raw), or Rendle's w.
+        They are c - c0 (linear, log), c (raw), or Rendle's w; ``room(size, dtype)`` is the array they are written to.
 
         Raises
         ------
         ValueError
             Where a weight overflows ``dtype``.
         """
-        weight = np.empty(values.size, dtype)
+        weight = room(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
         largest, limit = 0.0, float(np.sqrt(np.finfo(dtype).max))
         if not self.c0 < limit:
@@ -152,11 +154,15 @@ class Objective:
             )
         return weight
 
-    def preference(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""
+    def preference(self, values: np.ndarray, dtype: np.dtype, room: Room = np.empty) -> np.ndarray:
+        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes. See ``weight``."""
         if values.size == 0 or values.min() > 0:
             return np.ones(1, dtype)
-        return (values > 0).astype(dtype)
+        preference = room(values.size, dtype)
+        for first in range(0, values.size, CHUNK):
+            part = slice(first, first + CHUNK)
+            preference[part] = values[part] > 0
+        return preference
 
     def frequency(self, stored: np.ndarray | int, n_columns: int) -> np.ndarray:
         """Frequency of rows with ``stored`` entries of ``n_columns``: stored + c0 n_columns (Rendle 2022)."""

@@ -202,4 +202,4 @@ class History:
         return history
 
     def __reduce__(self) -> tuple[type[History], tuple[Rows]]:
-        return History, (self.oriented(0),)
+        return History, (self.oriented(0).in_memory(),)

@@ -25,6 +25,7 @@ from fastals.core.validation import (
 from fastals.persistence.model_file import read_model_file, write_model_file
 from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.tables.interactions import Interactions
+from fastals.tables.store import InteractionStore
 
 FACTORS = ("user_factors", "item_factors")
 PLAIN = (type(None), bool, int, float, str)
@@ -41,14 +42,22 @@ def _plain(value: Any) -> Any:
     return np.dtype(value).name if isinstance(value, (type, np.dtype)) else None
 
 
-def save(model: Any, state: State, path: str | os.PathLike[str], interactions: Interactions | None = None) -> None:
+def save(
+    model: Any,
+    state: State,
+    path: str | os.PathLike[str],
+    interactions: Interactions | InteractionStore | None = None,
+) -> None:
     """Write the model to one file, without pickle.
+
+    The file holds the matrix that the model was fitted to. Of a model fitted to a store, too: it is copied from the
+    store's files piece by piece, and the model does without the store from then on.
 
     Parameters
     ----------
     path : str or path
         Replaced as a whole once everything is written, or left unchanged.
-    interactions : Interactions, optional
+    interactions : Interactions or InteractionStore, optional
         Ids of users and items to travel with the model; of the shape it was fitted to.
 
     Raises
@@ -133,9 +142,9 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
     return model, State(users, items, History(rows), alpha, tuple(history.tolist()), report, interactions)
 
 
-def _checked_ids(interactions: Interactions, rows: Rows) -> dict[str, np.ndarray]:
+def _checked_ids(interactions: Interactions | InteractionStore, rows: Rows) -> dict[str, np.ndarray]:
     """Arrays of the ids of interactions that fit the rows of a model."""
-    if not isinstance(interactions, Interactions):
+    if not isinstance(interactions, (Interactions, InteractionStore)):
         raise TypeError(f"interactions must be an Interactions; got {describe(interactions)}")
     if interactions.user_items.shape != rows.shape:
         raise ValueError(f"interactions must have the model's shape {rows.shape}; got {interactions.user_items.shape}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastals.core.rows import Rows, transposed_entries
-from fastals.core.validation import as_type
+from fastals.core.validation import as_type, read_only
 from fastals.kernels.rows.row import Entries
 from fastals.objective import Objective
 
@@ -35,8 +35,9 @@ class Side:
 
     @property
     def entries(self) -> Entries:
-        """The stored pairs as the kernels take them."""
-        return Entries(self.indptr, self.indices, self.weight, self.preference, self.shift)
+        """The stored pairs as the kernels take them: read-only, as those on a disk are, so that all are of one type."""
+        indptr, indices = read_only(self.indptr), read_only(self.indices)
+        return Entries(indptr, indices, read_only(self.weight), read_only(self.preference), self.shift)
 
 
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
@@ -56,12 +57,19 @@ def even_bounds(count: int, ranges: int = 1024) -> np.ndarray:
 
 def build_side(objective: Objective, rows: Rows, axis: int, dtype: np.dtype) -> Side:
     """One side of canonical rows: the users' (axis 0) or the items'."""
-    weight, preference = objective.weight(rows.data, dtype), objective.preference(rows.data, dtype)
+    weight = objective.weight(rows.data, dtype, rows.room)
+    preference = objective.preference(rows.data, dtype, rows.room)
     return _side(objective, rows, axis, weight, preference)
 
 
 def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype) -> tuple[Side, Side]:
-    """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
+    """Users' and items' sides of canonical rows (and of separate preferences, if there are any).
+
+    Of rows on a disk the transpose is there already, and what is weighed goes to the disk, too: written once and then
+    read like the indices, it costs no sweep anything, where weighing anew would cost each a logarithm for each pair.
+    """
+    if rows.disk is not None and rows.disk.columns is not None and phi is None:
+        return build_side(objective, rows, 0, dtype), build_side(objective, rows.disk.columns, 1, dtype)
     weight = objective.weight(rows.data, dtype)
     preference = objective.preference(rows.data, dtype) if phi is None else as_type(phi, dtype, "preference")
     indptr, indices, column_weight = transposed_entries(rows, weight)
