@@ -42,7 +42,11 @@ def connection(folder: Path | None = None, memory_limit: int | None = None) -> I
         con = duckdb.connect(place, config={**config, "temp_directory": spill})
         try:
             yield con
-        except duckdb.Error as error:
+        except (duckdb.Error, RuntimeError) as error:
+            if "interrupted" in str(error).lower():  # what DuckDB makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            if not isinstance(error, duckdb.Error):
+                raise
             raise ValueError(_reason(str(error))) from None
         finally:
             con.close()

@@ -13,6 +13,8 @@ Layout of format version 1
     int64 (stored,); ``by_item/`` alike, without times, is the transpose.
   - ``user_ids.npy``, ``item_ids.npy``: ids of the rows and columns that the part has added, int64, uint64 or text.
 
+- ``lock``, an empty file, which whoever changes the store holds a lock on.
+
 The header holds length, type and CRC-32 of each array. Nothing of it is parsed as Python.
 """
 

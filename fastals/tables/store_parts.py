@@ -71,11 +71,13 @@ class Part:
         """ValueError unless rows are canonical: indices of columns, sorted, and finite values other than zero."""
         indptr, indices, values = self._arrays(side)
         for first in range(0, indices.size, CHUNK):
-            part = indices[max(first - 1, 0) : first + CHUNK]
+            part = indices[first : first + CHUNK + 1]  # with the next one, to compare the last with
             if part.min() < 0 or part.max() >= n_columns:
                 raise ValueError(self._damaged(side, "indices", f"it has indices outside of 0 .. {n_columns - 1}"))
-            falls = np.flatnonzero(part[1:] <= part[:-1]) + max(first - 1, 0) + 1
-            if falls.size and not (indptr[np.searchsorted(indptr, falls)] == falls).all():
+            rises = part[1:] > part[:-1]
+            starts = indptr[slice(*np.searchsorted(indptr, (first + 1, first + part.size)))]
+            rises[starts - first - 1] = True  # a row may begin lower
+            if not rises.all():
                 raise ValueError(self._damaged(side, "indices", "its rows are not sorted"))
         for first in range(0, values.size, CHUNK):
             part = values[first : first + CHUNK]

@@ -51,9 +51,13 @@ def test_a_folder_whose_lock_is_still_to_come_stays_for_a_while(tmp_path, monkey
 
 
 def test_a_failure_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError, match="broken"), temporary_folder(tmp_path, "store") as folder:
-        (folder / "half").touch()
-        raise RuntimeError("broken")
+    def fail():
+        with temporary_folder(tmp_path, "store") as folder:
+            (folder / "half").touch()
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

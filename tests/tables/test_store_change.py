@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from numpy.testing import assert_array_equal
 from fastals import InteractionStore
 from fastals.core.atomic_folder import locked
 from fastals.core.rows import transposed
+from fastals.tables.database import connection
 from fastals.tables.interactions import Interactions
 
 
@@ -84,7 +87,9 @@ def test_three_days_beside_each_other(tmp_path):
     store.compact()
     whole = [np.concatenate(columns) for columns in zip(first, second, third, strict=True)]
     assert contents(store) == contents(Interactions.from_arrays(*whole[:3]))
-    assert sorted(path.name for path in store.path.iterdir()) == sorted(["header.json", "lock", store._header.parts[0].folder])
+    assert sorted(path.name for path in store.path.iterdir()) == sorted(
+        ["header.json", "lock", store._header.parts[0].folder]
+    )
 
 
 def test_text_ids_grow_wider(tmp_path):
@@ -228,7 +233,19 @@ def test_a_change_that_is_killed_has_happened_or_not(tmp_path, action, place, wh
     store.compact()
     assert contents(store) == contents(Interactions.from_arrays(*BOTH))
     store.append([([0], [0])])  # removes what the killed process has left
-    assert sorted(entry.name for entry in path.iterdir()) == sorted([store._header.parts[0].folder, "header.json", "lock"])
+    assert sorted(entry.name for entry in path.iterdir()) == sorted(
+        [store._header.parts[0].folder, "header.json", "lock"]
+    )
+
+
+@posix
+def test_an_interrupt_is_heard_in_the_database():
+    started = time.monotonic()
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), connection() as con:
+        con.execute("select sum(hash(a.range * b.range)) from range(1000000) a, range(1000000) b").fetchall()
+    assert time.monotonic() - started < 60  # of days
 
 
 @posix

@@ -63,7 +63,7 @@ def test_parts_are_merged_as_dictionaries_would_be(tmp_path_factory, rule, parts
 
 def test_a_pair_that_must_not_be_repeated_is_named(tmp_path):
     part = check_rows(sp.csr_array([[0, 1.0], [2, 0]]), "part")[0]
+    (pairs,) = merged_pairs([part, part], None, part.shape)
     with SideWriter(tmp_path / "by_user", np.float32, False) as writer, pytest.raises(RepeatedPairError) as caught:
-        for pairs in merged_pairs([part, part], None, part.shape):
-            write_pairs(writer, pairs, "error", np.dtype(np.float32))
+        write_pairs(writer, pairs, "error", np.dtype(np.float32))
     assert caught.value.place == (0, 1)

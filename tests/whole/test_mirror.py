@@ -13,6 +13,8 @@ OLD_NAME = "an old import path, which users' scripts and the tests of the comman
 COMMANDS = "what a command does is seen by running it: cli/test_app.py"
 EMITTED = "emits machine code, which dense/test_tiled.py compares with NumPy, function by function"
 FILES = "one step of reading a file: tables/test_readers.py"
+STORES = "one step of building a store: tables/test_store.py"
+COLUMNS = "columns of tables in memory: tables/test_interactions.py"
 # Modules without tests of their name, each with the reason.
 ELSEWHERE = {
     "checkpoint.py": OLD_NAME,
@@ -27,11 +29,16 @@ ELSEWHERE = {
     "kernels/dense/plain.py": EMITTED,
     "kernels/dense/tiles.py": EMITTED,
     "kernels/metrics.py": "evaluation/test_metrics.py",
+    "tables/columns.py": COLUMNS,
     "tables/database.py": FILES,
+    "tables/duplicates.py": COLUMNS,
     "tables/ids.py": "tables/test_interactions.py",
     "tables/layout.py": FILES,
     "tables/numbering.py": FILES,
     "tables/scans.py": FILES,
+    "tables/staging.py": STORES,
+    "tables/store_build.py": STORES,
+    "tables/store_sources.py": STORES,
 }
 
 
