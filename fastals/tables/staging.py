@@ -67,12 +67,8 @@ class Staging:
             table = f"file_{len(self._taken)}"
             self._con.execute(f"alter table source rename to {table}")
         types = tuple("BIGINT" if whole else "VARCHAR" for _, whole in keys)
-        self._note(
-            _Taken(table, (types[0], types[1]), (keys[0][0], keys[1][0])),
-            layout.value is not None,
-            layout.time is not None,
-            path.name,
-        )
+        self._taken.append(_Taken(table, (types[0], types[1]), (keys[0][0], keys[1][0])))
+        self._note(layout.value is not None, layout.time is not None, path.name)
         self.sources.append(f"{path.name}: {layout}{dropped}")
 
     def take_batch(self, users: Any, items: Any, values: Any = None, times: Any = None) -> None:
@@ -94,16 +90,14 @@ class Staging:
         if last is None or not last.name.startswith("batch") or last.types != types:
             last = _Taken(f"batch_{len(self._taken)}", (types[0], types[1]))
             self._con.execute(f"create table {last.name} (u {types[0]}, i {types[1]}, v DOUBLE, t BIGINT)")
-            self._note(last, False, when is not None, "a batch")
-        self._note(None, numbers is not None, when is not None, "a batch")
+            self._taken.append(last)
+        self._note(numbers is not None, when is not None, "a batch")
         self._con.register("given", given)
         self._con.execute(f"insert into {last.name} ({', '.join(given)}) select {', '.join(given)} from given")
         self._con.unregister("given")
 
-    def _note(self, taken: _Taken | None, has_values: bool, has_times: bool, name: str) -> None:
-        """Remember what has been taken in; ValueError where some sources have times and others have not."""
-        if taken is not None:
-            self._taken.append(taken)
+    def _note(self, has_values: bool, has_times: bool, name: str) -> None:
+        """Remember what a source had; ValueError where some have times and others have not."""
         self._timeless = self._timeless or (None if has_times else name)
         self.has_values |= has_values
         self.has_times |= has_times

@@ -97,6 +97,8 @@ def test_text_ids_grow_wider(tmp_path):
     store.append([(["a longer one", "b"], ["x", "y"])])
     assert store.user_ids.tolist() == ["a", "b", "a longer one"]
     assert store.item_ids.tolist() == ["x", "y"]
+    store.append([(["b"], ["y"])], compact=False)  # nobody new
+    assert store.compact().user_ids.tolist() == ["a", "b", "a longer one"]
 
 
 def test_a_matrix_is_appended_by_its_positions(ratings, tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from fastals.evaluation import (
     train_test_split,
 )
 from fastals.persistence.checkpoint import Checkpoint
+from fastals.tables.interactions import Interactions
 from fastals.tuning import tune
 
 
@@ -253,3 +255,20 @@ def test_a_store_without_pairs(tmp_path):
     store = InteractionStore.build([([1, 1], [2, 2], [1, -1])], tmp_path / "store")
     with pytest.raises(ValueError, match="user_items must have at least one stored value; got none"):
         ImplicitALS(2).fit(store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gowalla", "ml-1m-ncf"])
+@pytest.mark.parametrize("way", ["cg", "cholesky"])
+def test_real_data_from_a_file_are_those_of_memory(tmp_path, name, way):
+    """Built from text by the database, fitted from the disk: Gowalla (equal values) and MovieLens 1M (ratings)."""
+    path = Path(__file__).parents[3] / "shared" / "data" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{name} is not at hand")
+    with np.load(path, allow_pickle=False) as data:
+        columns = [data[f"train_{column}"] for column in ("user", "item", "value") if f"train_{column}" in data.files]
+    np.savetxt(tmp_path / "pairs.csv", np.column_stack(columns), fmt="%g", delimiter=",")
+    store = InteractionStore.build(tmp_path / "pairs.csv", tmp_path / "store", memory_limit="256MiB")
+    matrix = Interactions.from_arrays(*columns).user_items
+    got, expected = (ImplicitALS(32, iterations=3, solver=way, random_state=0).fit(data) for data in (store, matrix))
+    assert_same(got, expected)
