@@ -72,7 +72,7 @@ class Rows(NamedTuple):
             shared = any(isinstance(other, np.ndarray) and np.may_share_memory(array, other) for other in theirs)
             return array.copy() if shared else array
 
-        return Rows(own(self.indptr), own(self.indices), own(self.data), self.shape)
+        return self._replace(indptr=own(self.indptr), indices=own(self.indices), data=own(self.data))
 
     def as_csr(self, dtype: np.dtype) -> sp.csr_array:
         """Matrix with values of ``dtype``, or of their own type where that one does not hold them all."""

@@ -133,7 +133,7 @@ def _numbered(con: Any, layout: Layout, dropped: str) -> Table:
         ids.append(np.asarray(found, np.int64) if whole else text_ids(found.tolist(), layout.column(position)))
         joins.append(f"join {name}_ids on source.{name} = {name}_ids.{name}")
     got = con.execute(
-        f"select u_ids.code as user, i_ids.code as item, v, t from source {' '.join(joins)} order by row"
+        f"select u_ids.code as user, i_ids.code as item, v, t from source {' '.join(joins)} order by source.rowid"
     ).fetchnumpy()
     values, times = (
         None if position is None else np.asarray(got[name])
@@ -162,7 +162,7 @@ def _is_text(con: Any, name: str) -> bool:
 def _bad_cells(con: Any, layout: Layout, find_line: Callable[[int], int | None] | None) -> list[Bad]:
     """Rows with an empty id, or a value or time that is not a number; the first ones are described."""
     found = con.execute(
-        f"select row, u, i, v, v_text, t_text from source where {_wrong(con, layout)} order by row"
+        f"select rowid + 1, u, i, v, v_text, t_text from source where {_wrong(con, layout)} order by rowid"
     ).fetchall()
     bad: list[Bad] = []
     for row, user, item, value, value_text, time_text in found:

@@ -1,8 +1,9 @@
 """Tables in files brought into the database: delimited text, Parquet and JSON.
 
-Each scan fills one table, ``source (row, u, i, v, t, v_text, t_text)``: ids as text (or, of Parquet, as integers),
-values and times as numbers (NULL where they are not), and the text that these came from, for messages. A table
-``integers (u, i)`` says whether the ids are integers; of delimited text, once the bad rows are gone.
+Each scan fills one table, ``source (u, i, v, t, v_text, t_text)``, in the order of the file: ids as text (or, of
+Parquet, as integers), values and times as numbers (NULL where they are not), and the text that these came from where
+they are none, for messages. A table ``integers (u, i)`` says whether the ids are integers; of delimited text, once the
+bad rows are gone.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _fill_source(con: Any, scan: str, ids: str, number: str, value: str, time: s
     """
     seconds = _SECONDS.format(time)
     con.execute(
-        f"create or replace table source as select row_number() over () as row, {ids}, {number} as v, "
+        f"create or replace table source as select {ids}, {number} as v, "
         f"{seconds} as t, if(isfinite({number}), NULL, {value}) as v_text, if({seconds} is null, {time}, NULL) as "
         f"t_text from {scan}"
     )
