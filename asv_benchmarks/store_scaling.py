@@ -96,8 +96,9 @@ def fit(in_memory):
     def run(folder, options):
         from fastals import ImplicitALS, InteractionStore
 
-        name = next(name for name in ("store", "store_csv") if (folder / name).exists())
-        data = InteractionStore.open(folder / name)
+        if not (folder / "store").exists():
+            STEPS["parquet"](folder, options)
+        data = InteractionStore.open(folder / "store")
         if in_memory:
             data = data.to_matrix()
         times = [time.perf_counter()]
@@ -109,6 +110,7 @@ def fit(in_memory):
             "seconds_a_sweep": float(np.median(seconds[1:] if len(seconds) > 1 else seconds)),
             "sweeps": seconds.round(2).tolist(),
             "factors_bytes": model.user_factors.nbytes + model.item_factors.nbytes,
+            "pairs": data.nnz,
             "loss": model.loss_history[-1],
             "digest": digest,
         }

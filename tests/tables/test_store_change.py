@@ -240,6 +240,11 @@ def test_a_change_that_is_killed_has_happened_or_not(tmp_path, action, place, wh
     )
 
 
+def test_the_database_shows_no_progress_of_its_own():
+    with connection() as con:
+        assert not con.execute("select current_setting('enable_progress_bar')").fetchone()[0]
+
+
 @posix
 def test_an_interrupt_is_heard_in_the_database():
     started = time.monotonic()
