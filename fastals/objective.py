@@ -14,6 +14,7 @@ over all pairs in ``fastals.solver.half_sweep.full_loss``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from fastals.kernels.rows.row import extra_of, target_of
 
 OBJECTIVES = ("hu", "rendle")
 CONFIDENCES = ("linear", "log", "raw")
+Room = Callable[[int, np.dtype], np.ndarray]
 CHUNK = 2**20  # entries whose weights are calculated at a time, in float64
 
 
@@ -74,7 +76,7 @@ class Objective:
         seven data sets with c0 = 1: recall@20 within 7 % of the best of 58 settings on each, while the best fixed
         alpha differs a thousandfold between play counts and visits.
         """
-        density = rows.indices.size / (np.count_nonzero(rows.counts) * np.unique(rows.indices).size)
+        density = rows.indices.size / (np.count_nonzero(rows.counts) * np.count_nonzero(rows.column_counts))
         total = np.float64(0)
         with np.errstate(over="ignore"):
             for first in range(0, rows.data.size, CHUNK):
@@ -130,17 +132,17 @@ class Objective:
         """c - c0 v_u w_i and c phi of entries; ``missing`` is v_u w_i."""
         return extra_of(weight, self.shift, self.missing, missing), target_of(weight, self.offset, preference)
 
-    def weight(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def weight(self, values: np.ndarray, dtype: np.dtype, room: Room = np.empty) -> np.ndarray:
         """Weights of stored values, in ``dtype`` and in units of ``unit``: alpha times their size.
 
-        They are c - c0 (linear, log), c (raw), or Rendle's w.
+        They are c - c0 (linear, log), c (raw), or Rendle's w; ``room(size, dtype)`` is the array they are written to.
 
         Raises
         ------
         ValueError
             Where a weight overflows ``dtype``.
         """
-        weight = np.empty(values.size, dtype)
+        weight = room(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
         largest, limit = 0.0, float(np.sqrt(np.finfo(dtype).max))
         for first in range(0, values.size, CHUNK):
@@ -156,11 +158,15 @@ class Objective:
             )
         return weight
 
-    def preference(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""
+    def preference(self, values: np.ndarray, dtype: np.dtype, room: Room = np.empty) -> np.ndarray:
+        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes. See ``weight``."""
         if values.size == 0 or values.min() > 0:
             return np.ones(1, dtype)
-        return (values > 0).astype(dtype)
+        preference = room(values.size, dtype)
+        for first in range(0, values.size, CHUNK):
+            part = slice(first, first + CHUNK)
+            preference[part] = values[part] > 0
+        return preference
 
     def frequency(self, stored: np.ndarray | int, missing: np.ndarray | float) -> np.ndarray:
         """Frequency of rows with ``stored`` entries: stored + c0 v_u sum w (Rendle 2022, where v and w are 1).

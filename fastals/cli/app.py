@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from fastals.cli import store
 from fastals.cli.options import FileOptions, ModelOptions, grouped
 
 __all__ = ["app"]
@@ -55,8 +56,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Recommendations from implicit feedback, by exact alternating least squares.",
 )
+app.add_typer(store.app, name="store")
 
-_Data = Annotated[Path, typer.Argument(metavar="FILE", help="Delimited text (also .gz), .npz or MatrixMarket.")]
+_Data = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Delimited text (also .gz), .npz or MatrixMarket; or a store.")
+]
 _Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that 'fastals fit' wrote.")]
 _Number = Annotated[int, typer.Option("--number", "-n", min=1, help="How many to show.")]
 
@@ -86,7 +90,7 @@ def fit(
     from fastals.cli import show
 
     _check_writable(output, file)
-    interactions = columns.read(file)
+    interactions = columns.open(file)
     show.summary(interactions)
     model = settings.model()
     show.train(model, interactions.user_items)
@@ -196,7 +200,7 @@ def evaluate(
     from fastals.cli.demo import held_out_metrics
     from fastals.evaluation import train_test_split
 
-    interactions = columns.read(file)
+    interactions = columns.open(file)
     show.summary(interactions)
     train, test = train_test_split(interactions.user_items, test_size=test_size, random_state=settings.random_state)
     model = settings.model()

@@ -13,9 +13,11 @@ from rich.text import Text
 if TYPE_CHECKING:
     from fastals.model import ImplicitALS
     from fastals.tables.interactions import Interactions
+    from fastals.tables.store import InteractionStore
 
 __all__ = ["line", "loss_history", "metrics", "progress", "scores", "summary", "train"]
 
+_SAMPLE = 2**22  # values or more from which the median of many is taken
 _MOST_SWEEPS = 24  # longer histories are shown at evenly spaced sweeps
 
 
@@ -61,26 +63,32 @@ def progress() -> Progress:
     )
 
 
-def summary(interactions: Interactions, title: str = "Data") -> None:
+def summary(interactions: Interactions | InteractionStore, title: str = "Data") -> None:
     """Size, density and values of the data."""
     import numpy as np
 
-    matrix = interactions.user_items
+    from fastals.core.validation import check_rows
+
+    matrix, _ = check_rows(interactions.user_items, "the data")
     n_users, n_items = matrix.shape
-    values = matrix.data
-    if not values.size:
+    values, stored = matrix.data, matrix.indices.size
+    if not stored:
         raise ValueError("the data has no interaction that is not zero")
-    per_user, per_item = np.diff(matrix.indptr), np.bincount(matrix.indices, minlength=n_items)
+    per_user, per_item = matrix.counts, matrix.column_counts
     rows = [
         ("users", f"{n_users:,}"),
         ("items", f"{n_items:,}"),
-        ("interactions", f"{values.size:,} ({100 * values.size / (n_users * n_items):.3g} % of all pairs)"),
+        ("interactions", f"{stored:,} ({100 * stored / (n_users * n_items):.3g} % of all pairs)"),
         ("items per user", f"median {np.median(per_user):g}, largest {per_user.max():,}"),
         ("users per item", f"median {np.median(per_item):g}, largest {per_item.max():,}"),
-        ("values", f"{values.min():g} to {values.max():g}, median {np.median(values):g}"),
+        (
+            "values",
+            f"{values.min():g} to {values.max():g}, median {np.median(values[:: 1 + values.size // _SAMPLE]):g}",
+        ),
     ]
     if (values < 0).any():
-        rows.append(("dislikes", f"{np.count_nonzero(values < 0):,} values are negative"))
+        dislikes = np.count_nonzero(values < 0) * (stored // values.size)
+        rows.append(("dislikes", f"{dislikes:,} values are negative"))
     if interactions.source:
         rows.insert(0, ("source", interactions.source))
     _table(title, [("", "left"), ("", "left")], rows)

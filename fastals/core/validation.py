@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastals.core.rows import Rows
+from fastals.core.stored import StoredInteractions
 from fastals.kernels.sparse import row_form
 
 LARGEST_INT32 = np.iinfo(np.int32).max
@@ -116,6 +117,11 @@ def _check_sparse(matrix: Any, name: str, shape: tuple[int | None, int | None]) 
         raise ValueError(f"{name} must have two dimensions, users and items; got shape {matrix.shape}")
     if matrix.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got dtype {matrix.dtype}")
+    _check_shape(matrix, name, shape)
+
+
+def _check_shape(matrix: Any, name: str, shape: tuple[int | None, int | None]) -> None:
+    """ValueError unless ``matrix`` is of the wanted shape (None: any)."""
     for axis, wanted in enumerate(shape):
         if wanted is not None and matrix.shape[axis] != wanted:
             expected = tuple("any" if size is None else size for size in shape)
@@ -178,6 +184,32 @@ def _keep(csr: sp.csr_array, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return before[csr.indptr.astype(np.int64)], csr.indices[kept]
 
 
+def _check_preference(
+    preference: Any, indptr: np.ndarray, indices: np.ndarray, name: str, n_columns: int
+) -> np.ndarray:
+    """Preferences, float64, of the stored pattern of a matrix; ValueError for another pattern."""
+    _check_sparse(preference, "preference", (indptr.size - 1, n_columns))
+    other = _canonical_csr(preference, "preference")
+    if not (np.array_equal(indptr, other.indptr) and np.array_equal(indices, other.indices)):
+        raise ValueError(
+            f"preference must have the stored pattern of {name}: {other.nnz} against {indices.size} entries"
+        )
+    return other.data.astype(np.float64)
+
+
+def _check_stored(
+    matrix: StoredInteractions, name: str, shape: tuple[int | None, int | None], preference: Any, allow_empty: bool
+) -> tuple[Rows, np.ndarray | None]:
+    """Rows of stored interactions, which are canonical, and preferences; as ``check_rows``."""
+    _check_shape(matrix, name, shape)
+    rows, phi = matrix.rows, None
+    if not allow_empty and not rows.indices.size:
+        raise ValueError(f"{name} must have at least one stored value; got none")
+    if preference is not None:
+        phi = _check_preference(preference, rows.indptr, rows.indices, name, rows.shape[1])
+    return rows, phi
+
+
 def check_rows(
     matrix: Any,
     name: str,
@@ -190,7 +222,7 @@ def check_rows(
 
     Parameters
     ----------
-    matrix : sparse matrix or array
+    matrix : sparse matrix or array, or StoredInteractions
         Left unchanged. Stored zeros are not observations and are dropped.
     name : str
         For error messages.
@@ -215,6 +247,8 @@ def check_rows(
     single = _canonical_row(matrix, shape) if preference is None and allow_empty else None
     if single is not None:
         return single, None
+    if isinstance(matrix, StoredInteractions):
+        return _check_stored(matrix, name, shape, preference, allow_empty)
     _check_sparse(matrix, name, shape)
     if not allow_empty and 0 in matrix.shape:
         raise ValueError(f"{name} must have at least one row and one column; got shape {matrix.shape}")
@@ -223,13 +257,7 @@ def check_rows(
         raise ValueError(f"{name} must have fewer than 2^31 rows and columns; got shape {csr.shape}")
     phi = None
     if preference is not None:
-        _check_sparse(preference, "preference", csr.shape)
-        other = _canonical_csr(preference, "preference")
-        if not (np.array_equal(csr.indptr, other.indptr) and np.array_equal(csr.indices, other.indices)):
-            raise ValueError(
-                f"preference must have the stored pattern of {name}: {other.nnz} against {csr.nnz} entries"
-            )
-        phi = other.data.astype(np.float64)
+        phi = _check_preference(preference, csr.indptr, csr.indices, name, csr.shape[1])
     indptr, indices, data = csr.indptr, csr.indices, csr.data
     kept = data != 0
     if not kept.all():
@@ -266,6 +294,9 @@ def _canonical_row(matrix: Any, shape: tuple[int | None, int | None]) -> Rows | 
 
 def row_of(matrix: Any, row: int, name: str, n_columns: int) -> Rows:
     """One row of interactions in canonical form, for the price of the row alone where it can be had."""
+    if isinstance(matrix, StoredInteractions):
+        _check_shape(matrix, name, (None, n_columns))
+        return matrix.rows.taken(np.array([row]))
     _check_sparse(matrix, name, (None, n_columns))
     if matrix.format == "csr":
         first, end = (int(pointer) for pointer in matrix.indptr[row : row + 2])

@@ -3,7 +3,7 @@
 All of them leave the caller's matrix alone, are exact in their counts, repeat with the same `random_state`, and
 return canonical CSR arrays of the shape of the input: every stored pair is in exactly one part, with its value.
 Duplicates are summed and stored zeros dropped beforehand, as in `fit`. float32 values stay so, all others come back
-as float64.
+as float64. An `InteractionStore` is taken like a matrix; its parts are in memory.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from fastals.core.stored import StoredInteractions
 from fastals.core.validation import check_integer, check_interactions
 
 RandomState = int | np.random.Generator | None
@@ -267,6 +268,8 @@ def _last_of_each_row(
 def _pair_times(user_items: Any, matrix: sp.csr_array, timestamps: Any) -> np.ndarray:
     """Time of each stored entry of the canonical `matrix`, from times by matrix or by entry of `user_items`."""
     as_matrix = sp.issparse(timestamps)
+    if isinstance(user_items, StoredInteractions):  # whose entries are those of the matrix
+        user_items = matrix
     if as_matrix and timestamps.shape != matrix.shape:
         raise ValueError(f"timestamps has shape {timestamps.shape}, user_items {matrix.shape}")
     given = sp.coo_array(timestamps if as_matrix else user_items)

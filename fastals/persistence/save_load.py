@@ -26,6 +26,7 @@ from fastals.persistence.model_file import read_model_file, write_model_file
 from fastals.persistence.streams import file_name
 from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.tables.interactions import Interactions
+from fastals.tables.store import InteractionStore
 
 FACTORS = ("user_factors", "item_factors")
 PLAIN = (type(None), bool, int, float, str)
@@ -43,15 +44,21 @@ def _plain(value: Any) -> Any:
 
 
 def save(
-    model: Any, state: State, path: str | os.PathLike[str] | IO[bytes], interactions: Interactions | None = None
+    model: Any,
+    state: State,
+    path: str | os.PathLike[str] | IO[bytes],
+    interactions: Interactions | InteractionStore | None = None,
 ) -> None:
     """Write the model to one file, without pickle.
+
+    The file holds the matrix that the model was fitted to. Of a model fitted to a store, too: it is copied from the
+    store's files piece by piece, and the model does without the store from then on.
 
     Parameters
     ----------
     path : str, path or binary file object
         Replaced as a whole once everything is written, or left unchanged; a file object is written to where it stands.
-    interactions : Interactions, optional
+    interactions : Interactions or InteractionStore, optional
         Ids of users and items to travel with the model; of the shape it was fitted to.
 
     Raises
@@ -144,9 +151,9 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
     return model, State(users, items, History(rows), alpha, loss_history, unobserved, features, report, interactions)
 
 
-def _checked_ids(interactions: Interactions, rows: Rows) -> dict[str, np.ndarray]:
+def _checked_ids(interactions: Interactions | InteractionStore, rows: Rows) -> dict[str, np.ndarray]:
     """Arrays of the ids of interactions that fit the rows of a model."""
-    if not isinstance(interactions, Interactions):
+    if not isinstance(interactions, (Interactions, InteractionStore)):
         raise TypeError(f"interactions must be an Interactions; got {describe(interactions)}")
     if interactions.user_items.shape != rows.shape:
         raise ValueError(f"interactions must have the model's shape {rows.shape}; got {interactions.user_items.shape}")

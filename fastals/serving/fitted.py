@@ -84,7 +84,9 @@ class Fitted:
                 f"{name} must have one row for each of the {ids.size} ids, shape {shape}; got {matrix.shape}; "
                 + ("it looks transposed" if turned else f"pass {name}[ids] instead of the whole matrix")
             )
-        return check_rows(matrix, name, shape=shape)[0]._replace(shape=(ids.size, self.factors(1 - axis).shape[0]))
+        return check_rows(matrix, name, shape=shape)[0]._replace(
+            shape=(ids.size, self.factors(1 - axis).shape[0]), disk=None
+        )
 
     def known(self, axis: int, ids: np.ndarray, matrix: Any, features: Any) -> tuple[Rows, Rows | None]:
         """Rows of interactions and of features for each id; see ``rows``.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.core.state import needed
+from fastals.core.stored import StoredInteractions
 from fastals.core.validation import LARGEST_INT32, check_ids, check_integer, is_sparse, row_of
 from fastals.serving.explanation import contributions, factorised_system, ridge
 from fastals.serving.fitted import Fitted, ids_of
@@ -231,7 +232,8 @@ def explain(
     item = int(ids_of("itemid", itemid, items.shape[0], scalar=True)[0][0])
     user, _ = ids_of("userid", userid, None, scalar=True)
     count = check_integer("N", N, 1)
-    if is_sparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1:
+    stored = isinstance(user_items, StoredInteractions)
+    if stored or (is_sparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1):
         check_ids(user, "userid", user_items.shape[0])
         row = row_of(user_items, int(user[0]), "user_items", items.shape[0])
         user_items = row.as_csr(row.data.dtype)

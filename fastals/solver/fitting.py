@@ -158,10 +158,9 @@ def _unobserved(parameters: Any, rows: Rows, given: Any) -> tuple[Unobserved | N
     """Weights of missing pairs, of users and of items: those given, or by popularity."""
     exponents = check_exponents(parameters.unobserved_exponent)
     if given is None:
-        popularity = np.bincount(rows.indices, minlength=rows.shape[1])
         return (
             Unobserved.by_popularity(rows.counts, exponents[0]),
-            Unobserved.by_popularity(popularity, exponents[1]),
+            Unobserved.by_popularity(rows.column_counts, exponents[1]),
         )
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise TypeError(f"unobserved_weights must be a pair, of users and of items; got {describe(given)}")

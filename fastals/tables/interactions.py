@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from fastals.core.validation import check_interactions
+from fastals.tables.columns import check_times, check_values, eager_frame, frame_columns
+from fastals.tables.duplicates import Duplicates, check_duplicates
 from fastals.tables.ids import IdIndex, factorise
-from fastals.tables.pairs import Duplicates, checked_csr, csr, to_csr
+from fastals.tables.pairs import checked_csr, csr, to_csr
 
 __all__ = ["Duplicates", "Interactions"]
 
@@ -117,12 +119,11 @@ class Interactions:
         times: Any = None,
     ) -> Interactions:
         """Build from ids that are numbered already."""
-        if duplicates not in get_args(Duplicates):
-            raise ValueError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {duplicates!r}")
+        check_duplicates(duplicates)
         if not user_codes.size:
             raise ValueError("there are no interactions: users and items are empty")
-        numbers = _check_values(values, user_codes.size)
-        when = None if times is None else _check_times(times, user_codes.size)
+        numbers = check_values(values, user_codes.size)
+        when = None if times is None else check_times(times, user_codes.size)
         matrix, latest = to_csr(user_codes, item_codes, numbers, when, duplicates, user_ids, item_ids)
         made = cls._from_canonical(matrix, user_ids, item_ids)
         if latest is not None:
@@ -165,22 +166,7 @@ class Interactions:
         ValueError
             If a column does not exist (the message lists those that do) or has missing entries.
         """
-        try:
-            import narwhals.stable.v1 as nw
-        except ModuleNotFoundError:
-            raise ImportError("dataframes need narwhals: pip install 'fastals[tables]'") from None
-        table = nw.from_native(frame, eager_only=True)
-        columns: list[np.ndarray | None] = []
-        for argument, name in (("user", user), ("item", item), ("value", value), ("time", time)):
-            if argument in ("value", "time") and name is None:
-                columns.append(None)
-                continue
-            if name not in table.columns:
-                raise ValueError(f"{argument}: no column {name!r}; the table has {', '.join(map(repr, table.columns))}")
-            missing = table[name].is_null()
-            if missing.any():
-                raise ValueError(f"{argument}: column {name!r} has a missing entry in row {missing.arg_true()[0]}")
-            columns.append(table[name].to_numpy())
+        columns = frame_columns(eager_frame(frame), user, item, value, time)
         *table_columns, times = columns
         return cls.from_arrays(*table_columns, times=times, duplicates=duplicates)
 
@@ -282,33 +268,3 @@ class Interactions:
 
     def __repr__(self) -> str:
         return f"<Interactions: {self.n_users:,} users x {self.n_items:,} items, {self.user_items.nnz:,} stored>"
-
-
-def _check_values(values: Any, size: int) -> np.ndarray | None:
-    if values is None:
-        return None
-    numbers = np.asarray(values)
-    if numbers.dtype.kind not in "biuf":
-        raise TypeError(f"values must be numbers, got dtype {numbers.dtype}")
-    if numbers.shape != (size,):
-        raise ValueError(f"values must have one entry for each of the {size} rows, got shape {numbers.shape}")
-    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-        position = int(np.argmin(np.isfinite(numbers)))
-        raise ValueError(f"values must be finite, got {numbers[position]} at position {position}")
-    return numbers
-
-
-def _check_times(times: Any, size: int) -> np.ndarray:
-    """Times as int64; datetimes in seconds since 1970."""
-    array = np.asarray(times)
-    if array.dtype.kind == "M":
-        if np.isnat(array).any():
-            raise ValueError(f"times must not be missing, got NaT at position {int(np.argmax(np.isnat(array)))}")
-        array = array.astype("datetime64[s]").astype(np.int64)
-    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.trunc(array)).all():
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"times must be integers or datetimes, got dtype {array.dtype}")
-    if array.shape != (size,):
-        raise ValueError(f"times must have one entry for each of the {size} rows, got shape {array.shape}")
-    return array.astype(np.int64)

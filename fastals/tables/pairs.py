@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
 from fastals.core.safe_open import brief
+from fastals.tables.duplicates import Duplicates, merged_values
 
-__all__ = ["Duplicates", "checked_csr", "csr", "to_csr"]
-
-Duplicates = Literal["sum", "mean", "max", "last", "count", "error"]
+__all__ = ["checked_csr", "csr", "to_csr"]
 
 
 def to_csr(
@@ -38,7 +36,7 @@ def to_csr(
         user, item = divmod(int(pair[run]), n_items)
         user_id, item_id = brief(repr(user_ids[user].item())), brief(repr(item_ids[item].item()))
         raise ValueError(f"user {user_id} and item {item_id} meet more than once")
-    data = _merge(values, order, first, pair.size, duplicates)
+    data = merged_values(values, order, first, pair.size, duplicates)
     latest = None if times is None else np.maximum.reduceat(times if order is None else times[order], first)
     pair = pair[first]
     if not data.all():
@@ -55,29 +53,6 @@ def csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[
     matrix = sparse.csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=shape)
     matrix.has_canonical_format = True
     return matrix
-
-
-def _merge(
-    values: np.ndarray | None, order: np.ndarray | None, first: np.ndarray, size: int, duplicates: Duplicates
-) -> np.ndarray:
-    """One float32 value for each run of equal pairs."""
-    counts = np.diff(np.append(first, size))
-    with np.errstate(over="ignore"):
-        if values is None or duplicates == "count":
-            merged = counts if duplicates in ("sum", "count") else np.ones(first.size)
-        else:
-            ordered = values if order is None else values[order]
-            if duplicates == "last":
-                merged = ordered[first + counts - 1]
-            elif duplicates == "max":
-                merged = np.maximum.reduceat(ordered, first)
-            else:
-                merged = np.add.reduceat(ordered, first, dtype=np.float64)
-                merged = merged / counts if duplicates == "mean" else merged
-        data = merged.astype(np.float32)
-    if not np.isfinite(data).all():
-        raise ValueError(f"values must fit float32, got {merged[np.argmin(np.isfinite(data))]}")
-    return data
 
 
 def checked_csr(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> sparse.csr_array:

@@ -12,6 +12,8 @@ MODULES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob
 OLD_NAME = "an old import path, which users' scripts and the tests of the commands and of checkpoints import"
 COMMANDS = "what a command does is seen by running it: cli/test_app.py"
 FILES = "one step of reading a file: tables/test_readers.py"
+STORES = "one step of building a store: tables/test_store.py"
+COLUMNS = "columns of tables in memory: tables/test_interactions.py"
 # Modules without tests of their name, each with the reason.
 ELSEWHERE = {
     "checkpoint.py": OLD_NAME,
@@ -23,12 +25,17 @@ ELSEWHERE = {
     "cli/show.py": COMMANDS,
     "core/types.py": "names of types alone",
     "kernels/dense/blocks.py": "chooses between two modules that have tests of their names",
+    "tables/columns.py": COLUMNS,
     "tables/database.py": FILES,
+    "tables/duplicates.py": COLUMNS,
     "tables/ids.py": "tables/test_interactions.py",
     "tables/layout.py": FILES,
     "tables/numbering.py": FILES,
     "tables/pairs.py": "tables/test_interactions.py",
     "tables/scans.py": FILES,
+    "tables/staging.py": STORES,
+    "tables/store_build.py": STORES,
+    "tables/store_sources.py": STORES,
 }
 
 
