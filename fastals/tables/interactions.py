@@ -12,7 +12,7 @@ from fastals.core.safe_open import brief
 from fastals.core.validation import check_interactions
 from fastals.tables.ids import IdIndex, factorise
 
-__all__ = ["Duplicates", "Interactions"]
+__all__ = ["Duplicates", "Interactions", "check_duplicates"]
 
 Duplicates = Literal["sum", "mean", "max", "last", "count", "error"]
 
@@ -115,8 +115,7 @@ class Interactions:
         times: Any = None,
     ) -> Interactions:
         """Build from ids that are numbered already."""
-        if duplicates not in get_args(Duplicates):
-            raise ValueError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {duplicates!r}")
+        check_duplicates(duplicates)
         if not user_codes.size:
             raise ValueError("there are no interactions: users and items are empty")
         numbers = _check_values(values, user_codes.size)
@@ -156,6 +155,8 @@ class Interactions:
         ------
         ImportError
             If narwhals is not installed.
+        TypeError
+            If the frame is no table in memory, such as a LazyFrame of polars.
         ValueError
             If a column does not exist (the message lists those that do) or has missing entries.
         """
@@ -163,7 +164,7 @@ class Interactions:
             import narwhals.stable.v1 as nw
         except ModuleNotFoundError:
             raise ImportError("dataframes need narwhals: pip install 'fastals[tables]'") from None
-        table = nw.from_native(frame, eager_only=True)
+        table = _eager(nw, frame)
         columns: list[np.ndarray | None] = []
         for argument, name in (("user", user), ("item", item), ("value", value), ("time", time)):
             if argument in ("value", "time") and name is None:
@@ -246,6 +247,22 @@ class Interactions:
 
     def __repr__(self) -> str:
         return f"<Interactions: {self.n_users:,} users x {self.n_items:,} items, {self.user_items.nnz:,} stored>"
+
+
+def check_duplicates(duplicates: Any) -> None:
+    """ValueError for anything that is not one of `Duplicates`."""
+    if duplicates not in get_args(Duplicates):
+        raise ValueError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {duplicates!r}")
+
+
+def _eager(nw: Any, frame: Any) -> Any:
+    """The table as narwhals has it; TypeError that says what to do for one that is not in memory, and for others."""
+    try:
+        return nw.from_native(frame, eager_only=True)
+    except TypeError:
+        kind = f"{type(frame).__module__.split('.')[0]} {type(frame).__name__}"
+        collected = "; call its collect() first" if hasattr(frame, "collect") else ""
+        raise TypeError(f"frame must be a pandas, polars or pyarrow table in memory, got {kind}{collected}") from None
 
 
 def _check_values(values: Any, size: int) -> np.ndarray | None:
