@@ -58,6 +58,27 @@ def checked_settings(parameters: Any) -> Settings:
     )
 
 
+def check_parameters(parameters: Any) -> tuple[Settings, Objective]:
+    """Check what can be told of a model's parameters without data; but for ``random_state``, whose stream may advance.
+
+    Returns the settings of the solver and the objective, whose alpha is 1 where it is "auto".
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter that is wrong.
+    """
+    settings = checked_settings(parameters)
+    objective = checked_objective(parameters, 1.0 if is_auto(parameters.alpha) else parameters.alpha)
+    check_integer("factors", parameters.factors, 1, LARGEST_INT32)
+    check_integer("iterations", parameters.iterations, 0)
+    check_dtype(parameters.dtype)
+    acceleration = parameters.acceleration
+    if not isinstance(acceleration, bool) and not is_auto(acceleration):
+        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
+    return settings, objective
+
+
 def prepare(
     parameters: Any, before: State, user_items: Any, preference: Any, user_factors: Any, item_factors: Any
 ) -> tuple[Training, Rows]:
@@ -71,11 +92,7 @@ def prepare(
     TypeError, ValueError
         For arguments or parameters that do not fit.
     """
-    settings = checked_settings(parameters)
-    objective = checked_objective(parameters, 1.0 if is_auto(parameters.alpha) else parameters.alpha)
-    acceleration = parameters.acceleration
-    if not isinstance(acceleration, bool) and not is_auto(acceleration):
-        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
+    settings, objective = check_parameters(parameters)
     rows, phi = check_rows(user_items, "user_items", preference=preference, allow_empty=False)
     if is_auto(parameters.alpha):
         objective = objective.with_alpha_for(rows)
@@ -87,7 +104,7 @@ def prepare(
         user_factors, item_factors = (None if factors is None else factors.array for factors in kept)
     P, Q = _first_factors(parameters, rows.shape, dtype, user_factors, item_factors)
     users, items = build_sides(objective, rows, phi, dtype)
-    accelerated = not given if is_auto(acceleration) else bool(acceleration)
+    accelerated = not given if is_auto(parameters.acceleration) else bool(parameters.acceleration)
     training = Training(objective, settings, users, items, P, Q, accelerated=accelerated)
     training.users_first = user_factors is None and item_factors is not None
     return training, rows
