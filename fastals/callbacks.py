@@ -12,6 +12,9 @@ import numpy as np
 from fastals.core.validation import check_integer, check_real
 from fastals.evaluation import ranking_metrics_at_k
 
+_LEAST_SPAN = 0.25  # of the metric's axis, in its highest value: noise is not to look like a curve
+_LEGEND_ROOM = 0.25  # above the curves, in the height of the axes: the legend covers none of them
+
 
 def check_options(function: str, options: Mapping[str, Any], signature: inspect.Signature) -> None:
     """TypeError for an option of a function, to be passed on to `ranking_metrics_at_k`, that this does not know.
@@ -228,5 +231,13 @@ class ValidationCallback:
         lines = [loss_line, metric_line, band]
         if self.best_sweep is not None:
             lines.append(right.axvline(self.best_sweep + 1, color="tab:orange", linestyle=":", label="best sweep"))
-        right.legend(handles=lines, loc="center right", framealpha=0.95)  # above the lines of both axes
+        low, high = right.get_ylim()
+        missing = max(0.0, _LEAST_SPAN * high - (high - low)) / 2
+        right.set_ylim(low - missing, high + missing)
+        for axes in (ax, right):
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high + _LEGEND_ROOM * (high - low))
+        right.legend(
+            handles=lines, loc="upper center", ncols=2, fontsize=8, columnspacing=1, handlelength=1.5, edgecolor="none"
+        )
         return ax

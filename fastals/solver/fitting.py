@@ -83,6 +83,29 @@ class Given(NamedTuple):
     item_factors: Any = None
 
 
+def check_parameters(parameters: Any) -> tuple[Settings, Objective]:
+    """Check what can be told of a model's parameters without data; but for ``random_state``, whose stream may advance.
+
+    Returns the settings of the solver and the objective, whose alpha is 1 where it is "auto".
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter that is wrong.
+    """
+    settings = checked_settings(parameters)
+    objective = checked_objective(parameters, 1.0 if is_auto(parameters.alpha) else parameters.alpha)
+    check_integer("factors", parameters.factors, 1, LARGEST_INT32)
+    check_integer("iterations", parameters.iterations, 0)
+    check_dtype(parameters.dtype)
+    check_exponents(parameters.unobserved_exponent)
+    checked_feature_strengths(parameters)
+    acceleration = parameters.acceleration
+    if not isinstance(acceleration, bool) and not is_auto(acceleration):
+        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
+    return settings, objective
+
+
 def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Rows]:
     """Training of a model with these parameters, and the canonical rows of its users.
 
@@ -93,11 +116,7 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     TypeError, ValueError
         For arguments or parameters that do not fit.
     """
-    settings = checked_settings(parameters)
-    objective = checked_objective(parameters, 1.0 if is_auto(parameters.alpha) else parameters.alpha)
-    acceleration = parameters.acceleration
-    if not isinstance(acceleration, bool) and not is_auto(acceleration):
-        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
+    settings, objective = check_parameters(parameters)
     rows, phi = check_rows(given.user_items, "user_items", preference=given.preference, allow_empty=False)
     if is_auto(parameters.alpha):
         objective = objective.with_alpha_for(rows)
@@ -121,7 +140,7 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     halves = _halves(sides, factors, features, strengths, settings)
     for half, start in zip(halves, (given.user_factors, given.item_factors), strict=True):
         half.settled = start is not None
-    accelerated = not started if is_auto(acceleration) else bool(acceleration)
+    accelerated = not started if is_auto(parameters.acceleration) else bool(parameters.acceleration)
     training = Training(objective, settings, halves[0], halves[1], accelerated=accelerated)
     training.unobserved = unobserved
     training.users_first = given.user_factors is None and given.item_factors is not None

@@ -163,6 +163,8 @@ class Interactions:
         ------
         ImportError
             If narwhals is not installed.
+        TypeError
+            If the frame is no table in memory, such as a LazyFrame of polars.
         ValueError
             If a column does not exist (the message lists those that do) or has missing entries.
         """
