@@ -94,7 +94,7 @@ def train(model: ImplicitALS, user_items: Any) -> None:
         def advance(_: Any, sweep: int, loss: float) -> None:
             display.update(task, advance=1, description="fitting", note=f"loss {loss:,.6g}")
 
-        model.fit(user_items, callback=advance)
+        model.fit(user_items, callback=advance, show_progress=False)
         display.update(task, description="fitted")
 
 

@@ -85,6 +85,14 @@ def prepare(
     if parameters.warm_start and not given:
         kept = before.user_factors, before.item_factors
         user_factors, item_factors = (None if factors is None else factors.array for factors in kept)
+        known = tuple(
+            size if factors is None else factors.shape[0] for size, factors in zip(rows.shape, kept, strict=True)
+        )
+        if known != rows.shape:
+            raise ValueError(
+                f"warm_start goes on from factors of {known[0]} users and {known[1]} items, but user_items has shape "
+                f"{rows.shape}: set warm_start=False to start afresh"
+            )
     P, Q = _first_factors(parameters, rows.shape, dtype, user_factors, item_factors)
     users, items = build_sides(objective, rows, phi, dtype)
     accelerated = not given if is_auto(acceleration) else bool(acceleration)
@@ -110,7 +118,7 @@ def final_state(training: Training, rows: Rows) -> State:
 
 
 def run(
-    training: Training, rows: Rows, iterations: int, callback: Callback | None, show_progress: bool
+    training: Training, rows: Rows, iterations: int, callback: Callback | None, show_progress: bool | None
 ) -> dict[str, Factors]:
     """Sweep until there have been ``iterations`` sweeps or a callback stops.
 
