@@ -51,7 +51,6 @@ def _fail(message: str, code: int) -> int:
 
 app = typer.Typer(
     cls=_OneLineErrors,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Recommendations from implicit feedback, by exact alternating least squares.",
 )
