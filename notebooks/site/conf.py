@@ -40,6 +40,7 @@ nb_merge_streams = True
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give the types, with shapes
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -59,6 +60,7 @@ html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {

@@ -19,7 +19,6 @@ model = ImplicitALS(factors=8, regularization=(0.1, 0.2), dtype=np.float64, rand
 assert_type(model.fit(bm25(train), callback=lambda model, sweep, loss: loss < 1.0), ImplicitALS)
 assert_type(model.loss_history, list[float])
 assert_type(model.loss(plays), float)
-assert_type(model.user_factors.shape[0], int)
 assert_type(model.solver_report_, dict[str, float])
 assert_type(ImplicitALS.load("model.fastals", mmap=True), ImplicitALS)
 ids, scores = model.recommend(3, N=2)
@@ -38,7 +37,7 @@ Checkpoint("training.checkpoint").fit(model, train)
 
 ImplicitALS(factors="8")  # type: ignore[arg-type]
 ImplicitALS(factor=8)  # type: ignore[call-arg]
-ImplicitALS(8, 0.1)  # type: ignore[misc]
+ImplicitALS(8, 0.1)  # type: ignore[call-arg]
 model.fit(train, show_progress="yes")  # type: ignore[arg-type]
 model.recommend()  # type: ignore[call-arg]
 Interactions.from_arrays(["ann"], ["abba"], duplicates="average")  # type: ignore[arg-type]
