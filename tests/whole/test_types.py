@@ -27,7 +27,9 @@ def test_a_users_script_passes(tmp_path):
 def test_a_type_that_is_lost_is_noticed(tmp_path):
     """Each assertion and each expected error of the script bites: turned round, all of them are reported."""
     text = SCRIPT.read_text()
-    wrong = text.replace("assert_type(", "assert_type(None if int() else ").replace("  # type: ignore", "  # was ignored")
+    wrong = text.replace("assert_type(", "assert_type(None if int() else ").replace(
+        "  # type: ignore", "  # was ignored"
+    )
     script = tmp_path / "wrong.py"
     script.write_text(wrong)
 
