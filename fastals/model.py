@@ -190,7 +190,7 @@ class ImplicitALS(Parameters):
         user_factors: ArrayLike | None = None,
         item_factors: ArrayLike | None = None,
         callback: Callable[[ImplicitALS, int, float], Any] | None = None,
-        show_progress: bool = False,
+        show_progress: bool | None = None,
         resume_from: TrainingState | None = None,
     ) -> ImplicitALS:
         """Fit the factors.
@@ -219,8 +219,9 @@ class ImplicitALS(Parameters):
             ``callback(model, sweep, loss)`` after each sweep, counted from 0; fitting stops if it returns True. The
             model that it is given is another object than this one: it has the current factors and can be asked
             anything, until the callback returns. Factors read from it stay valid.
-        show_progress : bool
-            Whether to show a progress bar (with tqdm, if it is installed).
+        show_progress : bool, optional
+            Whether to show a progress bar (with tqdm, if it is installed). By default it is shown on a terminal, once
+            the first sweeps say that the fit will take ten seconds or more.
         resume_from : TrainingState, optional
             What a callback of an earlier fit to the same data got from ``training_state``, instead of any other start:
             goes on to the sweep ``iterations``, bit for bit as if there had been no break.

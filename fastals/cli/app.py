@@ -17,7 +17,6 @@ __all__ = ["app"]
 
 app = typer.Typer(
     cls=OneLineErrors,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Recommendations from implicit feedback, by exact alternating least squares.",
 )

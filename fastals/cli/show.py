@@ -151,9 +151,9 @@ def train(model: ImplicitALS, user_items: Any, checkpoint: Checkpoint | None = N
             display.update(task, completed=sweep + 1, description="fitting", note=f"loss {number(loss)}")
 
         if checkpoint is None:
-            model.fit(user_items, callback=advance)
+            model.fit(user_items, callback=advance, show_progress=False)
         else:
-            checkpoint.fit(model, user_items, callback=advance)
+            checkpoint.fit(model, user_items, callback=advance, show_progress=False)
         display.update(task, description="fitted")
 
 

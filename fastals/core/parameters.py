@@ -62,6 +62,16 @@ class Parameters:
             setattr(self, name, value)
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        # Called by scikit-learn alone, which is there then: it asks before `check_is_fitted`, for one.
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            input_tags=InputTags(two_d_array=False, sparse=True),
+        )
+
     def __repr__(self) -> str:
         changed = [
             f"{name}={value!r}"

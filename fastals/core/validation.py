@@ -25,9 +25,9 @@ class UnknownIdError(KeyError, ValueError):
 def describe(value: Any) -> str:
     """Short description of a value for an error message: type, and shape and dtype where it has them."""
     text = type(value).__name__
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{text} of shape {value.shape} and dtype {value.dtype}"
-    shown = repr(value)
+    if hasattr(value, "shape"):
+        return f"{text} of shape {value.shape}{f' and dtype {value.dtype}' if hasattr(value, 'dtype') else ''}"
+    shown = " ".join(repr(value).split())
     return f"{text} {shown if len(shown) <= 60 else shown[:57] + '...'}"
 
 
@@ -108,11 +108,23 @@ def is_sparse(value: Any) -> bool:
     return sp.issparse(value)
 
 
+def _way_to_sparse(value: Any) -> str:
+    """What to do with a value that should have been a sparse matrix, as the end of an error message."""
+    if isinstance(value, np.ndarray):
+        return "; wrap it in scipy.sparse.csr_array"
+    if hasattr(value, "user_items"):
+        return "; pass its attribute user_items"
+    if hasattr(value, "columns"):
+        return "; fastals.interactions.Interactions.from_dataframe makes one of a table of users, items and values"
+    return ""
+
+
 def _check_sparse(matrix: Any, name: str, shape: tuple[int | None, int | None]) -> None:
     """Raise unless ``matrix`` is a two-dimensional real sparse matrix of the wanted shape (None: any)."""
     if not is_sparse(matrix):
-        hint = "; wrap it in scipy.sparse.csr_array" if isinstance(matrix, np.ndarray) else ""
-        raise TypeError(f"{name} must be a SciPy sparse matrix or array; got {describe(matrix)}{hint}")
+        raise TypeError(
+            f"{name} must be a SciPy sparse matrix or array; got {describe(matrix)}{_way_to_sparse(matrix)}"
+        )
     if matrix.ndim != 2:
         raise ValueError(f"{name} must have two dimensions, users and items; got shape {matrix.shape}")
     if matrix.dtype.kind not in "biuf":
@@ -393,7 +405,8 @@ def check_ids(value: Any, name: str, size: int) -> np.ndarray:
     if ids.dtype == object and isinstance(value, numbers.Integral):
         raise UnknownIdError(f"{name} must lie in 0 .. {size - 1}; got {value}")
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be an integer or an array of integers; got {describe(value)}")
+        hint = "; Interactions.user_index and item_index turn names into numbers" if ids.dtype.kind in "OSU" else ""
+        raise TypeError(f"{name} must be an integer or an array of integers; got {describe(value)}{hint}")
     if ids.ndim > 1:
         raise ValueError(f"{name} must be a scalar or one-dimensional; got shape {ids.shape}")
     if ids.min() < 0 or ids.max() >= size:

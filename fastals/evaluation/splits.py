@@ -273,7 +273,7 @@ def _as_time(cutoff: Any, dtype: np.dtype) -> Any:
     if isinstance(cutoff, (int, float, np.integer, np.floating)) and not isinstance(cutoff, bool) and dtype.kind != "M":
         return cutoff
     if isinstance(cutoff, datetime.datetime) and cutoff.tzinfo is not None:
-        cutoff = cutoff.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        cutoff = cutoff.astimezone(datetime.UTC).replace(tzinfo=None)
     try:
         date = np.datetime64(cutoff) if isinstance(cutoff, (str, datetime.date, np.datetime64)) else None
     except ValueError:

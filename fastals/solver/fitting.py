@@ -124,8 +124,7 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     _warn_of_unreachable_tolerance(settings, dtype)
     started = given.user_factors is not None or given.item_factors is not None
     if parameters.warm_start and not started:
-        kept = (None if factors is None else factors.array for factors in (before.user_factors, before.item_factors))
-        given = given._replace(**dict(zip(("user_factors", "item_factors"), kept, strict=True)))
+        given = _continued(given, before, rows.shape)
     unobserved = _unobserved(parameters, rows, given.unobserved_weights)
     sides = build_sides(objective, rows, phi, dtype, unobserved)
     features = tuple(
@@ -171,6 +170,19 @@ def checked_feature_strengths(parameters: Any) -> tuple[float, float]:
         check_real("feature_regularization", users, positive=True),
         check_real("feature_regularization", items, positive=True),
     )
+
+
+def _continued(given: Given, before: State, shape: tuple[int, int]) -> Given:
+    """What is given, with the factors of an earlier fit as the start; ValueError where they are of another shape."""
+    kept = before.user_factors, before.item_factors
+    known = tuple(size if factors is None else factors.shape[0] for size, factors in zip(shape, kept, strict=True))
+    if known != shape:
+        raise ValueError(
+            f"warm_start goes on from factors of {known[0]} users and {known[1]} items, but user_items has shape "
+            f"{shape}: set warm_start=False to start afresh"
+        )
+    arrays = (None if factors is None else factors.array for factors in kept)
+    return given._replace(**dict(zip(("user_factors", "item_factors"), arrays, strict=True)))
 
 
 def _unobserved(parameters: Any, rows: Rows, given: Any) -> tuple[Unobserved | None, Unobserved | None]:
@@ -240,7 +252,7 @@ def refreshed(parameters: Any, objective: Objective, settings: Settings, state: 
 
 
 def run(
-    training: Training, rows: Rows, iterations: int, callback: Callback | None, show_progress: bool
+    training: Training, rows: Rows, iterations: int, callback: Callback | None, show_progress: bool | None
 ) -> dict[str, Factors]:
     """Sweep until there have been ``iterations`` sweeps or a callback stops.
 
