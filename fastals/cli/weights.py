@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -58,7 +58,7 @@ def weighed(
     if isinstance(train, InteractionStore) and not (weighting is None and half_life is None):
         train = train.to_matrix()
     if half_life is not None and interactions.times is not None:
-        times = interactions.times
+        times: Any = interactions.times
         if isinstance(interactions, InteractionStore):
             rows = interactions.rows
             times = sparse.csr_array((interactions.times, rows.indices, rows.indptr), shape=rows.shape)
