@@ -251,4 +251,4 @@ class History:
         return rows, {**changed, **dict(zip(ids.tolist(), single, strict=True))}
 
     def __reduce__(self) -> tuple[type[History], tuple[Rows]]:
-        return History, (self.oriented(0),)
+        return History, (self.oriented(0).in_memory(),)

@@ -19,7 +19,7 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -110,7 +110,7 @@ def write_model_file(
 
 
 def read_model_file(
-    path: str | os.PathLike[str] | IO[bytes], *, mmap: bool = False
+    path: str | os.PathLike[str] | IO[bytes], *, mmap: bool = False, unverified: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read a file of `write_model_file`; never runs code from it, nor allocates more than the file is long.
 
@@ -119,10 +119,12 @@ def read_model_file(
     path : str, path-like or binary file object
         File to read; a file object from where it stands to its end.
     mmap : bool, default False
-        Map numeric arrays into memory, read-only, instead of reading them: they take no time to open and are shared
-        between processes. Their place, dtype and shape are checked, their content is not: it has a checksum, which only
-        reading the whole file can verify. Text, bool and empty arrays are read as usual. While arrays are mapped the
-        file may be replaced (by renaming, as `write_model_file` does) but must not be shortened or changed in place.
+        Map numeric arrays into memory, read-only, instead of reading them: they are shared between processes. Text,
+        bool and empty arrays are read as usual. While arrays are mapped the file may be replaced (by renaming, as
+        `write_model_file` does) but must not be shortened or changed in place.
+    unverified : collection of str, optional
+        Arrays that take no time to open when they are mapped: their place, dtype and shape are checked, but not the
+        checksum of their content, for which it has to be read.
 
     Returns
     -------
@@ -134,7 +136,7 @@ def read_model_file(
     Raises
     ------
     ValueError
-        If the file is no model file, not even a regular file, is truncated or damaged (a checksum differs), declares
+        If the file is not a model file, not a regular file, is truncated or damaged (a checksum differs), declares
         what it does not hold, or is of a newer format version. The message names the file and the reason.
     OSError
         If the file cannot be opened or read.
@@ -145,7 +147,7 @@ def read_model_file(
         raise ValueError("mmap=True takes a path; got a file object")
     with open_regular(source) if is_path(source) else stream_reader(source) as file:
         try:
-            return _read(file, mmap)
+            return _read(file, mmap, unverified)
         except _ModelFileError as error:
             raise ValueError(f"cannot read {name}: {error}") from None
         except _DAMAGE as error:
@@ -204,13 +206,15 @@ def _chunks(array: np.ndarray) -> Iterator[memoryview]:
         yield flat[start : start + _CHUNK]
 
 
-def _read(file: IO[bytes], mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(file: IO[bytes], mmap: bool, unverified: Collection[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with _archive(file) as (archive, header, members):
         arrays = {}
         for spec, info in members:
             with archive.open(info) as member:
                 header_length = _check_npy_header(member, info, spec)
                 if mmap and spec.dtype.kind in "iufc" and spec.n_bytes > 0:
+                    if spec.name not in unverified:
+                        _read_on(member)
                     array = _map_array(file, info, header_length, spec)
                 else:
                     array = _read_array(member, spec)
@@ -225,8 +229,7 @@ def _verify(file: IO[bytes]) -> None:
             for spec, info in members:
                 with archive.open(info) as member:
                     _check_npy_header(member, info, spec)
-                    while member.read(_CHUNK):
-                        pass
+                    _read_on(member)
     except _DAMAGE as error:
         raise OSError(f"what was written does not read back, so an earlier file stays: {brief(error)}") from error
 
@@ -324,6 +327,12 @@ def _read_array(member: IO[bytes], spec: _ArraySpec) -> np.ndarray:
     if not values_are_sound(array):
         raise _ModelFileError(f"member {spec.member!r} holds values that {spec.dtype.str} does not have")
     return array
+
+
+def _read_on(member: IO[bytes]) -> None:
+    """Read the rest of a member, without keeping it; zipfile compares the checksum with the last byte."""
+    while member.read(_CHUNK):
+        pass
 
 
 def _map_array(file: IO[bytes], info: zipfile.ZipInfo, header_length: int, spec: _ArraySpec) -> np.ndarray:

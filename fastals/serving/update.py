@@ -4,7 +4,7 @@ They are merged into the history; then the rows that they touch are solved as a 
 other as it is by then: new users, items, users. A row's system needs the other side's Gramian and the few rows it has
 entries of. The Gramian is kept and follows the rows that change,
 
-    G' = G + sum_changed (y' y'^T - y y^T),
+    G' = G + sum_changed (w' y' y'^T - w y y^T),
 
 so that no pass is made over all factors: k^2 for each changed row, k^3 for the eigenbasis, and k^2 for each row of the
 other side that is looked up. ``sweeps`` then refine all rows by whole sweeps, of the cost of a sweep of ``fit``.
@@ -17,12 +17,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastals.core.features import Features
 from fastals.core.overlay import Factors
 from fastals.core.rows import Rows, transposed
 from fastals.core.state import State, needed
-from fastals.core.validation import check_choice, check_integer, check_products, check_real, check_rows, describe
+from fastals.core.unobserved import Unobserved, weights_or_alike
+from fastals.core.validation import (
+    check_choice,
+    check_integer,
+    check_products,
+    check_real,
+    check_rows,
+    describe,
+    read_only,
+)
 from fastals.serving.fitted import SIDES, Fitted
 from fastals.solver.eigenbasis import basis_of, gramian
+from fastals.solver.features import predictions
 from fastals.solver.fitting import refreshed
 from fastals.solver.half_sweep import solve_side
 from fastals.solver.sides import build_side
@@ -80,7 +91,8 @@ def update(fitted: Fitted, news: News) -> State:
     -----
     Without sweeps the cost is that of the rows touched: of few pairs in a large model a few milliseconds. Decay passes
     over the whole history. The losses of the sweeps are appended to ``loss_history``. Stored values count with the
-    alpha of the fit.
+    alpha of the fit, and missing pairs of the rows touched with the weights that ``unobserved_exponent`` gives them in
+    the scale of the fit. New users and items have no features; ``partial_fit_users`` takes them.
     """
     check_choice("rule", news.rule, RULES)
     sweeps = check_integer("sweeps", news.sweeps, 0)
@@ -99,14 +111,13 @@ def update(fitted: Fitted, news: News) -> State:
     )
     history = needed(state.history).updated((touched[0], merged[0]), (touched[1], merged[1]))
     unknown = touched[0] >= users.shape[0]
-    users = _grown(users, new.shape[0])
-    items = _grown(items, new.shape[1])
-    users = _solved(fitted, 0, touched[0][unknown], merged[0].taken(np.flatnonzero(unknown)), users, items)
-    items = _solved(fitted, 1, touched[1], merged[1], items, users)
-    users = _solved(fitted, 0, touched[0], merged[0], users, items)
-    state = state.changed(history=history, user_factors=users, item_factors=items)
+    work = _Work(fitted, state.changed(history=history), touched, merged)
+    work.solve(0, np.flatnonzero(unknown))
+    work.solve(1, np.arange(touched[1].size))
+    work.solve(0, np.arange(touched[0].size))
+    state = work.finished()
     if sweeps:
-        state = refreshed(fitted.objective, fitted.settings, state, sweeps, fitted.parameters.acceleration is not False)
+        state = refreshed(fitted.parameters, fitted.objective, fitted.settings, state, sweeps)
     if ids is not None:
         state = state.changed(interactions=renumbered(history.oriented(0), *ids))
     elif state.interactions is not None:
@@ -187,11 +198,68 @@ def _stored(state: State, axis: int, ids: np.ndarray, new: Rows) -> Rows:
     return Rows(indptr, rows.indices, rows.data, (ids.size, new.shape[1]))
 
 
-def _gramian(factors: Factors, num_threads: int | None) -> np.ndarray:
-    """Gramian of the factors, kept with them."""
+class _Work:
+    """Factors, Gramians, weights and features of both sides while touched rows are solved."""
+
+    def __init__(self, fitted: Fitted, state: State, ids: tuple[np.ndarray, ...], merged: tuple[Rows, ...]) -> None:
+        self.ids, self.merged, self.settings = ids, merged, fitted.settings
+        shape = needed(state.history).shape
+        self.factors = [_grown(fitted.factors(axis), shape[axis]) for axis in (0, 1)]
+        weights, self.gramians = [], []
+        for axis in (0, 1):
+            own, factors = state.unobserved[axis], fitted.factors(axis)
+            G = _gramian(factors, weights_or_alike(own), self.settings.num_threads)
+            after = None if own is None else own.replaced(ids[axis], merged[axis].counts)
+            known = ids[axis][ids[axis] < factors.shape[0]]
+            change = _weights(after, known) - _weights(own, known)
+            rows = factors.taken(known).astype(np.float64)
+            self.gramians.append(G if own is None else G + (rows * change).T @ rows)
+            weights.append(after)
+        features = [_with_rows(side, count) for side, count in zip(state.features, shape, strict=True)]
+        state = state.changed(unobserved=(weights[0], weights[1]), features=(features[0], features[1]))
+        self.fitted = Fitted(fitted.parameters, state)
+
+    def solve(self, axis: int, places: np.ndarray) -> None:
+        """Solve the touched rows of one side at ``places`` among those touched."""
+        if not places.size:
+            return
+        ids, rows, own, other = self.ids[axis][places], self.merged[axis].taken(places), self.factors[axis], 1 - axis
+        objective, unobserved, threads = self.fitted.objective, self.fitted.state.unobserved, self.settings.num_threads
+        columns = np.unique(rows.indices)
+        basis = basis_of(self.factors[other].taken(columns), self.gramians[other], 0.0, objective.c0, threads)
+        side = build_side(objective, rows, axis, own.dtype, self.fitted.missing(axis, ids, rows))
+        # Of the other side only the rows that are looked up are at hand, under numbers of their own.
+        entries = side.entries._replace(indices=np.searchsorted(columns, rows.indices).astype(np.int32))
+        if unobserved[other] is not None:
+            entries = entries._replace(column_weights=read_only(_weights(unobserved[other], columns)[:, 0].copy()))
+        known, features, prior = self.fitted.features_of(axis, ids), self.fitted.state.features[axis], None
+        if known is not None and features is not None:
+            prior = predictions(known, features.effects, basis, threads)
+        X = np.zeros((ids.size, own.shape[1]), own.dtype)
+        solve_side(replace(side, entries=entries), basis, X, objective, self.settings, prior=prior)
+        check_products(X, f"the {SIDES[axis]}_factors calculated")
+        before, after, w = own.taken(ids).astype(np.float64), X.astype(np.float64), _weights(unobserved[axis], ids)
+        self.gramians[axis] = self.gramians[axis] + ((after * w).T @ after - (before * w).T @ before)
+        self.factors[axis] = own.replaced(ids, X)
+
+    def finished(self) -> State:
+        """The state with what has been solved, and its Gramians kept."""
+        for factors, G in zip(self.factors, self.gramians, strict=True):
+            factors.derived.get("running gramian", lambda kept=G: kept)
+        users, items = self.factors
+        return self.fitted.state.changed(user_factors=users, item_factors=items)
+
+
+def _weights(unobserved: Unobserved | None, ids: np.ndarray) -> np.ndarray:
+    """Weights of the missing pairs of rows, (ids, 1)."""
+    return np.ones((ids.size, 1)) if unobserved is None else unobserved.weights.taken(ids)
+
+
+def _gramian(factors: Factors, weights: np.ndarray, num_threads: int | None) -> np.ndarray:
+    """Gramian of the factors, weighted as their missing pairs are, kept with them."""
 
     def made() -> np.ndarray:
-        return gramian(factors.array, np.zeros(factors.shape[0]), num_threads)[0]
+        return gramian(factors.array, np.zeros(factors.shape[0]), num_threads, weights)[0]
 
     kept: np.ndarray = factors.derived.get("running gramian", made)
     return kept
@@ -199,28 +267,14 @@ def _gramian(factors: Factors, num_threads: int | None) -> np.ndarray:
 
 def _grown(factors: Factors, n_rows: int) -> Factors:
     """Factors with zero rows behind them."""
-    return (
-        factors.replaced(np.arange(n_rows - 1, n_rows), np.zeros((1, factors.shape[1]), factors.dtype))
-        if (n_rows > factors.shape[0])
-        else factors
-    )
+    if n_rows <= factors.shape[0]:
+        return factors
+    return factors.replaced(np.array([n_rows - 1]), np.zeros((1, factors.shape[1]), factors.dtype))
 
 
-def _solved(fitted: Fitted, axis: int, ids: np.ndarray, rows: Rows, own: Factors, other: Factors) -> Factors:
-    """Factors of one side with the rows ``ids`` solved against the other side."""
-    if not ids.size:
-        return own
-    objective, settings = fitted.objective, fitted.settings
-    columns = np.unique(rows.indices)
-    G = _gramian(other, settings.num_threads)
-    basis = basis_of(other.taken(columns), G, 0.0, objective.c0, settings.num_threads)
-    side = build_side(objective, rows, axis, own.dtype)
-    side = replace(side, indices=np.searchsorted(columns, rows.indices).astype(np.int32))
-    X = np.zeros((ids.size, own.shape[1]), own.dtype)
-    solve_side(side, basis, X, objective, settings)
-    check_products(X, f"the {SIDES[axis]}_factors calculated")
-    before, after = own.taken(ids).astype(np.float64), X.astype(np.float64)
-    G_own = _gramian(own, settings.num_threads) + (after.T @ after - before.T @ before)
-    solved = own.replaced(ids, X)
-    solved.derived.get("running gramian", lambda: G_own)
-    return solved
+def _with_rows(features: Features | None, n_rows: int) -> Features | None:
+    """Features with rows behind them that have none."""
+    if features is None or n_rows <= features.rows.shape[0]:
+        return features
+    empty = Rows(np.zeros(2, np.int64), np.empty(0, np.int32), np.ones(1), (1, features.count))
+    return features._replace(rows=features.rows.replaced(0, np.array([n_rows - 1]), empty))

@@ -67,6 +67,7 @@ FLOORS = (
     ("tuning",),
     ("",),  # the package's face
     ("cli",),
+    ("__main__",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -6,8 +6,8 @@ lies in panels of 8, and each item panel meets all queries that are not done in 
 Finished queries leave the block, the last one takes their place, so the walk stays a dense product to its end. The
 best n of each query are a heap in its output row (`lists`). A single query goes another way (`single`).
 
-Common arguments: ``items`` (Items); ``seen`` int32, the sorted ids that may not be returned, of the query or of all
-queries one after the other; ``scores`` and ``ids`` (n,) or (n_queries, n), the outputs, best first.
+Common arguments: ``items`` (Items); ``seen`` int32, the sorted ids that may not be returned, of the query, or of all
+queries, concatenated; ``scores`` and ``ids`` (n,) or (n_queries, n), the outputs, best first.
 """
 
 from typing import Any, NamedTuple
@@ -51,17 +51,21 @@ class Items(NamedTuple):
 
 @compiled
 def vector_norm(vector):
-    """Euclidean norm in float64; scaled, so that it neither overflows nor underflows."""
+    """Euclidean norm in float64; scaled by a power of two, so that squares neither overflow nor underflow."""
     largest = 0.0
     for value in vector:
         largest = max(largest, abs(np.float64(value)))
-    if largest == 0.0:
-        return 0.0
+    # Not by ``largest``: fast division multiplies by the inverse, which overflows where that is subnormal.
+    scale, inverse = 1.0, 1.0
+    if largest < 2.0**-400:
+        scale, inverse = 2.0**600, 2.0**-600
+    elif largest > 2.0**400:
+        scale, inverse = 2.0**-700, 2.0**700
     total = 0.0
     for value in vector:
-        part = np.float64(value) / largest
+        part = np.float64(value) * scale
         total += part * part
-    return largest * np.sqrt(total)
+    return np.sqrt(total) * inverse
 
 
 @compiled
@@ -142,7 +146,7 @@ def _drop_finished(alive, bound, offset, slopes, thresholds, rows, packed):
     """Close the gaps that queries leave for which no item of norm ``bound`` matters; returns how many go on."""
     slot = 0
     while slot < alive:
-        if slopes[slot] * bound + offset >= thresholds[slot]:
+        if not slopes[slot] * bound + offset < thresholds[slot]:  # an infinite slope times zero is NaN
             slot += 1
             continue
         alive -= 1
