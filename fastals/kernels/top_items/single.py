@@ -4,7 +4,8 @@
    items reach.
 2. By Cauchy and Schwarz the threshold ends the walk at some norm; the bounds of all items before it are computed, and
    name better ones.
-3. What has a bound at or above the threshold is scored, in the tile that batches are scored in, and offered.
+3. Of what has a bound at or above the threshold, the inner product is taken as fast as it can be; what that leaves, up
+   to rounding, is scored in the tile that batches are scored in, whose digits count, and offered.
 
 Common arguments: ``items`` (Sketched); ``places`` (m,) int32, the places to choose from, of distinct items that may be
 returned, or (0,) for all places; ``allowed`` (n_items,) bool, or (0,) for all; ``seen``, ``marks``, ``scores`` and
@@ -25,7 +26,7 @@ from fastals.kernels.top_items.lists import (
     set_marks,
     sort_heap,
 )
-from fastals.kernels.top_items.sketch import WIDTH, Query, sketch_query, upper_bound
+from fastals.kernels.top_items.sketch import WIDTH, Query, relative_margin, sketch_query, upper_bound
 from fastals.kernels.top_items.tiles import TILE_ITEMS, lowest_bit, score_row
 from fastals.kernels.top_items.walk import bound_factors, pack_panels
 
@@ -186,6 +187,15 @@ def _bound_all(query, items, allowed, seen, marks, upper, panel, scores, ids):
     return last
 
 
+@compiled_without_refcounts
+def _product(query, rows, item):
+    """Inner product of a query and a row, in any order of its terms: the score but for rounding."""
+    total = query[0] - query[0]
+    for t in range(query.shape[0]):
+        total += query[t] * rows[item, t]
+    return total
+
+
 @compiled
 def _smallest(query):
     """What products that underflow are off by, which a margin of norms does not cover."""
@@ -211,7 +221,8 @@ def _panel_for(query):
 def rank_single(query, items, places, allowed, seen, scores, ids):
     """Best items of one query, in place in ``scores`` and ``ids`` (n,)."""
     order, n_items, small = items.order, items.rows.shape[0], _smallest(query)
-    if bound_factors(query)[0] == 0.0 and not places.shape[0]:
+    norm = bound_factors(query)[0]
+    if norm == 0.0 and not places.shape[0]:
         fill_lowest(n_items, allowed, seen, scores, ids)
         return
     marks, panel = np.empty(MARK_WORDS, np.int64), _panel_for(query)
@@ -225,6 +236,7 @@ def rank_single(query, items, places, allowed, seen, scores, ids):
     else:
         upper = np.empty(n_items, query.dtype)
         last = _bound_all(query, items, allowed, seen, marks, upper, panel, scores, ids)
+    rounding = norm * relative_margin(query.shape[0], np.finfo(query.dtype).eps)
     scores[:] = -np.inf
     ids[:] = NO_ITEM
     count = 0
@@ -235,7 +247,10 @@ def rank_single(query, items, places, allowed, seen, scores, ids):
         for t in range(start, stop):
             if upper[t] < panel.threshold[0] - small:
                 continue
-            item = order[_place_at(places, t)]
+            place = _place_at(places, t)
+            item = order[place]
+            if _product(query, items.rows, item) + rounding * items.norms[place] < panel.threshold[0] - small:
+                continue
             if (allowed.shape[0] == 0 or allowed[item]) and not contains(seen, marks, item):
                 panel.ids[count] = item
                 count += 1
