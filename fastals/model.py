@@ -6,7 +6,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import scipy.sparse as sp
 from numpy.typing import DTypeLike
@@ -17,14 +17,14 @@ from fastals.core.state import State, needed
 from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState, SparseLike
 from fastals.core.validation import check_dtype, check_given_factors, check_integer, describe, read_only
 from fastals.persistence import save_load
-from fastals.serving import fold_in, scores
+from fastals.serving import fold_in, scores, update
 from fastals.serving import recommend as lists
 from fastals.serving.fitted import Fitted
 from fastals.solver.fitting import Given, final_state, prepare, run, warn_of_singular_rows
 from fastals.solver.sweeps import TrainingState
 from fastals.tables.interactions import Interactions
+from fastals.tables.store import InteractionStore
 
-Callback = Callable[["ImplicitALS", int, float], Any]
 _swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
 
 
@@ -134,8 +134,7 @@ class ImplicitALS(Parameters):
     [1]
     """
 
-    # The one thing that a fit makes; see ``fastals.core.state``.
-    _state = State()
+    _state = State()  # the one thing that a fit makes; see ``fastals.core.state``
 
     def __init__(
         self,
@@ -190,16 +189,20 @@ class ImplicitALS(Parameters):
         item_features: FeaturesLike | None = None,
         user_factors: ArrayLike | None = None,
         item_factors: ArrayLike | None = None,
-        callback: Callback | None = None,
-        show_progress: bool = False,
+        callback: Callable[[ImplicitALS, int, float], Any] | None = None,
+        show_progress: bool | None = None,
         resume_from: TrainingState | None = None,
     ) -> ImplicitALS:
         """Fit the factors.
 
+        Until ``fit`` is done the model keeps its earlier state, for other threads too; after an error it still has it.
+        On KeyboardInterrupt it takes over what the last finished half-sweep made, if there was one.
+
         Parameters
         ----------
-        user_items : sparse matrix or array (n_users, n_items)
+        user_items : sparse matrix or array (n_users, n_items), or InteractionStore
             Rows are users. Left unchanged. Duplicates are summed; stored zeros are not observations and are dropped.
+            A store is read from its files, as often as there are sweeps, and is not taken into memory.
         preference : sparse matrix or array, optional
             phi of every stored pair, on the same pattern. The model does not keep it: in fold-in, partial updates and
             ``explain`` phi follows from the sign of the values.
@@ -216,11 +219,12 @@ class ImplicitALS(Parameters):
             ``callback(model, sweep, loss)`` after each sweep, counted from 0; fitting stops if it returns True. The
             model that it is given is another object than this one: it has the current factors and can be asked
             anything, until the callback returns. Factors read from it stay valid.
-        show_progress : bool
-            Whether to show a progress bar (with tqdm, if it is installed).
+        show_progress : bool, optional
+            Whether to show a progress bar (with tqdm, if it is installed). By default it is shown on a terminal, once
+            the first sweeps say that the fit will take ten seconds or more.
         resume_from : TrainingState, optional
-            What a callback of an earlier fit to the same data got from ``training_state``: goes on to the sweep
-            ``iterations``, bit for bit as if there had been no break; takes the place of any other start.
+            What a callback of an earlier fit to the same data got from ``training_state``, instead of any other start:
+            goes on to the sweep ``iterations``, bit for bit as if there had been no break.
 
         Returns
         -------
@@ -232,11 +236,6 @@ class ImplicitALS(Parameters):
             For arguments or parameters that do not fit, or a callback that returns neither a Boolean nor None.
         FloatingPointError
             Where rows have no finite solution, or factors, their products or the loss overflow.
-
-        Notes
-        -----
-        Until ``fit`` is done the model keeps its earlier state, for other threads too; after an error it still has it.
-        On KeyboardInterrupt it takes over what the last finished half-sweep made, if there was one.
         """
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
@@ -356,14 +355,35 @@ class ImplicitALS(Parameters):
         """Solve items from new rows (n, n_users) and put them into the model; as ``partial_fit_users``."""
         self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users, item_features))
 
+    @documented_by(update.update)
+    def update(
+        self,
+        user_items: SparseLike | Interactions,
+        *,
+        rule: str = "sum",
+        half_life: float | None = None,
+        elapsed: float | None = None,
+        sweeps: int = 0,
+        interactions: Interactions | None = None,
+    ) -> ImplicitALS:
+        """Take in new interactions: merge them into the history, solve the rows they touch, and refresh the rest."""
+        new = update.News(user_items, rule, half_life, elapsed, sweeps, interactions)
+        self._change(lambda state: update.update(Fitted(self, state), new))
+        return self
+
     @documented_by(save_load.save)
-    def save(self, path: str | os.PathLike[str], *, interactions: Interactions | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        interactions: Interactions | InteractionStore | None = None,
+    ) -> None:
         """Write the model to one file, without pickle."""
         save_load.save(self, self._state, path, interactions)
 
     @classmethod
     @documented_by(save_load.load)
-    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> ImplicitALS:
+    def load(cls, path: str | os.PathLike[str] | IO[bytes], *, mmap: bool = False) -> ImplicitALS:
         """Read a model that ``save`` wrote."""
         model: ImplicitALS
         model, model._state = save_load.load(cls, path, mmap)
@@ -372,15 +392,18 @@ class ImplicitALS(Parameters):
     def training_state(self) -> TrainingState:
         """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
 
+        Returns
+        -------
+        TrainingState
+
         Raises
         ------
         RuntimeError
             Where no ``fit`` is running, or it has gone on.
         """
-        state = self._state.training_state
-        if state is None:
+        if self._state.training_state is None:
             raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
-        return cast(TrainingState, state())
+        return cast(TrainingState, self._state.training_state())
 
     @property
     def user_factors(self) -> Array:

@@ -12,7 +12,7 @@ from fastals.kernels.dense.blocks import add_gramian, add_product
 from fastals.kernels.dense.rotation import CHUNK, multiply_chunk
 from fastals.kernels.dense.tiles import PAD
 from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
-from fastals.kernels.rows.row import target_of, value_of
+from fastals.kernels.rows.row import extra_of, target_of, value_of
 
 BLOCK = 64  # rows converted to float64 at a time
 SUMMED = 16  # rows of a tile that are summed over the ranges at a time
@@ -197,8 +197,8 @@ def stored_loss_parts(bounds, entries, X, Y, parts):
                 weight = np.float64(value_of(entries.weight, t))
                 phi = np.float64(value_of(entries.preference, t))
                 target = target_of(weight, entries.offset, phi)
-                missing = value_of(entries.row_weights, u) * value_of(entries.column_weights, entries.indices[t])
-                extra = weight - entries.shift + entries.missing * (1 - missing)
+                relative = value_of(entries.row_weights, u) * value_of(entries.column_weights, entries.indices[t])
+                extra = extra_of(weight, entries.shift, entries.missing, relative)
                 total += target * phi - 2 * target * score + extra * score * score
         parts[c] = total
 

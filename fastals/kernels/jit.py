@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+import numba.extending
 import numpy as np
 from numba import types
 
@@ -37,6 +38,7 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
 }
+_FORMULA_OPTIONS = dict(_OPTIONS)
 _LINKAGES_OF_COPIES = ("linkonce_any", "linkonce_odr", "weak_any", "weak_odr")
 _WITHOUT_REFCOUNTS: dict[str, Any] = {}
 _STANDS_ALONE = False
@@ -93,6 +95,11 @@ def compiled_without_refcounts(function: Function) -> Function:
 def compiled_parallel(function: Function) -> Function:
     """Compile like `compiled`, with ``numba.prange`` loops run by Numba's threads."""
     return _with_cache(numba.njit(parallel=True, **_OPTIONS)(function), function)
+
+
+def shared(function: Function) -> Function:
+    """Leave a formula as it is for Python, on arrays too, and let kernels call it: compiled as they are, inlined."""
+    return numba.extending.register_jitable(**_FORMULA_OPTIONS)(function)
 
 
 class _Argument:

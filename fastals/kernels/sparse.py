@@ -1,4 +1,4 @@
-"""Sparse rows: their transpose, and their products with dense matrices."""
+"""Sparse rows: their transpose, their products with dense matrices, and whether a row is canonical."""
 
 import numpy as np
 from numba import prange
@@ -54,3 +54,19 @@ def multiply_ranges(bounds, indptr, indices, values, scales, X, out):
     """Run ``multiply_rows`` over ranges of rows, of range c those from bounds[c] to bounds[c + 1], in parallel."""
     for c in prange(bounds.shape[0] - 1):
         multiply_rows(bounds[c], bounds[c + 1], indptr, indices, values, scales, X, out)
+
+
+@compiled
+def row_form(indices, values, n_columns):
+    """Form of one CSR row: 0 not canonical, 1 canonical, 2 canonical with equal values.
+
+    Canonical: indices rise and lie in 0 .. n_columns - 1, values are finite and not zero.
+    """
+    before, equal = np.int64(-1), True
+    for t in range(indices.shape[0]):
+        column, value = np.int64(indices[t]), values[t]
+        if column <= before or column >= n_columns or value == 0 or not np.isfinite(value):
+            return 0
+        before = column
+        equal &= value == values[0]
+    return 2 if equal and indices.shape[0] > 0 else 1

@@ -54,12 +54,17 @@ class Checkpoint:
             write_state(self.path, model.training_state())
 
     def load(self) -> TrainingState | None:
-        """State in the file, or None if there is no file.
+        """Read the file.
+
+        Returns
+        -------
+        TrainingState or None
+            None if there is no file.
 
         Raises
         ------
         ValueError
-            For a file that is no state of a training, or damaged.
+            For a file that is not the state of a training, or is damaged.
         """
         return read_state(self.path) if self.path.exists() else None
 

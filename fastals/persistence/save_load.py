@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,8 +23,10 @@ from fastals.core.validation import (
 )
 from fastals.persistence import parts
 from fastals.persistence.model_file import read_model_file, write_model_file
+from fastals.persistence.streams import file_name
 from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.tables.interactions import Interactions
+from fastals.tables.store import InteractionStore
 
 FACTORS = ("user_factors", "item_factors")
 PLAIN = (type(None), bool, int, float, str)
@@ -41,14 +43,22 @@ def _plain(value: Any) -> Any:
     return np.dtype(value).name if isinstance(value, (type, np.dtype)) else None
 
 
-def save(model: Any, state: State, path: str | os.PathLike[str], interactions: Interactions | None = None) -> None:
+def save(
+    model: Any,
+    state: State,
+    path: str | os.PathLike[str] | IO[bytes],
+    interactions: Interactions | InteractionStore | None = None,
+) -> None:
     """Write the model to one file, without pickle.
+
+    The file holds the matrix that the model was fitted to. Of a model fitted to a store, too: it is copied from the
+    store's files piece by piece, and the model does without the store from then on.
 
     Parameters
     ----------
-    path : str or path
-        Replaced as a whole once everything is written, or left unchanged.
-    interactions : Interactions, optional
+    path : str, path or binary file object
+        Replaced as a whole once everything is written, or left unchanged; a file object is written to where it stands.
+    interactions : Interactions or InteractionStore, optional
         Ids of users and items to travel with the model; of the shape it was fitted to.
 
     Raises
@@ -87,15 +97,16 @@ def save(model: Any, state: State, path: str | os.PathLike[str], interactions: I
     write_model_file(path, header, arrays)
 
 
-def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = False) -> tuple[Any, State]:
+def load(build: Callable[..., Any], path: str | os.PathLike[str] | IO[bytes], mmap: bool = False) -> tuple[Any, State]:
     """Read a model that ``save`` wrote: what ``build`` makes of its parameters, and its state.
 
     Parameters
     ----------
-    path : str or path
+    path : str, path or binary file object
+        A file object is read from where it stands to its end.
     mmap : bool
-        Whether to map the factors into memory instead of keeping a copy of them. They are read once, to see that they
-        are finite; their checksum is not verified.
+        Whether to map the arrays into memory instead of keeping copies of them. The factors are read once, to see that
+        they are finite, but their checksum is not verified, unlike that of all else.
 
     Returns
     -------
@@ -110,13 +121,13 @@ def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = F
     OSError
         Where the file cannot be opened.
     """
-    header, arrays = read_model_file(path, mmap=mmap)
+    header, arrays = read_model_file(path, mmap=mmap, unverified=FACTORS)
     try:
         return _restored(build, header, arrays)
     except KeyError as error:
-        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: it lacks {brief(error)}") from error
+        raise ValueError(f"cannot read {file_name(path)}: no valid model: it lacks {brief(error)}") from error
     except (TypeError, ValueError, AttributeError, OverflowError, SyntaxError) as error:
-        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {brief(error)}") from error
+        raise ValueError(f"cannot read {file_name(path)}: no valid model: {brief(error)}") from error
 
 
 def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[Any, State]:
@@ -140,9 +151,9 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
     return model, State(users, items, History(rows), alpha, loss_history, unobserved, features, report, interactions)
 
 
-def _checked_ids(interactions: Interactions, rows: Rows) -> dict[str, np.ndarray]:
+def _checked_ids(interactions: Interactions | InteractionStore, rows: Rows) -> dict[str, np.ndarray]:
     """Arrays of the ids of interactions that fit the rows of a model."""
-    if not isinstance(interactions, Interactions):
+    if not isinstance(interactions, (Interactions, InteractionStore)):
         raise TypeError(f"interactions must be an Interactions; got {describe(interactions)}")
     if interactions.user_items.shape != rows.shape:
         raise ValueError(f"interactions must have the model's shape {rows.shape}; got {interactions.user_items.shape}")

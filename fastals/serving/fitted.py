@@ -84,7 +84,9 @@ class Fitted:
                 f"{name} must have one row for each of the {ids.size} ids, shape {shape}; got {matrix.shape}; "
                 + ("it looks transposed" if turned else f"pass {name}[ids] instead of the whole matrix")
             )
-        return check_rows(matrix, name, shape=shape)[0]._replace(shape=(ids.size, self.factors(1 - axis).shape[0]))
+        return check_rows(matrix, name, shape=shape)[0]._replace(
+            shape=(ids.size, self.factors(1 - axis).shape[0]), disk=None
+        )
 
     def known(self, axis: int, ids: np.ndarray, matrix: Any, features: Any) -> tuple[Rows, Rows | None]:
         """Rows of interactions and of features for each id; see ``rows``.
@@ -100,13 +102,18 @@ class Fitted:
             rows = Rows(*empty, (ids.size, self.factors(1 - axis).shape[0]))
         else:
             rows = self.rows(axis, ids, matrix)
-        if own is None:
-            return rows, None
-        if features is not None:
+        if own is not None and features is not None:
             return rows, check_features(features, name, (ids.size, own.count))
+        return rows, self.features_of(axis, ids)
+
+    def features_of(self, axis: int, ids: np.ndarray) -> Rows | None:
+        """Features that the model has of each id; none for ids that it does not know."""
+        own = self.state.features[axis]
+        if own is None:
+            return None
         inside = np.flatnonzero(ids < own.rows.shape[0])
         none = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.ones(1), (0, own.count))
-        return rows, none.replaced(inside, own.rows.taken(ids[inside], 0), ids.size)
+        return none.replaced(inside, own.rows.taken(ids[inside], 0), ids.size)
 
     def missing(self, axis: int, ids: np.ndarray, rows: Rows) -> Missing:
         """Weights of the missing pairs of rows to be folded in, as ``ids``."""

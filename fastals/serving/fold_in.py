@@ -14,12 +14,9 @@ from fastals.core.validation import check_products, describe
 from fastals.serving.fitted import FEATURES, MATRICES, SIDES, Fitted, ids_of
 from fastals.solver.eigenbasis import Basis, eigenbasis
 from fastals.solver.features import predictions
-from fastals.solver.half_sweep import solve_side
+from fastals.solver.half_sweep import SERIAL_WORK, solve_side
 from fastals.solver.sides import build_side
 
-# Up to so many entries times factors one thread is done before others have woken up; on a busy machine they may take
-# milliseconds.
-SERIAL_FOLD_IN = 2**17
 LARGEST_GAP = 1024  # rows without interactions that an update may add, unless the model has more rows than that
 
 
@@ -62,7 +59,7 @@ def fold_in(fitted: Fitted, axis: int, ids: np.ndarray, rows: Rows, features: Ro
     X = np.zeros((rows.shape[0], Y.shape[1]), Y.dtype)
     if not rows.shape[0]:
         return X
-    if (rows.indices.size + (0 if features is None else features.indices.size)) * Y.shape[1] <= SERIAL_FOLD_IN:
+    if (rows.indices.size + (0 if features is None else features.indices.size)) * Y.shape[1] <= SERIAL_WORK:
         settings = replace(settings, num_threads=1)
     side = build_side(objective, rows, axis, Y.dtype, fitted.missing(axis, ids, rows))
     columns = side.entries.column_weights

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.core.state import needed
+from fastals.core.stored import StoredInteractions
 from fastals.core.validation import LARGEST_INT32, check_ids, check_integer, is_sparse, row_of
 from fastals.serving.explanation import contributions, factorised_system, ridge
-from fastals.serving.fitted import SIDES, Fitted, ids_of
+from fastals.serving.fitted import Fitted, ids_of
 from fastals.serving.fold_in import fold_in
+from fastals.serving.single_query import SketchIndex, top_of_one
 from fastals.serving.top_items import ItemIndex, allowed_items, top_items, unit_rows
 from fastals.solver.eigenbasis import gramian
 from fastals.solver.features import product
@@ -230,7 +232,8 @@ def explain(
     item = int(ids_of("itemid", itemid, items.shape[0], scalar=True)[0][0])
     user, _ = ids_of("userid", userid, None, scalar=True)
     count = check_integer("N", N, 1)
-    if is_sparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1:
+    stored = isinstance(user_items, StoredInteractions)
+    if stored or (is_sparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1):
         check_ids(user, "userid", user_items.shape[0])
         row = row_of(user_items, int(user[0]), "user_items", items.shape[0])
         user_items = row.as_csr(row.data.dtype)
@@ -260,27 +263,35 @@ def _shaped(ids: np.ndarray, scores: np.ndarray, scalar: bool) -> tuple[np.ndarr
     """Lists as they came, or the only one without its tail."""
     if not scalar:
         return ids, scores
-    found = ids[0] >= 0
-    return ids[0][found], scores[0][found]
+    found = int(np.count_nonzero(ids >= 0))
+    return ids[0, :found], scores[0, :found]
 
 
 def _top(
     fitted: Fitted, axis: int, queries: np.ndarray, choice: Choice, length: int, cosine: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top lists among the users or items by inner product with their factors, or with these at length 1."""
-    factors, kind = fitted.factors(axis), f"{'unit ' if cosine else ''}{SIDES[axis]}"
+    factors = fitted.factors(axis)
 
     def rows() -> np.ndarray:
         return unit_rows(factors.array) if cosine else factors.array
 
-    index = factors.derived.get(f"{kind} index", lambda: ItemIndex.build(rows()))
-    # Of few candidates the rows are gathered; at length 1 they are kept only once somebody has asked for some.
-    kept = cosine and choice.candidates is not None
-    items = factors.derived.get(f"{kind} rows", rows) if kept else factors.array
+    kind = "unit " if cosine else ""
+    if len(queries) == 1:
+        sketched = factors.derived.get(f"{kind}sketches", lambda: SketchIndex.build(rows()))
+        seen = None if choice.seen is None else choice.seen[1]
+        ids, scores = top_of_one(queries[0], sketched, length, seen, choice.excluded, choice.candidates)
+        return _padded(ids, length, -1)[None], _padded(scores, length, np.nan)[None]
+    index = factors.derived.get(f"{kind}index", lambda: ItemIndex.build(rows()))
     return top_items(
-        queries, items, length, seen=choice.seen, excluded=choice.excluded, candidates=choice.candidates, index=index,
-        num_threads=fitted.settings.num_threads,
+        queries, factors.array, length, seen=choice.seen, excluded=choice.excluded, candidates=choice.candidates,
+        index=index, num_threads=fitted.settings.num_threads,
     )  # fmt: skip
+
+
+def _padded(values: np.ndarray, length: int, filling: float) -> np.ndarray:
+    """A list filled up to a length."""
+    return values if values.size == length else np.pad(values, (0, length - values.size), constant_values=filling)
 
 
 def _similar(
@@ -288,6 +299,8 @@ def _similar(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top lists by cosine, with the query's ``own`` id first if the query is its stored row, else before its equals."""
     ids, scores = _top(fitted, axis, queries, choice, length, cosine=True)
+    if own.size == 1 and ids[0, 0] == own[0]:
+        return ids, scores
     n_rows = fitted.factors(axis).shape[0]
     misplaced = np.flatnonzero((ids[:, 0] != own) & (own < n_rows))
     allowed = allowed_items(choice.excluded, choice.candidates, n_rows)

@@ -139,10 +139,22 @@ def eigenbasis(
 
     ``rotated`` is written in place if it is given: fresh memory costs a page fault every 4 KiB.
     """
+    G, penalty = gramian(Y, regularization, num_threads, missing)
+    return basis_of(Y, G, penalty, unobserved_weight, num_threads, rotated)
+
+
+def basis_of(
+    Y: np.ndarray,
+    G: np.ndarray,
+    penalty: float,
+    unobserved_weight: float,
+    num_threads: int | None,
+    rotated: np.ndarray | None = None,
+) -> Basis:
+    """Rotate rows Y (n, factors) into the eigenbasis of a Gramian G, which may be that of more rows than these."""
     factors = Y.shape[1]
     rotated = aligned_factors(Y) if rotated is None else rotated
     width = rotated.shape[1]
-    G, penalty = gramian(Y, regularization, num_threads, missing)
     spectrum = np.ones(width)
     if np.isfinite(G).all():
         with single_threaded_blas():

@@ -1,4 +1,12 @@
-"""From parameters and data to a training, and from a training to the state of a model."""
+"""From parameters and data to a training, and from a training to the state of a model.
+
+How two arguments get from `ImplicitALS.fit` to the kernel that solves a row, and what they are on the way:
+
+    user_items      fit > prepare > check_rows (Rows) > build_sides (Side) > Training.sweep > solve_side > cg_rows >
+                    iterate_rows (Entries)
+    regularization  fit > prepare > checked_objective (Objective) > build_sides (Side, lambda of each row) >
+                    Training.sweep > solve_side (System) > cg_rows > iterate_rows (M)
+"""
 
 from __future__ import annotations
 
@@ -32,7 +40,7 @@ from fastals.objective import Objective
 from fastals.solver.features import Effects
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import SOLVERS, Settings
-from fastals.solver.sides import build_sides
+from fastals.solver.sides import Side, build_sides
 from fastals.solver.sweeps import Training
 
 Callback = Callable[[State, int, float], tuple[Any, State]]
@@ -75,6 +83,29 @@ class Given(NamedTuple):
     item_factors: Any = None
 
 
+def check_parameters(parameters: Any) -> tuple[Settings, Objective]:
+    """Check what can be told of a model's parameters without data; but for ``random_state``, whose stream may advance.
+
+    Returns the settings of the solver and the objective, whose alpha is 1 where it is "auto".
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter that is wrong.
+    """
+    settings = checked_settings(parameters)
+    objective = checked_objective(parameters, 1.0 if is_auto(parameters.alpha) else parameters.alpha)
+    check_integer("factors", parameters.factors, 1, LARGEST_INT32)
+    check_integer("iterations", parameters.iterations, 0)
+    check_dtype(parameters.dtype)
+    check_exponents(parameters.unobserved_exponent)
+    checked_feature_strengths(parameters)
+    acceleration = parameters.acceleration
+    if not isinstance(acceleration, bool) and not is_auto(acceleration):
+        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
+    return settings, objective
+
+
 def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Rows]:
     """Training of a model with these parameters, and the canonical rows of its users.
 
@@ -85,11 +116,7 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     TypeError, ValueError
         For arguments or parameters that do not fit.
     """
-    settings = checked_settings(parameters)
-    objective = checked_objective(parameters, 1.0 if is_auto(parameters.alpha) else parameters.alpha)
-    acceleration = parameters.acceleration
-    if not isinstance(acceleration, bool) and not is_auto(acceleration):
-        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
+    settings, objective = check_parameters(parameters)
     rows, phi = check_rows(given.user_items, "user_items", preference=given.preference, allow_empty=False)
     if is_auto(parameters.alpha):
         objective = objective.with_alpha_for(rows)
@@ -97,29 +124,43 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     _warn_of_unreachable_tolerance(settings, dtype)
     started = given.user_factors is not None or given.item_factors is not None
     if parameters.warm_start and not started:
-        kept = (None if factors is None else factors.array for factors in (before.user_factors, before.item_factors))
-        given = given._replace(**dict(zip(("user_factors", "item_factors"), kept, strict=True)))
+        given = _continued(given, before, rows.shape)
     unobserved = _unobserved(parameters, rows, given.unobserved_weights)
     sides = build_sides(objective, rows, phi, dtype, unobserved)
-    strengths = checked_feature_strengths(parameters)
+    features = tuple(
+        None if value is None else check_features(value, name, (count, None))
+        for value, name, count in (
+            (given.user_features, "user_features", rows.shape[0]),
+            (given.item_features, "item_features", rows.shape[1]),
+        )
+    )
     factors = _first_factors(parameters, rows.shape, dtype, given)
-    halves = []
-    for axis, name in enumerate(("user_features", "item_features")):
-        effects, value = None, getattr(given, name)
-        if value is not None:
-            features = check_features(value, name, (rows.shape[axis], None))
-            strength = strengths[axis] / objective.unit
-            effects = Effects(
-                features, sides[axis].regularization, strength, factors[axis].shape[1], settings.num_threads
-            )
-        half = Half(sides[axis], factors[axis], effects)
-        half.settled = (given.user_factors, given.item_factors)[axis] is not None
-        halves.append(half)
-    accelerated = not started if is_auto(acceleration) else bool(acceleration)
+    strengths = tuple(strength / objective.unit for strength in checked_feature_strengths(parameters))
+    halves = _halves(sides, factors, features, strengths, settings)
+    for half, start in zip(halves, (given.user_factors, given.item_factors), strict=True):
+        half.settled = start is not None
+    accelerated = not started if is_auto(parameters.acceleration) else bool(parameters.acceleration)
     training = Training(objective, settings, halves[0], halves[1], accelerated=accelerated)
     training.unobserved = unobserved
     training.users_first = given.user_factors is None and given.item_factors is not None
     return training, rows
+
+
+def _halves(
+    sides: tuple[Side, Side],
+    factors: tuple[np.ndarray, np.ndarray],
+    features: tuple[Rows | None, ...],
+    strengths: tuple[float, ...],
+    settings: Settings,
+) -> list[Half]:
+    """Halves of a training, of users and of items; their effects begin at zero."""
+    halves = []
+    for side, array, rows, strength in zip(sides, factors, features, strengths, strict=True):
+        effects = None
+        if rows is not None:
+            effects = Effects(rows, side.regularization, strength, array.shape[1], settings.num_threads)
+        halves.append(Half(side, array, effects))
+    return halves
 
 
 def checked_feature_strengths(parameters: Any) -> tuple[float, float]:
@@ -131,14 +172,26 @@ def checked_feature_strengths(parameters: Any) -> tuple[float, float]:
     )
 
 
+def _continued(given: Given, before: State, shape: tuple[int, int]) -> Given:
+    """What is given, with the factors of an earlier fit as the start; ValueError where they are of another shape."""
+    kept = before.user_factors, before.item_factors
+    known = tuple(size if factors is None else factors.shape[0] for size, factors in zip(shape, kept, strict=True))
+    if known != shape:
+        raise ValueError(
+            f"warm_start goes on from factors of {known[0]} users and {known[1]} items, but user_items has shape "
+            f"{shape}: set warm_start=False to start afresh"
+        )
+    arrays = (None if factors is None else factors.array for factors in kept)
+    return given._replace(**dict(zip(("user_factors", "item_factors"), arrays, strict=True)))
+
+
 def _unobserved(parameters: Any, rows: Rows, given: Any) -> tuple[Unobserved | None, Unobserved | None]:
     """Weights of missing pairs, of users and of items: those given, or by popularity."""
     exponents = check_exponents(parameters.unobserved_exponent)
     if given is None:
-        popularity = np.bincount(rows.indices, minlength=rows.shape[1])
         return (
             Unobserved.by_popularity(rows.counts, exponents[0]),
-            Unobserved.by_popularity(popularity, exponents[1]),
+            Unobserved.by_popularity(rows.column_counts, exponents[1]),
         )
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise TypeError(f"unobserved_weights must be a pair, of users and of items; got {describe(given)}")
@@ -173,8 +226,33 @@ def _state(training: Training, users: Factors, items: Factors, rows: Rows) -> St
     )
 
 
+def refreshed(parameters: Any, objective: Objective, settings: Settings, state: State, sweeps: int) -> State:
+    """State after some sweeps over its history from its factors; their losses are appended."""
+    rows = needed(state.history).oriented(0)
+    factors = needed(state.user_factors).array.copy(), needed(state.item_factors).array.copy()
+    sides = build_sides(objective, rows, None, factors[0].dtype, state.unobserved)
+    known = tuple(None if side is None else side.rows.oriented(0) for side in state.features)
+    strengths = tuple(strength / objective.unit for strength in checked_feature_strengths(parameters))
+    users, items = _halves(sides, factors, known, strengths, settings)
+    for half, side in zip((users, items), state.features, strict=True):
+        half.settled = True
+        if half.effects is not None and side is not None:
+            half.effects.take(side.effects)
+    accelerated = parameters.acceleration is not False
+    training = Training(objective, settings, users, items, accelerated=accelerated)
+    for _ in range(sweeps):
+        training.sweep()
+    training.finish()
+    training.check_products()
+    return state.changed(
+        user_factors=Factors(users.factors), item_factors=Factors(items.factors),
+        features=(users.features(), items.features()),
+        loss_history=(*state.loss_history, *training.loss_history), report=training.summary(),
+    )  # fmt: skip
+
+
 def run(
-    training: Training, rows: Rows, iterations: int, callback: Callback | None, show_progress: bool
+    training: Training, rows: Rows, iterations: int, callback: Callback | None, show_progress: bool | None
 ) -> dict[str, Factors]:
     """Sweep until there have been ``iterations`` sweeps or a callback stops.
 

@@ -48,7 +48,7 @@ LARGEST_TOLERANCE = 1e15  # its square is finite in float32; from 1 on, one step
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are solved: method, relative residual to reach, steps at the most, threads."""
+    """How rows are solved: method, relative error to reach, largest number of steps, threads."""
 
     solver: str
     tolerance: float
@@ -58,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """What a half-sweep saw.
+    """What a half-sweep did and found.
 
     loss : float
         Value of the objective after it, regularisation of both sides included, at the solutions as they are.
@@ -143,8 +143,9 @@ def _solve_rows(
             warm_from = -(-X.shape[1] // GUESSED_FROM)
         stop = Stop(X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps, warm_from)
         reports.append(_iterate(side, system, stop, X, status, settings))
-    reports.append(_solve_directly(np.flatnonzero(status == DIRECT), side, system, basis.rotated, X, status, settings))
-    reports.append(_solve_directly(np.flatnonzero(status == DOUBLE), side, system, basis.spectrum, X, status, settings))
+    if status.any():
+        for left, like in ((DIRECT, basis.rotated), (DOUBLE, basis.spectrum)):
+            reports.append(_solve_directly(np.flatnonzero(status == left), side, system, like, X, status, settings))
     lines = np.concatenate(reports)
     with np.errstate(over="ignore", invalid="ignore"):
         totals = lines.sum(axis=0)

@@ -83,6 +83,8 @@ def loss_of_zero(side: Side, objective: Objective) -> float:
 
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
     """Row numbers that divide CSR rows into at most RANGES ranges of about equal cost, int64."""
+    if indptr.size - 1 < 2 * LEAST_ROWS:
+        return np.arange(0, indptr.size, max(indptr.size - 1, 1), dtype=np.int64)
     cost = indptr + ROW_COST * np.arange(indptr.size, dtype=np.int64)
     ranges = min(RANGES, max((indptr.size - 1) // LEAST_ROWS, 1))
     goals = np.linspace(0, cost[-1], ranges + 1)
@@ -98,7 +100,8 @@ def even_bounds(count: int, ranges: int = 1024) -> np.ndarray:
 
 def build_side(objective: Objective, rows: Rows, axis: int, dtype: np.dtype, missing: Missing | None = None) -> Side:
     """One side of canonical rows: the users' (axis 0) or the items'."""
-    weight, preference = objective.weight(rows.data, dtype), objective.preference(rows.data, dtype)
+    weight = objective.weight(rows.data, dtype, rows.room)
+    preference = objective.preference(rows.data, dtype, rows.room)
     return _side(objective, rows, axis, weight, preference, missing or Missing())
 
 
@@ -109,13 +112,22 @@ def build_sides(
     dtype: np.dtype,
     unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None),
 ) -> tuple[Side, Side]:
-    """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
+    """Users' and items' sides of canonical rows (and of separate preferences, if there are any).
+
+    Of rows on a disk the transpose is there already, and what is weighed goes to the disk, too: written once and then
+    read like the indices, it costs no sweep anything, where weighing anew would cost each a logarithm for each pair.
+    """
+    users, items = unobserved
+    if rows.disk is not None and rows.disk.columns is not None and phi is None:
+        return (
+            build_side(objective, rows, 0, dtype, Missing.of(users, items)),
+            build_side(objective, rows.disk.columns, 1, dtype, Missing.of(items, users)),
+        )
     weight = objective.weight(rows.data, dtype)
     preference = objective.preference(rows.data, dtype) if phi is None else as_type(phi, dtype, "preference")
     indptr, indices, column_weight = transposed_entries(rows, weight)
     columns = Rows(indptr, indices, rows.data[:1], rows.shape[::-1])
     column_preference = preference if preference.size == 1 else transposed_entries(rows, preference)[2]
-    users, items = unobserved
     return (
         _side(objective, rows, 0, weight, preference, Missing.of(users, items)),
         _side(objective, columns, 1, column_weight, column_preference, Missing.of(items, users)),
@@ -130,9 +142,13 @@ def _side(
     _check_largest(objective, missing, weight.dtype)
     regularization = objective.regularization_of(strength, rows.counts, total)
     entries = Entries(
-        rows.indptr, rows.indices, weight, preference, weight.dtype.type(objective.offset), objective.shift,
-        objective.missing, missing.rows, missing.columns,
-    )  # fmt: skip
+        *(read_only(array) for array in (rows.indptr, rows.indices, weight, preference)),
+        weight.dtype.type(objective.offset),
+        objective.shift,
+        objective.missing,
+        missing.rows,
+        missing.columns,
+    )
     least = _least_regularization(objective, strength, missing, rows.shape[1])
     return Side(entries, regularization, least, balanced_bounds(rows.indptr))
 

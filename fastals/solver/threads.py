@@ -16,7 +16,7 @@ import numpy as np
 from fastals.kernels import forks
 from fastals.kernels.jit import as_argument
 
-LAUNCH_FLOPS = 2e10
+LAUNCH_FLOPS = 2e10  # of a launch: one to two tenths of a second on two cores, after which an interrupt is heard
 
 # Numba's workqueue layer aborts the process when two Python threads launch parallel loops at once.
 _lock = threading.RLock()
@@ -118,6 +118,9 @@ def launches(pieces: int, work: float, num_threads: int | None, each: int = 1) -
     thread, so that their shares are even.
     """
     count = max(int(min(work / LAUNCH_FLOPS, pieces / (each * effective_num_threads(num_threads)))), 1)
+    if count == 1:
+        yield slice(0, pieces)
+        return
     for first, last in itertools.pairwise(np.linspace(0, pieces, count + 1).astype(int).tolist()):
         yield slice(first, last)
 

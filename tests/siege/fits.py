@@ -101,13 +101,13 @@ def check_loss(problem: Problem, model: ImplicitALS, checks: Checks) -> None:
 def full_loss_error(problem: Problem, P: np.ndarray, Q: np.ndarray) -> float:
     """Roundings of the full loss: every sum errs by its length times u64 times the sum of the sizes it adds.
 
-    The sizes are those of the stored pairs' terms, c (|phi| + |p|.|q|)^2, of c0 (|p|.|q|)^2 on all pairs, by way of
-    the Gramians too, and of the penalties; the lengths those of inner products, rows, and the matrix.
+    The sizes are those of the stored pairs' terms, c (|phi| + |p|.|q|)^2, of c0 v w (|p|.|q|)^2 on all pairs, by way
+    of the Gramians too, and of the penalties; the lengths those of inner products, rows, and the matrix.
     """
     terms, (users, items) = problem.terms, problem.lambdas
     X = np.abs(P) @ np.abs(Q).T
-    gramians = ((np.abs(P).T @ np.abs(P)) * (np.abs(Q).T @ np.abs(Q))).sum()
-    size = (terms.own * (np.abs(terms.phi) + X) ** 2).sum() + terms.c0 * ((X**2).sum() + gramians)
+    gramians = (((terms.v * np.abs(P).T) @ np.abs(P)) * ((terms.w * np.abs(Q).T) @ np.abs(Q))).sum()
+    size = (terms.own * (np.abs(terms.phi) + X) ** 2).sum() + (terms.missing * X**2).sum() + terms.c0 * gramians
     size += users @ (P**2).sum(axis=1) + items @ (Q**2).sum(axis=1)
     return (4 * problem.factors + sum(problem.shape) + 20) * 2 * U64 * size
 

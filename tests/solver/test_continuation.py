@@ -115,7 +115,7 @@ def test_error_keeps_to_the_tolerance_whatever_the_problem(problem, acceleration
 
     def measure(model, sweep, loss):
         P, Q = model.user_factors, model.item_factors
-        residuals.append(naive.residuals(problem.terms, P, Q, users, problem.c0).max())
+        residuals.append(naive.residuals(problem.terms, P, Q, users, problem.missing).max())
         errors.append(naive.energy_errors(problem.terms, P, Q, users).max())
 
     with pytest.MonkeyPatch.context() as patch:
@@ -262,9 +262,8 @@ def test_the_guess_may_lie_where_the_solutions_will(likes):
 @pytest.mark.parametrize("least", [1, 2, 40, 60])
 def test_each_row_starts_from_its_own_guess(likes, least):
     """From its solution a row needs one step, wherever the rows beside it start."""
-    objective, users, basis = items_side(likes, np.float64)
-    offset, c0 = np.float64(objective.offset), np.float64(objective.c0)
-    system = System(basis.rotated, basis.spectrum, users.regularization, basis.Vt, offset, c0)
+    _, users, basis = items_side(likes, np.float64)
+    system = System(basis.rotated, basis.spectrum, users.regularization, basis.Vt, 1.0, basis.rotated[:0])
     scratch = cg_scratch_for(np.int64(N_ITEMS), users.entries, basis.rotated)
     status, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
     counts = np.diff(users.indptr)

@@ -183,7 +183,7 @@ def iterate_rows(first, last, entries, system, stop, X, status, scratch, report)
 
 @compiled
 def cg_task(task, tasks, ranges, entries, system, stop, X, status):
-    """Run ``iterate_rows`` over the ranges task, task + tasks, ..., one after the other; see there.
+    """Run ``iterate_rows`` over the ranges task, task + tasks, ... in turn; see there.
 
     So each of ``tasks`` tasks has its share of long and of short rows. One thread runs all of them as task 0 of 1.
     """

@@ -195,19 +195,25 @@ def _solve_primal(Y, indices, weights, targets, scratch, floor):
 
 
 @compiled_without_refcounts
-def prefers_dual(count, width):
-    """Whether the count x count system is the cheaper one: count^2 width + count^3 / 3 against count width^2 + ..."""
-    return 4 * count <= 3 * width
+def prefers_dual(count, width, factors):
+    """Whether the count x count system is the cheaper one: count^2 width + count^3 / 3 against count width^2 + ...
+
+    And safe: of more entries than ``factors`` the y_t are dependent, and x would inherit rounding errors of all of s,
+    while a part of s has no influence on it.
+    """
+    return 4 * count <= 3 * width and count <= factors
 
 
 @compiled_without_refcounts
-def solve_direct(Y, indices, weights, targets, scratch, floor):
+def solve_direct(Y, factors, indices, weights, targets, scratch, floor):
     """Solve one row, for ``scratch.x[:width]`` in place.
 
     Parameters
     ----------
     Y : (n, width) array
         Factors of the other side, rotated to the eigenbasis; the row's are ``Y[indices]``.
+    factors : int
+        Their number; columns past it are zero.
     indices : (count,) array
     weights, targets : (count,) arrays
         c - c0 and c phi of each entry.
@@ -228,7 +234,7 @@ def solve_direct(Y, indices, weights, targets, scratch, floor):
         positive &= scratch.M[j] > 0
     for t in range(weights.shape[0]):
         positive &= weights[t] > 0
-    if positive and prefers_dual(indices.shape[0], width):
+    if positive and prefers_dual(indices.shape[0], width, factors):
         # Rows of fewer independent y_t than entries leave of I + Z Z' rounding errors where Z Z' is large: entries may
         # then be many, but A is no worse for it.
         trace, product = _solve_dual(Y, indices, weights, targets, scratch, DUAL_FLOOR * floor)

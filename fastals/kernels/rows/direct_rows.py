@@ -30,10 +30,8 @@ from fastals.kernels.rows.row import (
 
 # Condition beyond which a float32 factorisation is done in float64: 1e4 x 6e-8 leaves three digits at the worst.
 FLOAT32_TRACE = 1e4
-FLOAT64_FLOOR = 1e-14
-LEAST_SHARE = (
-    1e-3  # c / m, with m = c0 v_u w_i, below which A is a small difference of large numbers, and solved in float64
-)
+FLOAT64_FLOOR = 1e-14  # share of the diagonal below which a pivot is a rounding error: 45 epsilons
+LEAST_SHARE = 1e-3  # c / (c0 v_u w_i) below which A is a small difference of large numbers, and solved in float64
 RIDGES = 8  # that are tried: none, and 1e-12 to 1e-6
 
 
@@ -53,7 +51,7 @@ def direct_scratch_for(longest, entries, Y, like):
 
 
 @compiled_without_refcounts
-def _solve_row(u, entries, system, x, scratch, report):
+def _solve_row(u, factors, entries, system, x, scratch, report):
     """Solve row u for x in place, in the model's type; returns SOLVED, or DOUBLE with x zero if that does not do.
 
     Parameters are those of ``solve_rows``, x (width,).
@@ -66,9 +64,8 @@ def _solve_row(u, entries, system, x, scratch, report):
         return DOUBLE
     diagonal(system.spectrum, row_weight, system.regularization[u], direct.M)
     constant += begin_right_hand_side(system, u, direct.prior)
-    trace, product = solve_direct(
-        system.Y, row.indices[:count], row.weights[:count], row.targets[:count], direct, direct.M.dtype.type(0)
-    )
+    indices, weights, targets = row.indices[:count], row.weights[:count], row.targets[:count]
+    trace, product = solve_direct(system.Y, factors, indices, weights, targets, direct, direct.M.dtype.type(0))
     report[DIRECTLY] += 1
     if not 0 <= trace <= FLOAT32_TRACE:
         x[:] = 0
@@ -96,13 +93,13 @@ def _measure(Y, indices, weights, squares):
 
 
 @compiled_without_refcounts
-def _solve_row_in_float64(u, entries, system, x, scratch, report):
+def _solve_row_in_float64(u, factors, entries, system, x, scratch, report):
     """Solve row u for x in place with float64 scratch, whatever the model's type; x is NaN if that fails, too.
 
     A system whose pivots vanish (no regularisation and fewer independent entries than factors) gets a ridge, so that
     the row is the regularised limit and not garbage: 1e-12 of the trace of sum_t |extra_t| y_t y_t' (or of the largest
     element of M, if that is larger), and ten times as much, up to 1e-6 of it, where that is not enough. The loss
-    reported is that of the problem as it is stated, without the ridge: of (A + ridge I) x = b
+    reported is that of the stated problem, without the ridge: of (A + ridge I) x = b
     there remains r = ridge x.
 
     Columns in which the row's y_t and z are all zero, such as those past ``factors``, get zero whatever stands on the
@@ -128,7 +125,7 @@ def _solve_row_in_float64(u, entries, system, x, scratch, report):
         diagonal(system.spectrum, row_weight, system.regularization[u], M)
         for j in range(width):
             M[j] = M[j] + ridge if squares[j] > 0 or direct.prior[j] != 0 else max(largest, 1e-300)
-        trace, product = solve_direct(Y, indices, weights, targets, direct, M.dtype.type(FLOAT64_FLOOR))
+        trace, product = solve_direct(Y, factors, indices, weights, targets, direct, M.dtype.type(FLOAT64_FLOOR))
         if trace >= 0:
             break
         ridge = max(10 * ridge, 1e-12 * largest)
@@ -182,9 +179,9 @@ def solve_rows(first, last, chosen, entries, system, X, status, scratch, report)
                 begin = indptr[following]
                 prefetch(Y, indices[begin : min(indptr[following + 1], begin + GATHERED_ROWS)])
             if status[u] == DOUBLE:
-                status[u] = _solve_row_in_float64(u, entries, system, x, scratch, report)
+                status[u] = _solve_row_in_float64(u, X.shape[1], entries, system, x, scratch, report)
             else:
-                status[u] = _solve_row(u, entries, system, x, scratch, report)
+                status[u] = _solve_row(u, X.shape[1], entries, system, x, scratch, report)
         multiply_chunk(solved, end - start, system.rotation, tile, 0, rotated)
         for n in range(start, end):
             for j in range(X.shape[1]):

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from fastals.kernels.jit import compiled_parallel
-from fastals.kernels.rows.row import target_of, value_of
+from fastals.kernels.rows.row import extra_of, target_of, value_of
 
 
 @compiled_parallel
@@ -31,15 +31,15 @@ def solve_rows_by_the_book(entries, Y, gramian, regularization, X):
     """
     k = Y.shape[1]
     for u in prange(X.shape[0]):
-        row_weight = value_of(entries.row_weights, u)
+        row_weight = value_of(entries.row_weights, np.int64(u))
         A, x = row_weight * gramian, X[u]
         x[:] = 0  # the right-hand side first
         for i in range(k):
             A[i, i] += regularization[u]
         for t in range(entries.indptr[u], entries.indptr[u + 1]):
             y, weight = Y[entries.indices[t]], value_of(entries.weight, t)
-            missing = row_weight * value_of(entries.column_weights, entries.indices[t])
-            extra = weight - entries.shift + entries.missing * (1 - missing)
+            relative = row_weight * value_of(entries.column_weights, entries.indices[t])
+            extra = extra_of(weight, entries.shift, entries.missing, relative)
             target = target_of(weight, entries.offset, value_of(entries.preference, t))
             for i in range(k):
                 x[i] += target * y[i]

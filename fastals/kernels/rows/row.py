@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.kernels.dense.memory import aligned_empty
-from fastals.kernels.jit import compiled, compiled_without_refcounts
+from fastals.kernels.jit import compiled, compiled_without_refcounts, shared
 
 # What a range of rows reports, one column each; a range's line of the reports is a cache line, which no thread shares.
 LOSS, STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR, RIDGE, FAILED, REPORTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
@@ -139,9 +139,15 @@ def value_of(array, t):
     return array[0 if array.shape[0] == 1 else t]
 
 
-@compiled_without_refcounts
+@shared
+def extra_of(weight, shift, missing, relative):
+    """extra of a pair, or of many; ``relative`` is v_u w_i. Where that is 1 it is ``weight - shift``."""
+    return weight + ((missing - shift) - missing * relative)
+
+
+@shared
 def target_of(weight, offset, phi):
-    """Target c phi of a pair of weight w."""
+    """Target c phi of a pair, or of many."""
     return (weight + offset) * phi
 
 
@@ -222,7 +228,7 @@ def _shift_weights(u, count, entries, row):
     for t in range(count):
         column_weight = value_of(entries.column_weights, row.indices[t])
         weight = np.float64(value_of(entries.weight, start + t))
-        extra = weight + ((entries.missing - entries.shift) - entries.missing * (row_weight * column_weight))
+        extra = extra_of(weight, entries.shift, entries.missing, row_weight * column_weight)
         row.weights[t] = extra
         relative = extra / max(column_weight, LEAST_WEIGHT)
         largest, least = max(largest, relative), min(least, relative)
