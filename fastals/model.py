@@ -98,7 +98,7 @@ class ImplicitALS(Parameters):
     item_factors : (n_items, factors) array, read-only
     loss_history : list of float
         The loss after each sweep. Users that are solved once more in the end, to ``tol``, lower it by less than a tenth
-        of the last sweep's fall.
+        of what the sweep before the last did.
     alpha_ : float
     unobserved_weights_ : (v, w)
         Weights of missing pairs, (n_users,) and (n_items,) arrays; None where all are 1.
