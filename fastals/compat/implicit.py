@@ -16,13 +16,13 @@ from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from fastals.compat.lists import padded
+from fastals.compat.matrices import ParameterWarning, as_csr, rows_for
 from fastals.compat.npz import read_npz, write_npz
 from fastals.compat.weights import bm25_weight, tfidf_weight
 from fastals.core.types import Array
-from fastals.core.validation import UnknownIdError, check_dtype, describe, is_sparse
+from fastals.core.validation import UnknownIdError, check_dtype
 from fastals.model import ImplicitALS
 
 __all__ = ["AlternatingLeastSquares", "ParameterWarning", "bm25_weight", "tfidf_weight"]
@@ -36,10 +36,6 @@ class _Unknown(contextlib.AbstractContextManager[None]):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if isinstance(error, UnknownIdError):
             raise IndexError(str(error)) from None
-
-
-class ParameterWarning(Warning):
-    """An argument is usable, but not as it should be."""
 
 
 class AlternatingLeastSquares:
@@ -112,7 +108,7 @@ class AlternatingLeastSquares:
         callback : callable, optional
             ``callback(iteration, seconds, loss)`` after each; the loss is None unless ``calculate_training_loss``.
         """
-        rows = _as_csr(user_items)
+        rows = as_csr(user_items)
         users, items = self._start(rows.shape)
         model = self._fitted_with(ImplicitALS(users.shape[1]))
         model.iterations = self.iterations
@@ -186,7 +182,7 @@ class AlternatingLeastSquares:
             raise ValueError("items and filter_items cannot both be given to recommend")
         rows = None
         if filter_already_liked_items or recalculate_user:
-            rows = _rows_for(userid, user_items, "user_items")
+            rows = rows_for(userid, user_items, "user_items")
         with _Unknown():
             ids, scores = self._ready().recommend(
                 np.atleast_1d(userid), rows, N, filter_already_liked_items, filter_items, recalculate_user, items
@@ -206,7 +202,7 @@ class AlternatingLeastSquares:
         """Items of the smallest angle to one or several; as ``recommend``, filtered ones with minus infinity."""
         if items is not None and filter_items is not None:
             raise ValueError("items and filter_items cannot both be given to similar_items")
-        rows = _rows_for(itemid, item_users, "item_users") if recalculate_item else None
+        rows = rows_for(itemid, item_users, "item_users") if recalculate_item else None
         with _Unknown():
             ids, scores = self._ready().similar_items(
                 np.atleast_1d(itemid), N, recalculate_item, rows, filter_items, items
@@ -235,11 +231,11 @@ class AlternatingLeastSquares:
 
     def recalculate_user(self, userid: Any, user_items: Any) -> Array:
         """Factors solved from rows, (factors,) for one id, else (n, factors)."""
-        return self._ready().recalculate_user(userid, _rows_for(userid, user_items, "user_items"))
+        return self._ready().recalculate_user(userid, rows_for(userid, user_items, "user_items"))
 
     def recalculate_item(self, itemid: Any, item_users: Any) -> Array:
         """Factors solved from rows (n, n_users); as ``recalculate_user``."""
-        return self._ready().recalculate_item(itemid, _rows_for(itemid, item_users, "item_users"))
+        return self._ready().recalculate_item(itemid, rows_for(itemid, item_users, "item_users"))
 
     def partial_fit_users(self, userids: Any, user_items: Any) -> None:
         """Solve users from their rows and put them into the model, which grows where needed."""
@@ -374,30 +370,6 @@ class AlternatingLeastSquares:
 
     def _ready(self) -> ImplicitALS:
         return self._fitted_with(self._model)
-
-
-def _as_csr(user_items: Any) -> sp.csr_array:
-    """A matrix as CSR, with a warning where it has to be converted."""
-    if not is_sparse(user_items):
-        raise TypeError(f"user_items must be a sparse matrix; got {describe(user_items)}")
-    if user_items.format != "csr":
-        began = time.perf_counter()
-        user_items = user_items.tocsr()
-        warnings.warn(
-            f"user_items should be CSR; converting it took {time.perf_counter() - began:.2g} s",
-            ParameterWarning,
-            stacklevel=3,
-        )
-    return user_items
-
-
-def _rows_for(ids: Any, matrix: Any, name: str) -> Any:
-    """CSR with one row for each id, or ValueError."""
-    if not is_sparse(matrix) or matrix.format != "csr":
-        raise ValueError(f"{name} must be a CSR matrix; got {describe(matrix)}")
-    if matrix.shape[0] != np.size(ids):
-        raise ValueError(f"{name} must have one row for each of {np.size(ids)} ids; got shape {matrix.shape}")
-    return matrix
 
 
 def _with_rows(factors: Array | None, ids: Any, values: Array) -> Array:

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from fastals.kernels import forks
-from fastals.kernels.jit import as_argument
+from fastals.kernels.arguments import as_argument
 
 LAUNCH_FLOPS = 2e10  # of a launch: one to two tenths of a second on two cores, after which an interrupt is heard
 
