@@ -27,6 +27,11 @@ def check_options(function: str, options: Mapping[str, Any], signature: inspect.
         What it was given beyond its own arguments.
     signature : inspect.Signature
         Its own, for the hint at what may have been meant.
+
+    Raises
+    ------
+    TypeError
+        For an unknown option; the message names what was likely meant.
     """
     evaluation = inspect.signature(ranking_metrics_at_k).parameters.values()
     known = [parameter.name for parameter in evaluation if parameter.kind is parameter.KEYWORD_ONLY]
@@ -133,16 +138,45 @@ class ValidationCallback:
         return self.stopped
 
     def fit(self, model: Any, **fit_options: Any) -> Any:
-        """Fit `model` to the training matrix under this callback, restore the best factors and return the model.
+        """Fit a model to the training matrix under this callback, and restore the best factors.
 
-        `fit_options` are passed to ``model.fit``.
+        Parameters
+        ----------
+        model : ImplicitALS
+        **fit_options
+            Passed to ``model.fit``.
+
+        Returns
+        -------
+        ImplicitALS
+            The model.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            As ``model.fit`` and `ranking_metrics_at_k`.
         """
         self._clear()
         model.fit(self.train_user_items, callback=self, **fit_options)
         return self.restore(model)
 
     def restore(self, model: Any) -> Any:
-        """Give `model` the factors of the best sweep, and return it. Its `loss_history` keeps every sweep run."""
+        """Give a model the factors of the best sweep; its ``loss_history`` keeps every sweep.
+
+        Parameters
+        ----------
+        model : ImplicitALS
+
+        Returns
+        -------
+        ImplicitALS
+            The model.
+
+        Raises
+        ------
+        ValueError
+            Before the first evaluation.
+        """
         if self._best_factors is None:
             raise ValueError("no sweep has been evaluated yet, so there are no best factors to restore")
         user_factors, item_factors = self._best_factors
@@ -170,6 +204,11 @@ class ValidationCallback:
         -------
         matplotlib.axes.Axes
             The axes of the loss; those of the metric share its sweeps.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, where no axes are given.
         """
         if ax is None:
             try:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fastals.cli import store
 from fastals.cli.errors import OneLineErrors
 from fastals.cli.options import FileOptions, ModelOptions, WeightOptions, grouped
 
@@ -16,12 +17,12 @@ __all__ = ["app"]
 
 app = typer.Typer(
     cls=OneLineErrors,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Recommendations from implicit feedback, by exact alternating least squares.",
 )
+app.add_typer(store.app, name="store")
 
-_Data = Annotated[Path, typer.Argument(metavar="FILE", help="Text, JSON lines, Parquet, .npz or MatrixMarket.")]
+_Data = Annotated[Path, typer.Argument(metavar="FILE", help="Text, JSON lines, Parquet, .npz, MatrixMarket, a store.")]
 _Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that 'fastals fit' wrote.")]
 _Number = Annotated[int, typer.Option("--number", "-n", min=1, help="How many to show.")]
 
@@ -61,7 +62,7 @@ def fit(
     _check_writable("--output", output, file)
     if checkpoint is not None:
         _check_writable("--checkpoint", checkpoint, file, output)
-    interactions = columns.read(file)
+    interactions = columns.open(file)
     show.summary(interactions)
     train = weights.applied(interactions.user_items, interactions)
     fit_and_save(model, train, interactions, output, checkpoint)
@@ -191,7 +192,7 @@ def evaluate(
     weights.check(columns)
     if not 0 < test_size < 1:
         raise ValueError(f"--test-size must be between 0 and 1, got {test_size:g}")
-    interactions = columns.read(file)
+    interactions = columns.open(file)
     if not as_json:
         show.summary(interactions)
     train, test = judging.split(interactions, test_size, settings.random_state)

@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from fastals.model import ImplicitALS
     from fastals.tables.interactions import Interactions
+    from fastals.tables.store import InteractionStore
 
 __all__ = ["FileOptions", "ModelOptions", "WeightOptions", "grouped"]
 
@@ -66,24 +67,41 @@ class FileOptions:
         typer.Option(help="Repeated pairs: sum, mean, max, last, count or error.", rich_help_panel=_FILE),
     ] = "sum"
 
+    def open(self, path: Path) -> Interactions | InteractionStore:
+        """Read a file, or open a store."""
+        from fastals.tables.store import InteractionStore, is_store
+
+        return InteractionStore.open(path) if is_store(path) else self.read(path)
+
     def read(self, path: Path) -> Interactions:
         """Read a file of any of the formats."""
         from fastals.tables.readers import read_interactions
 
-        named = {"tab": "\t", "space": " ", "\\t": "\t"}
         return read_interactions(
             path,
             user_column=_column(self.user_column),
             item_column=_column(self.item_column),
             value_column=_column(self.value_column),
+            separator=self._separator(),
             time_column=_column(self.time_column),
-            separator=named.get(self.separator, self.separator) if self.separator else None,
             header=self.header,
             encoding=self.encoding,
             decimal=self.decimal,
             skip_bad=self.skip_bad,
             duplicates=self.duplicates,  # type: ignore[arg-type]
         )
+
+    def of_store(self, time_column: str | None) -> dict[str, Any]:
+        """Arguments of ``InteractionStore.build`` and ``append``, but for the rule for duplicates."""
+        names = ("user", "item", "value", "time")
+        asked = (self.user_column, self.item_column, self.value_column, time_column)
+        text = {"separator": self._separator(), "header": self.header}
+        given = {name: value for name, value in text.items() if value is not None}
+        return {**dict(zip(names, map(_column, asked), strict=True)), **given}
+
+    def _separator(self) -> str | None:
+        named = {"tab": "\t", "space": " ", "\\t": "\t"}
+        return named.get(self.separator, self.separator) if self.separator else None
 
 
 @dataclass

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from fastals.model import ImplicitALS
     from fastals.persistence.checkpoint import Checkpoint
     from fastals.tables.interactions import Interactions
+    from fastals.tables.store import InteractionStore
 
 __all__ = [
     *("alpha", "facts", "fitted", "line", "loss_history", "metrics", "number"),
     *("progress", "scores", "size", "summary", "train"),
 ]
 
+_SAMPLE = 2**22  # values or more from which the median of many is taken
 _MOST_SWEEPS = 24  # longer histories are shown at evenly spaced sweeps
 
 
@@ -95,28 +97,33 @@ def progress() -> Progress:
     )
 
 
-def summary(interactions: Interactions, title: str = "Data") -> None:
+def summary(interactions: Interactions | InteractionStore, title: str = "Data") -> None:
     """Size, density and values of the data."""
     import numpy as np
 
-    matrix = interactions.user_items
+    from fastals.core.validation import check_rows
+
+    matrix, _ = check_rows(interactions.user_items, "the data")
     n_users, n_items = matrix.shape
-    values = matrix.data
-    if not values.size:
+    values, stored = matrix.data, matrix.indices.size
+    if not stored:
         raise ValueError("the data has no interaction that is not zero")
-    per_user, per_item = np.diff(matrix.indptr), np.bincount(matrix.indices, minlength=n_items)
+    per_user, per_item = matrix.counts, matrix.column_counts
+    sample = values[:: 1 + values.size // _SAMPLE]
     rows = [
         ("users", f"{n_users:,}"),
         ("items", f"{n_items:,}"),
-        ("interactions", f"{values.size:,} ({number(100 * values.size / (n_users * n_items), 3)} % of all pairs)"),
+        ("interactions", f"{stored:,} ({number(100 * stored / (n_users * n_items), 3)} % of all pairs)"),
         ("items per user", f"median {number(np.median(per_user), 3)}, largest {per_user.max():,}"),
         ("users per item", f"median {number(np.median(per_item), 3)}, largest {per_item.max():,}"),
-        ("values", f"{number(values.min())} to {number(values.max())}, median {number(np.median(values))}"),
+        ("values", f"{number(values.min())} to {number(values.max())}, median {number(np.median(sample))}"),
     ]
     if interactions.times is not None:
-        rows.append(("times", f"{_time(interactions.times.data.min())} to {_time(interactions.times.data.max())}"))
+        times = interactions.times if isinstance(interactions.times, np.ndarray) else interactions.times.data
+        rows.append(("times", f"{_time(times.min())} to {_time(times.max())}"))
     if (values < 0).any():
-        rows.append(("dislikes", f"{np.count_nonzero(values < 0):,} values are negative"))
+        dislikes = np.count_nonzero(values < 0) * (stored // values.size)
+        rows.append(("dislikes", f"{dislikes:,} values are negative"))
     if interactions.source:
         rows.insert(0, ("source", interactions.source))
     facts(title, rows)
@@ -144,9 +151,9 @@ def train(model: ImplicitALS, user_items: Any, checkpoint: Checkpoint | None = N
             display.update(task, completed=sweep + 1, description="fitting", note=f"loss {number(loss)}")
 
         if checkpoint is None:
-            model.fit(user_items, callback=advance)
+            model.fit(user_items, callback=advance, show_progress=False)
         else:
-            checkpoint.fit(model, user_items, callback=advance)
+            checkpoint.fit(model, user_items, callback=advance, show_progress=False)
         display.update(task, description="fitted")
 
 

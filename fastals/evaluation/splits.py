@@ -3,7 +3,7 @@
 All of them leave the caller's matrix alone, are exact in their counts, repeat with the same `random_state`, and
 return canonical CSR arrays of the shape of the input: every stored pair is in exactly one part, with its value.
 Duplicates are summed and stored zeros dropped beforehand, as in `fit`. float32 values stay so, all others come back
-as float64.
+as float64. An `InteractionStore` is taken like a matrix; its parts are in memory.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from fastals.core.stored import StoredInteractions
 from fastals.core.validation import check_integer, check_interactions, describe
 
 RandomState = int | np.random.Generator | None
@@ -272,7 +273,7 @@ def _as_time(cutoff: Any, dtype: np.dtype) -> Any:
     if isinstance(cutoff, (int, float, np.integer, np.floating)) and not isinstance(cutoff, bool) and dtype.kind != "M":
         return cutoff
     if isinstance(cutoff, datetime.datetime) and cutoff.tzinfo is not None:
-        cutoff = cutoff.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        cutoff = cutoff.astimezone(datetime.UTC).replace(tzinfo=None)
     try:
         date = np.datetime64(cutoff) if isinstance(cutoff, (str, datetime.date, np.datetime64)) else None
     except ValueError:
@@ -286,6 +287,8 @@ def _as_time(cutoff: Any, dtype: np.dtype) -> Any:
 def _pair_times(user_items: Any, matrix: sp.csr_array, timestamps: Any) -> np.ndarray:
     """Time of each stored entry of the canonical `matrix`, from times by matrix or by entry of `user_items`."""
     as_matrix = sp.issparse(timestamps)
+    if isinstance(user_items, StoredInteractions):  # whose entries are those of the matrix
+        user_items = matrix
     if as_matrix and timestamps.shape != matrix.shape:
         raise ValueError(f"timestamps has shape {timestamps.shape}, user_items {matrix.shape}")
     given = sp.coo_array(timestamps if as_matrix else user_items)

@@ -9,14 +9,15 @@ import numpy as np
 
 from fastals.core.safe_open import brief, open_bytes, open_regular, text_errors
 from fastals.core.validation import check_choice
-from fastals.tables.interactions import Duplicates, Interactions, check_duplicates
+from fastals.tables.duplicates import Duplicates, check_duplicates
+from fastals.tables.interactions import Interactions
 from fastals.tables.layout import Columns, match_name
 from fastals.tables.matrix_market import read_matrix_market
 from fastals.tables.npz import PlainArchive, open_npz
 from fastals.tables.numbering import read_table
 from fastals.tables.scans import Options
 
-__all__ = ["read_interactions"]
+__all__ = ["is_matrix_file", "read_interactions"]
 
 _MATRIX_MARKET = b"%%matrixmarket"
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
@@ -99,13 +100,11 @@ def read_interactions(
     if path.is_dir():
         raise ValueError(f"{path}: this is a folder, wanted a file")
     columns = Columns(user_column, item_column, value_column, time_column)
-    with open_regular(path) as packed:
-        magic = packed.read(4)
-    if magic == _OLD_EXCEL:
+    if _magic(path) == _OLD_EXCEL:
         raise ValueError(f"{path}: this is {_SHEETS['xls']}; {_ADVICE}")
-    if magic == b"PK\x03\x04" or path.suffix == ".npz":
+    if _is_npz(path):
         return _read_npz(path, columns, duplicates)
-    if magic[:2] in (b"\x1f\x8b", b"%%") and _is_matrix_market(path):
+    if _is_matrix_market(path):
         with text_errors(path):
             return _read_matrix_market(path, columns)
     table = read_table(path, columns, Options(separator, header, encoding, decimal, skip_bad))
@@ -119,7 +118,23 @@ def read_interactions(
     return made
 
 
+def is_matrix_file(path: Path) -> bool:
+    """Whether a file is read as a whole, without a database: ``.npz`` or MatrixMarket."""
+    return _is_npz(path) or _is_matrix_market(path)
+
+
+def _magic(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read(4)
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix == ".npz" or _magic(path) == b"PK\x03\x04"
+
+
 def _is_matrix_market(path: Path) -> bool:
+    if _magic(path)[:2] not in (b"\x1f\x8b", b"%%"):
+        return False
     try:
         with text_errors(path), open_bytes(path) as file:
             return file.read(len(_MATRIX_MARKET)).lower() == _MATRIX_MARKET

@@ -1,4 +1,5 @@
 import csv
+import os
 import subprocess
 import sys
 
@@ -331,3 +332,15 @@ def test_missing_libraries_are_named():
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "error: the command line needs typer; install it with: pip install 'fastals[cli]'\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("fastals rec", {"recommend"}), ("fastals fit --reg", {"--regularization", "--regularization-exponent"})],
+)
+def test_shell_completion(words, expected):
+    script = "import sys; sys.argv = ['fastals']; from fastals.cli import main; main()"
+    settings = {"_FASTALS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    got = subprocess.run([sys.executable, "-c", script], env={**os.environ, **settings}, capture_output=True, text=True)
+    assert set(got.stdout.split()) == expected, got.stderr

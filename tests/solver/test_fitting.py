@@ -52,6 +52,13 @@ def test_warm_start_goes_on_from_the_state_and_given_factors_come_first(ratings)
     assert not from_given.items.factors.any()
 
 
+def test_warm_start_from_another_shape_is_refused_by_its_name(ratings):
+    model = small(warm_start=True).fit(ratings)
+
+    with pytest.raises(ValueError, match=r"warm_start goes on from factors of 30 users .* \(7, .*warm_start=False"):
+        prepared(model, ratings[:7], model._state)
+
+
 @pytest.mark.parametrize(("acceleration", "given", "expected"), [
     ("auto", False, True), ("auto", True, False), (True, True, True), (False, False, False),
 ])  # fmt: skip
