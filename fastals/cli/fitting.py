@@ -12,12 +12,17 @@ from fastals.persistence.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from fastals.model import ImplicitALS
     from fastals.tables.interactions import Interactions
+    from fastals.tables.store import InteractionStore
 
 __all__ = ["fit_and_save"]
 
 
 def fit_and_save(
-    model: ImplicitALS, train: Any, interactions: Interactions, output: Path, checkpoint: Path | None = None
+    model: ImplicitALS,
+    train: Any,
+    interactions: Interactions | InteractionStore,
+    output: Path,
+    checkpoint: Path | None = None,
 ) -> None:
     """Fit a model, show what came of it and save it.
 
@@ -26,7 +31,7 @@ def fit_and_save(
     model : ImplicitALS
     train : csr_array (n_users, n_items)
         What to fit it to.
-    interactions : Interactions
+    interactions : Interactions or InteractionStore
         Ids to save with it.
     output : path
         File to save it in; only that, where the fit is interrupted after its first sweep.

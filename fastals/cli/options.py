@@ -126,7 +126,7 @@ class WeightOptions:
 
         check_weights(self.weighting, self.half_life, columns.time_column is not None)
 
-    def applied(self, train: Any, interactions: Interactions) -> Any:
+    def applied(self, train: Any, interactions: Interactions | InteractionStore) -> Any:
         """The pairs to train on, weighed."""
         from fastals.cli.weights import weighed
 
