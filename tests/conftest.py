@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, settings
+from warming import warm
 
 # The first example may compile a kernel.
 settings.register_profile(
@@ -29,6 +30,12 @@ settings.load_profile("hunt" if os.environ.get("FASTALS_HUNT") else "fastals")
 
 # Outcomes of the calls of the fault hunt: this process's, or those that workers have sent to the one that started them.
 outcomes: collections.Counter[str] = collections.Counter()
+
+
+def pytest_sessionstart(session):
+    """Where tests run in several processes: compile before these start what they would all compile."""
+    if getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput"):
+        warm()
 
 
 def pytest_sessionfinish(session):

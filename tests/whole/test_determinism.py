@@ -1,17 +1,16 @@
 """One problem has one answer: whatever the order of users and items, which side is called users, the run or the form.
 
-Numbers of threads within a process are in test_model.py, batches and threads of the serving methods in test_serving.py.
+Other processors are in test_hosts.py, numbers of threads within a process in test_model.py, batches and threads of the
+serving methods in test_serving.py.
 """
 
-import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
-import llvmlite.binding
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from elsewhere import run_elsewhere
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import problems
@@ -70,72 +69,19 @@ def test_the_transpose_has_the_mirrored_model(ratings, dtype, solver, objective)
     assert mirrored.loss_history[-1] < plain.loss_history[-1]
 
 
-def fitted_elsewhere(script: str, cache: Path, **settings: str) -> str:
-    """What a script prints in a process of its own, with a cache of its own kernels."""
-    path = os.pathsep.join([str(Path(fastals.__file__).parents[1]), *sys.path])
-    settings = {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": path} | settings
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=os.environ | settings, capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_every_process_and_number_of_threads_gives_the_same_bytes(tmp_path):
-    """The first process compiles, the others load what it has left."""
+    """The first process compiles, the others load what it has left beside a copy of the package."""
+    package = Path(fastals.__file__).parent
+    shutil.copytree(package, tmp_path / "fastals", ignore=shutil.ignore_patterns("__pycache__"))
     found = {
-        fitted_elsewhere(FIT_ELSEWHERE, tmp_path, NUMBA_NUM_THREADS=threads, PYTHONHASHSEED=threads)
+        run_elsewhere(FIT_ELSEWHERE, tmp_path, NUMBA_NUM_THREADS=threads, PYTHONHASHSEED=threads)
         for threads in ("2", "1", "2", "4")
     }
 
     assert any(tmp_path.rglob("*.bin"))
     assert len(found) == 1
     assert len(found.pop().split()) == 2
-
-
-SSE = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt"
-AVX2 = f"{SSE},+avx,+avx2,+fma,+bmi,+bmi2,+f16c"
-AVX512 = f"{AVX2},+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
-HOSTS = {
-    "generic": "", "nehalem": SSE, "haswell": AVX2, "skylake-avx512": AVX512, "icelake-server": f"{AVX512},+avx512vbmi",
-}  # fmt: skip
-FIT_EVERY_WAY = """
-import hashlib, numpy as np, scipy.sparse as sp
-from fastals import ImplicitALS
-R = sp.random(300, 200, 0.05, "csr", random_state=np.random.default_rng(1))
-row = R[[0]]
-ways = [(solver, dtype) for solver in ("cg", "cholesky") for dtype in ("float32", "float64")]
-for solver, dtype in ways[:: STEP]:
-    model = ImplicitALS(20, iterations=3, random_state=0, solver=solver, dtype=dtype).fit(R)
-    parts = model.user_factors, model.item_factors, np.array(model.loss_history), *model.recommend(np.arange(300))
-    parts += model.recalculate_user(0, row), model.loss(R)
-    print(solver, dtype, hashlib.sha256(b"".join(np.asarray(part).tobytes() for part in parts)).hexdigest())
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("features", ["its own", "the host's"])
-@pytest.mark.parametrize("name", HOSTS)
-def test_compiled_and_loaded_code_gives_the_same_bytes(tmp_path, name, features):
-    """Whichever of the kernels are compiled first, and whichever of them another process has left in the cache."""
-    host = llvmlite.binding.get_host_cpu_features()
-    if not all(host.get(feature[1:], False) for feature in HOSTS[name].split(",") if feature):
-        pytest.skip(f"this machine does not run {HOSTS[name]}")
-    settings = {"NUMBA_CPU_NAME": name} | ({"NUMBA_CPU_FEATURES": HOSTS[name]} if features == "its own" else {})
-    forwards, backwards = (FIT_EVERY_WAY.replace("STEP", step) for step in ("1", "-1"))
-    some = FIT_EVERY_WAY.replace("STEP", "3")
-
-    fresh = fitted_elsewhere(forwards, tmp_path / "one", **settings).splitlines()
-    loaded = fitted_elsewhere(backwards, tmp_path / "one", **settings).splitlines()
-    loaded_alone = fitted_elsewhere(some, tmp_path / "one", **settings).splitlines()
-
-    assert any((tmp_path / "one").rglob("*.bin"))
-    assert len(set(fresh)) == len(fresh) == 4
-    assert loaded == fresh[::-1]
-    assert loaded_alone == fresh[::3]
-    if features == "its own":  # as elsewhere, in caches that others have begun to fill
-        assert fitted_elsewhere(some, tmp_path / "two", **settings).splitlines() == fresh[::3]
-        assert fitted_elsewhere(backwards, tmp_path / "two", **settings).splitlines() == fresh[::-1]
 
 
 @pytest.mark.parametrize("alpha", ["auto", 3.0])
