@@ -23,7 +23,6 @@ from fastals.serving.fitted import Fitted
 from fastals.solver.fitting import final_state, prepare, run, warn_of_singular_rows
 from fastals.solver.sweeps import TrainingState
 from fastals.tables.interactions import Interactions
-from fastals.tables.store import InteractionStore
 
 Callback = Callable[["ImplicitALS", int, float], Any]
 _swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
@@ -175,8 +174,8 @@ class ImplicitALS(Parameters):
         Parameters
         ----------
         user_items : sparse matrix or array (n_users, n_items), or InteractionStore
-            Rows are users. Left unchanged. Duplicates are summed; stored zeros are not observations and are dropped.
-            A store is read from its files, as often as there are sweeps, and is not taken into memory.
+            Rows are users. Left unchanged; a store is not taken into memory. Duplicates are summed; stored zeros are
+            not observations and are dropped.
         preference : sparse matrix or array, optional
             phi of every stored pair, on the same pattern. The model does not keep it: in fold-in, partial updates and
             ``explain`` phi follows from the sign of the values.
@@ -313,9 +312,7 @@ class ImplicitALS(Parameters):
         self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users))
 
     @documented_by(save_load.save)
-    def save(
-        self, path: str | os.PathLike[str], *, interactions: Interactions | InteractionStore | None = None
-    ) -> None:
+    def save(self, path: str | os.PathLike[str], *, interactions: save_load.Ids | None = None) -> None:
         """Write the model to one file, without pickle."""
         save_load.save(self, self._state, path, interactions)
 
