@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from published import publish
 
 from fastals import ImplicitALS
 from fastals.evaluation import Popularity, ranking_metrics_at_k, train_test_split
@@ -37,6 +38,7 @@ def main() -> None:
         leave_one_out(options)
         return
     print(f"{'':20}{'popularity':>12}{'default':>10}{'tuned':>10}{'default/tuned':>15}   tuned parameters", flush=True)
+    rows = []
     for name in options.datasets:
         path = options.data / f"{name}.npz"
         if not path.is_file():
@@ -56,6 +58,11 @@ def main() -> None:
         searched = ("objective", "regularization", "regularization_exponent", "alpha", "unobserved_weight")
         chosen = ", ".join(f"{found[key]:.3g}" if key != "objective" else found[key] for key in searched)
         print(f"{name:20}{least:12.4f}{default:10.4f}{best:10.4f}{default / best:15.3f}   {chosen}", flush=True)
+        rows.append([name, *(f"{one:.4f}".lstrip("0") for one in (least, default, best)), f"{default / best:.2f}"])
+    if options.publish:
+        columns = ["data", "popularity", "default", "tuned", "default / tuned"]
+        command = f"python asv_benchmarks/defaults.py --trials {options.trials}"
+        publish("defaults", "The constructor untouched, Recall@20", command, columns, rows)
 
 
 def tuned(train: sp.csr_array, validation: sp.csr_array, options: argparse.Namespace) -> dict[str, Any]:
@@ -139,6 +146,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=DATASETS, metavar="NAME")
     parser.add_argument("--trials", type=int, default=40, help="of each objective")
     parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--publish", action="store_true", help="write the table that the site shows")
     parser.add_argument("--leave-one-out", action="store_true", help="judge settings chosen on the other sets")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     return parser.parse_args()

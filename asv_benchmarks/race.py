@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import race_report as report
+from published import processor, publish
 from race_contenders import EXACT
 from race_data import GENERATED, REAL
 
@@ -49,13 +50,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help=f"of {REAL + GENERATED}; default the real ones")
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data", help="folder of .npz files")
     parser.add_argument("--generated", action="store_true", help="race on generated data")
-    parser.add_argument("--factors", nargs="+", type=int, default=[64, 128, 256], metavar="K")
+    parser.add_argument(
+        "--factors",
+        nargs="+",
+        type=int,
+        default=[64, 128, 256],
+        metavar="K",
+        help="lengths of the factors; a race for each",
+    )
     parser.add_argument("--sweeps", type=int, default=100, help="sweeps of a run at most")
     parser.add_argument("--cap", type=float, default=120.0, help="solver seconds after which a run stops")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--alpha", type=float, default=10.0)
-    parser.add_argument("--regularization", type=float, default=10.0)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each contender; medians are reported")
+    parser.add_argument("--threads", type=int, default=2, help="threads that each contender may use")
+    parser.add_argument("--alpha", type=float, default=10.0, help="weight of a stored pair: c = 1 + alpha")
+    parser.add_argument("--regularization", type=float, default=10.0, help="lambda, the same for all users and items")
     parser.add_argument(
         "--start",
         choices=["best", "own", "common"],
@@ -65,6 +73,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--peers-env", type=Path, default=HERE.parent / ".peers-venv", help="environment of the peers")
     parser.add_argument("--json", type=Path, help="write the runs here, after each of them")
+    parser.add_argument("--publish", action="store_true", help="write the summary that the site shows")
     parser.add_argument("--plot", type=Path, help="write a figure here (.png or .svg), one for each K")
     parser.add_argument("--check", action="store_true", help="prove that all minimise the same loss, and stop")
     parser.add_argument("--from-json", type=Path, metavar="FILE", help="report on a finished race")
@@ -186,15 +195,6 @@ def sweeps_again(runs: report.Runs, contender: str, data: str, factors: int) -> 
     return max(4, report.sweeps_to(runs, first[0], report.NEAR["0.1 %"]) or 4) if first else 4
 
 
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return platform.processor() or platform.machine()
-
-
 def main() -> int:
     options = parse()
     if options.check:
@@ -208,6 +208,9 @@ def main() -> int:
              + ", ".join(f"{name} {number}" for name, number in versions.items())
              + f"; float32, alpha {given['alpha']:g}, regularization {given['regularization']:g}")  # fmt: skip
     print(f"{about}\n\n{report.table(runs)}\n\n{report.targets(runs)}")
+    if options.publish:
+        command = "python asv_benchmarks/race.py --json race.json --plot race.svg"
+        publish("race", "The race", command, *report.summary(runs))
     if options.plot:
         from race_plot import draw
 

@@ -118,6 +118,32 @@ def targets(runs: Runs) -> str:
     return aligned(rows)
 
 
+def summary(runs: Runs) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of the table that is published: milliseconds a sweep, and seconds to 0.1 % of the best loss."""
+    kinds = [f"{name}-{solver}" for solver in ("cg", "cholesky") for name in ("fastals", "irspack", "implicit")]
+    kinds[0] += ":1e-4"
+    columns = ["data", "factors", "to 0.1 %, s: fastals", "best peer", "times", "CG sweep, ms: fastals", "irspack"]
+    columns += ["implicit", "direct sweep, ms: fastals", "irspack", "implicit"]
+    rows = []
+    for data, factors in cells(runs):
+        here = of(runs, data=data, factors=factors)
+        sweeps = [median(sweep_seconds(run) for run in of(here, contender=kind)) for kind in kinds]
+        peers = sorted({run["contender"] for run in here if not run["contender"].startswith("fastals")})
+        reached = {
+            name: median(seconds_to(runs, run, NEAR["0.1 %"]) for run in of(here, contender=name))
+            for name in ("fastals", *peers)
+        }
+        home = {name: reached[name] for name in peers if reached[name] is not None}
+        best = min(home, key=lambda name: home[name]) if home else None
+        own = reached["fastals"]
+        row = [data, factors, None if own is None else f"{own:.2f}"]
+        row.append(f"{home[best]:.2f} {best.partition('-')[0]}" if best else None)
+        row.append(f"{home[best] / own:.1f}" if best and own else None)
+        row += [None if seconds is None else round(1000 * seconds) for seconds in sweeps]
+        rows.append(row)
+    return columns, rows
+
+
 def curves(runs: Runs, factors: int) -> list[dict[str, Any]]:
     """What the plot draws: the gap to the best loss after each sweep at the median time of that sweep."""
     drawn = []

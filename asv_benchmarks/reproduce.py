@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from published import publish
 
 from fastals import ImplicitALS
 from fastals.evaluation import leave_k_out_split, ranking_metrics_at_k, sampled_metrics_at_k
@@ -182,6 +183,15 @@ def report(options: argparse.Namespace, names: tuple[str, str], values: np.ndarr
     print(f"{f'fastals, {len(values)} seeds':<32}{ours}  {np.mean(seconds):.0f} s")
     for model, first, second, source in [] if options.validate else PUBLISHED[options.name]:
         print(f"{model:<32}{first:>10.4f}{'':8}{second:>10.4f}{'':8}  {source}")
+    if options.publish:
+        figures = [f"{m:.4f} ± {s:.4f}".replace("0.", ".") for m, s in zip(mean, spread, strict=True)]
+        rows = [[f"fastals, {given(options)['factors']} factors", *figures, f"{np.mean(seconds):.0f} s"]]
+        rows += [
+            [f"{model} ({source})", f"{first:.4f}".lstrip("0"), f"{second:.4f}".lstrip("0"), ""]
+            for model, first, second, source in PUBLISHED[options.name]
+        ]
+        command = f"python asv_benchmarks/reproduce.py {options.name}"
+        publish(f"quality-{options.name}", options.name, command, ["model", *names, "training"], rows)
 
 
 def parsed() -> argparse.Namespace:
@@ -189,6 +199,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("name", choices=sorted(SETTINGS))
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, counted from 0")
     parser.add_argument("--validate", action="store_true", help="judge on the validation split, as for choosing")
+    parser.add_argument("--publish", action="store_true", help="write the table that the site shows")
     parser.add_argument("--factors", type=int)
     parser.add_argument("--unobserved-weight", type=float)
     parser.add_argument("--regularization", type=float)

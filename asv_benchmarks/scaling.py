@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+from published import publish
 
 
 def generated(pairs: int, values: bool) -> sp.csr_array:
@@ -91,11 +92,13 @@ def main() -> None:
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--sweeps", type=int, default=5)
     parser.add_argument("--values", action="store_true", help="values like play counts instead of ones")
+    parser.add_argument("--publish", action="store_true", help="write the table that the site shows")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(measure(int(arguments.pairs[0]), arguments.factors, arguments.sweeps, arguments.values)))
         return
+    rows = []
     for pairs in arguments.pairs:
         command = [sys.executable, __file__, "--child", "--pairs", str(pairs), "--factors", str(arguments.factors)]
         command += ["--sweeps", str(arguments.sweeps)] + ["--values"] * arguments.values
@@ -106,6 +109,11 @@ def main() -> None:
             f"{row['peak'] / row['wanted']:.2f} of matrix + transpose + factors + rotated copy",
             flush=True,
         )
+        data = f"{row['users']:,} users x {row['items']:,} items, {row['pairs']:,} pairs"
+        rows.append([data, f"{row['ns_a_pair']:.1f}", f"{row['peak'] / row['wanted']:.2f}"])
+    if arguments.publish:
+        columns = ["data", "ns a pair and half-sweep", "allocated / transpose and factors"]
+        publish("scaling", f"{arguments.factors} factors", "python asv_benchmarks/scaling.py", columns, rows)
 
 
 if __name__ == "__main__":

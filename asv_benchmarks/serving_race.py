@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from published import publish
 from race import HERE, environment, peers_python
 from race_contenders import forget_peak_memory, peak_memory
 from race_data import GENERATED, REAL, load
@@ -47,6 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peers-env", type=Path, default=HERE.parent / ".peers-venv")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--publish", action="store_true", help="write the summary that the site shows")
     options = parser.parse_args()
     if not options.data.is_dir() and options.dataset in REAL:
         print(f"{options.data} is not there: racing on generated data", file=sys.stderr)
@@ -192,6 +194,12 @@ def main() -> None:
             beside = [_beside(here, own, rival) for rival in ("fastals", "sgemm")]
             rows.append([options.dataset, str(factors), kind, f"{seconds:.3f}", *beside, f"{added:.0f}"])
     print(aligned(rows))
+    if options.publish:
+        title = f"Top {N} of {matrix.shape[1]:,} items for all {matrix.shape[0]:,} users of {options.dataset}"
+        columns = ["factors", *(f"{kind}, s" for kind in options.contenders)]
+        seconds = {(row[2], row[1]): row[3] for row in rows[1:]}
+        table = [[k, *(seconds[kind, str(k)] for kind in options.contenders)] for k in options.factors]
+        publish("serving", title, "python asv_benchmarks/serving_race.py --json serving.json", columns, table)
 
 
 def _beside(runs: list[dict[str, Any]], own: list[dict[str, Any]], rival: str) -> str:

@@ -1,13 +1,15 @@
-"""Execute the notebooks beside this file, whose last cells assert what they show.
+"""Execute the notebooks beside this file, whose last cells assert what they show, and keep them with their outputs.
 
     python notebooks/execute.py                     all of them
     python notebooks/execute.py 01_seed.ipynb       some
-    python notebooks/execute.py --keep FOLDER       and write them with their outputs to FOLDER
 
-Each runs in a temporary folder. A notebook that has been saved with outputs is refused.
+Whoever looks at the repository alone sees their results so. Building the site executes them as well, without changing
+them. Each runs in a temporary folder; pictures are reduced to a few colours, so that the files stay small.
 """
 
 import argparse
+import base64
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -15,37 +17,52 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT = 600  # seconds for a cell
+COLOURS = 64
 
 
-def execute(path: Path, keep: Path | None) -> str:
-    """Run one notebook; returns what is wrong with it, or nothing."""
+def execute(path: Path) -> str:
+    """Run one notebook and write it with its outputs; returns what is wrong with it, or nothing."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    if any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells):
-        return "has outputs: clear them before saving"
     try:
         with tempfile.TemporaryDirectory() as folder:
             NotebookClient(notebook, timeout=TIMEOUT, resources={"metadata": {"path": folder}}).execute()
     except CellExecutionError as error:
         return str(error)
-    if keep is not None:
-        nbformat.write(notebook, keep / path.name)
+    keep(notebook, path)
     return ""
+
+
+def keep(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write an executed notebook: outputs and small pictures, but not when and by what it was run."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                data["image/png"] = reduced(data["image/png"])
+    notebook.metadata.pop("language_info", None)
+    nbformat.write(notebook, path)
+
+
+def reduced(picture: str) -> str:
+    """A PNG, in base64, with few colours."""
+    small = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER")
     options = parser.parse_args()
-    if options.keep is not None:
-        options.keep.mkdir(parents=True, exist_ok=True)
     failures = 0
     for name in options.names or sorted(path.name for path in HERE.glob("*.ipynb")):
-        fault = execute(HERE / name, options.keep)
+        fault = execute(HERE / name)
         print(f"{name}: {fault or 'passed'}", flush=True)
         failures += bool(fault)
     return 1 if failures else 0

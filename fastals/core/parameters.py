@@ -38,6 +38,11 @@ class Parameters:
     def set_params(self, **params: Any) -> Parameters:
         """Set parameters by name; they take effect at the next ``fit``.
 
+        Parameters
+        ----------
+        **params
+            New values, by the names of the constructor's arguments.
+
         Returns
         -------
         self
@@ -56,6 +61,16 @@ class Parameters:
         for name, value in params.items():
             setattr(self, name, value)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        # Called by scikit-learn alone, which is there then: it asks before `check_is_fitted`, for one.
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            input_tags=InputTags(two_d_array=False, sparse=True),
+        )
 
     def __repr__(self) -> str:
         changed = [

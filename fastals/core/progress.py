@@ -4,27 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
+
+LONG = 10.0  # seconds of a fit from which on it is displayed unasked
+WORTH_IT = 1.0  # seconds that must be left then
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, shown: bool) -> Iterator[Callable[[float], None]]:
+def progress_bar(total: int, shown: bool | None) -> Iterator[Callable[[float], None]]:
     """Yield a function to call with the loss after each sweep.
 
     Parameters
     ----------
     total : int
         Number of sweeps expected.
-    shown : bool
-        Whether anything is to be displayed.
+    shown : bool, optional
+        Whether anything is to be displayed. None: on a terminal alone, and there once the fit is expected to take
+        ``LONG`` seconds in all. What is left is judged by the last sweep, of the second at the earliest, since the
+        first may have compiled.
     """
-    if not shown:
-        yield lambda loss: None
-        return
+    began = before = time.monotonic()
+    watched = shown is None and sys.stderr is not None and sys.stderr.isatty()
+    done = 0
+    with contextlib.ExitStack() as stack:
+        show = stack.enter_context(_display(total, 0)) if shown else None
+
+        def report(loss: float) -> None:
+            nonlocal before, done, show
+            done += 1
+            if watched and show is None:
+                now = time.monotonic()
+                left = (now - before) * (total - done)
+                if done > 1 and left >= WORTH_IT and now - began + left >= LONG:
+                    show = stack.enter_context(_display(total, done - 1))
+                before = now
+            if show is not None:
+                show(loss)
+
+        yield report
+
+
+@contextlib.contextmanager
+def _display(total: int, done: int) -> Iterator[Callable[[float], None]]:
+    """A display of which some sweeps are done; the function that it yields shows one more."""
     try:
         from tqdm.auto import tqdm
     except ModuleNotFoundError:
-        done = 0
 
         def report(loss: float) -> None:
             nonlocal done
@@ -33,7 +59,7 @@ def progress_bar(total: int, shown: bool) -> Iterator[Callable[[float], None]]:
 
         yield report
         return
-    with tqdm(total=total, unit="sweep") as bar:
+    with tqdm(total=total, initial=done, unit="sweep") as bar:
 
         def advance(loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.6g}")

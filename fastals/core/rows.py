@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -144,3 +145,11 @@ def transposed(rows: Rows) -> Rows:
     if rows.disk is not None and rows.disk.columns is not None:
         return rows.disk.columns
     return Rows(*transposed_entries(rows, rows.data), rows.shape[::-1])
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Hash of the bytes of contiguous arrays."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        found.update(array.view(np.uint8).data)
+    return found.hexdigest()

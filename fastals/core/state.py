@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from fastals.core.features import Features
 from fastals.core.overlay import Factors, History
 from fastals.core.parameters import NotFittedError
+from fastals.core.unobserved import Unobserved
 
 Value = TypeVar("Value")
 
@@ -25,6 +27,10 @@ class State:
         The alpha that was used.
     loss_history : tuple of float
         The loss after each sweep.
+    unobserved : (Unobserved, Unobserved)
+        Weights of missing pairs, of users and of items; None where all are 1.
+    features : (Features, Features)
+        Of users and of items; None where there are none.
     report : mapping of str to float
         See ``ImplicitALS.solver_report_``.
     interactions : Interactions, optional
@@ -42,6 +48,8 @@ class State:
     history: History | None = None
     alpha: float | None = None
     loss_history: tuple[float, ...] = ()
+    unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None)
+    features: tuple[Features | None, Features | None] = (None, None)
     report: Mapping[str, float] = field(default_factory=dict)
     interactions: Any = None
     training_state: Callable[[], Any] | None = None

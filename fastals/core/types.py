@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastals.core.stored import StoredInteractions
 
-__all__ = ["Array", "ArrayLike", "RandomState", "SparseLike"]
+__all__ = ["Array", "ArrayLike", "FeaturesLike", "RandomState", "SparseLike"]
 
 # At run time scipy's classes take no parameters; type checkers read the strings.
 SparseLike: TypeAlias = Union["sp.sparray[Any]", "sp.spmatrix[Any]", StoredInteractions]
 Array: TypeAlias = NDArray[Any]
 RandomState: TypeAlias = Union[int, "np.random.Generator", "np.random.RandomState", None]
+FeaturesLike: TypeAlias = Union["sp.sparray[Any]", "sp.spmatrix[Any]", ArrayLike]

@@ -46,7 +46,12 @@ def eager_frame(frame: Any) -> Any:
         import narwhals.stable.v1 as nw
     except ModuleNotFoundError:
         raise ImportError("dataframes need narwhals: pip install 'fastals[tables]'") from None
-    return nw.from_native(frame, eager_only=True)
+    try:
+        return nw.from_native(frame, eager_only=True)
+    except TypeError:
+        kind = f"{type(frame).__module__.split('.')[0]} {type(frame).__name__}"
+        collected = "; call its collect() first" if hasattr(frame, "collect") else ""
+        raise TypeError(f"frame must be a pandas, polars or pyarrow table in memory, got {kind}{collected}") from None
 
 
 def frame_columns(

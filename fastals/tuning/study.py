@@ -52,6 +52,10 @@ class TuningResult:
     def to_frame(self) -> Any:
         """Trials as a pandas DataFrame, best first.
 
+        Returns
+        -------
+        pandas.DataFrame
+
         Raises
         ------
         ImportError
@@ -210,10 +214,10 @@ def _result(optuna: Any, study: Any, search: Search, refit: str | None) -> Tunin
     best = study.best_trial
     arguments = {**best.user_attrs["arguments"], "random_state": derived_seed(search.seed, best.number, 1)}
     parameters = {**search.model.get_params(), **arguments, "iterations": best.user_attrs["iterations"]}
-    model = ImplicitALS(**parameters).fit(search.train)
+    model = ImplicitALS(**parameters).fit(search.train, show_progress=False)
     value = search.value(model)
     if refit == "all":
-        model = ImplicitALS(**parameters).fit(search.train + search.validation)
+        model = ImplicitALS(**parameters).fit(search.train + search.validation, show_progress=False)
     trials = [
         {
             "number": trial.number,

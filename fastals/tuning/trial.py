@@ -115,7 +115,7 @@ class Search:
         parameters = self.parameters(trial)
         trial.set_user_attr("arguments", {name: parameters[name] for name in ("factors", *_LITERAL)})
         monitor = self.monitor()
-        ImplicitALS(**parameters).fit(self.train, callback=Reporting(monitor, trial, self.pruned))
+        ImplicitALS(**parameters).fit(self.train, callback=Reporting(monitor, trial, self.pruned), show_progress=False)
         trial.set_user_attr("iterations", int(monitor.best_sweep or 0) + 1)
         return monitor.best_value
 

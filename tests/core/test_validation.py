@@ -298,3 +298,42 @@ def test_describe_is_short():
     assert describe("x" * 1000).endswith("...")
     assert len(describe("x" * 1000)) < 70
     assert describe(np.zeros((2, 3))) == "ndarray of shape (2, 3) and dtype float64"
+
+
+class Frame:
+    """Something like a table of pandas or polars."""
+
+    shape = (3, 3)
+    columns = ("user", "item", "value")
+
+
+class Table:
+    user_items = GOOD
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (GOOD.toarray(), "ndarray of shape (3, 4) and dtype float64; wrap it in scipy.sparse.csr_array"),
+        (Frame(), "Frame of shape (3, 3); fastals.interactions.Interactions.from_dataframe makes one"),
+        (Table(), "pass its attribute user_items"),
+    ],
+)
+def test_what_is_no_sparse_matrix_is_refused_with_the_way_to_one(given, hint):
+    with pytest.raises(TypeError, match=re.escape(hint)):
+        check_rows(given, "user_items")
+
+
+def test_names_in_the_place_of_ids_are_refused_with_the_way_to_numbers():
+    with pytest.raises(TypeError, match=r"got str 'ann'; Interactions\.user_index and item_index"):
+        check_ids("ann", "userid", 3)
+    with pytest.raises(TypeError, match=r"got float 1\.5$"):
+        check_ids(1.5, "userid", 3)
+
+
+def test_long_descriptions_stay_on_one_line():
+    class Long:
+        def __repr__(self):
+            return "first line\n   second line"
+
+    assert describe(Long()) == "Long first line second line"

@@ -9,6 +9,7 @@ from fastals.core.overlay import Factors, LentFactors
 from fastals.core.state import State
 from fastals.solver import fitting
 from fastals.solver.fitting import (
+    check_parameters,
     checked_objective,
     checked_settings,
     current_state,
@@ -51,6 +52,13 @@ def test_warm_start_goes_on_from_the_state_and_given_factors_come_first(ratings)
     assert not from_given.items.factors.any()
 
 
+def test_warm_start_from_another_shape_is_refused_by_its_name(ratings):
+    model = small(warm_start=True).fit(ratings)
+
+    with pytest.raises(ValueError, match=r"warm_start goes on from factors of 30 users .* \(7, .*warm_start=False"):
+        prepared(model, ratings[:7], model._state)
+
+
 @pytest.mark.parametrize(("acceleration", "given", "expected"), [
     ("auto", False, True), ("auto", True, False), (True, True, True), (False, False, False),
 ])  # fmt: skip
@@ -81,6 +89,20 @@ def test_automatic_alpha_is_that_of_the_training(ratings):
 def test_wrong_parameters_are_named(ratings, name, value, error):
     with pytest.raises(error, match=f"^{name} must"):
         prepared(small(**{name: value}), ratings)
+    if name != "random_state":
+        with pytest.raises(error, match=f"^{name} must"):
+            check_parameters(small(**{name: value}))
+
+
+def test_checking_parameters_draws_no_random_numbers():
+    random = np.random.RandomState(0)
+    settings, objective = check_parameters(small(random_state=random, alpha="auto", tol=0.25))
+
+    assert random.randint(2**30) == np.random.RandomState(0).randint(2**30)
+    assert settings.tolerance == 0.25
+    assert objective.alpha == 1.0
+    with pytest.raises(ValueError, match=r"^iterations must"):
+        check_parameters(small(iterations=-1))
 
 
 def test_steps_beyond_the_kernels_integers_are_as_many_as_these_hold():
