@@ -58,14 +58,18 @@ def fit(
     from fastals.cli.fitting import fit_and_save
 
     model = settings.model()
-    weights.check(columns)
+    weights.check(columns, file)
     _check_writable("--output", output, file)
     if checkpoint is not None:
         _check_writable("--checkpoint", checkpoint, file, output)
+    if weights.asked_for:
+        table = columns.read(file)
+        show.summary(table)
+        fit_and_save(model, weights.applied(table.user_items, table), table, output, checkpoint)
+        return
     interactions = columns.open(file)
     show.summary(interactions)
-    train = weights.applied(interactions.user_items, interactions)
-    fit_and_save(model, train, interactions, output, checkpoint)
+    fit_and_save(model, interactions.user_items, interactions, output, checkpoint)
 
 
 @app.command()
@@ -189,10 +193,10 @@ def evaluate(
     from fastals.cli import judging, show
 
     model = settings.model()
-    weights.check(columns)
+    weights.check(columns, file)
     if not 0 < test_size < 1:
         raise ValueError(f"--test-size must be between 0 and 1, got {test_size:g}")
-    interactions = columns.open(file)
+    interactions = columns.read(file)
     if not as_json:
         show.summary(interactions)
     train, test = judging.split(interactions, test_size, settings.random_state)

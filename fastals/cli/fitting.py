@@ -11,22 +11,22 @@ from fastals.persistence.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from fastals.model import ImplicitALS
-    from fastals.tables.interactions import Interactions
+    from fastals.persistence.save_load import Ids
 
 __all__ = ["fit_and_save"]
 
 
 def fit_and_save(
-    model: ImplicitALS, train: Any, interactions: Interactions, output: Path, checkpoint: Path | None = None
+    model: ImplicitALS, train: Any, interactions: Ids, output: Path, checkpoint: Path | None = None
 ) -> None:
     """Fit a model, show what came of it and save it.
 
     Parameters
     ----------
     model : ImplicitALS
-    train : csr_array (n_users, n_items)
+    train : csr_array (n_users, n_items), or InteractionStore
         What to fit it to.
-    interactions : Interactions
+    interactions : Interactions or InteractionStore
         Ids to save with it.
     output : path
         File to save it in; only that, where the fit is interrupted after its first sweep.

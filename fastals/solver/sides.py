@@ -142,7 +142,10 @@ def _side(
     _check_largest(objective, missing, weight.dtype)
     regularization = objective.regularization_of(strength, rows.counts, total)
     entries = Entries(
-        *(read_only(array) for array in (rows.indptr, rows.indices, weight, preference)),
+        read_only(rows.indptr),
+        read_only(rows.indices),
+        read_only(weight),
+        read_only(preference),
         weight.dtype.type(objective.offset),
         objective.shift,
         objective.missing,
