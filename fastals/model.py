@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
-import threading
 from collections.abc import Callable
 from typing import IO, Any, cast
 
 import scipy.sparse as sp
 from numpy.typing import DTypeLike
 
-from fastals.core.overlay import Factors, History
+from fastals.core.overlay import Factors
 from fastals.core.parameters import Parameters, documented_by
-from fastals.core.state import State, needed
+from fastals.core.state import State, needed, swap
 from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState, SparseLike
-from fastals.core.validation import check_dtype, check_given_factors, check_integer, describe, read_only
+from fastals.core.validation import check_dtype, check_given_factors, describe, read_only
 from fastals.persistence import save_load
 from fastals.serving import fold_in, scores, update
 from fastals.serving import recommend as lists
 from fastals.serving.fitted import Fitted
-from fastals.solver.fitting import Given, final_state, prepare, run, warn_of_singular_rows
+from fastals.solver.fit import fit
+from fastals.solver.fitting import Given, warn_of_singular_rows
 from fastals.solver.sweeps import TrainingState
 from fastals.tables.interactions import Interactions
-
-_swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
+from fastals.tables.store import InteractionStore
 
 
 class ImplicitALS(Parameters):
@@ -178,88 +178,29 @@ class ImplicitALS(Parameters):
         self.acceleration = acceleration
         self.feature_regularization = feature_regularization
 
+    @documented_by(fit)
     def fit(
-        self,
-        user_items: SparseLike,
-        *,
-        preference: SparseLike | None = None,
+        self, user_items: SparseLike, *, preference: SparseLike | None = None,
         unobserved_weights: tuple[ArrayLike | None, ArrayLike | None] | None = None,
-        user_features: FeaturesLike | None = None,
-        item_features: FeaturesLike | None = None,
-        user_factors: ArrayLike | None = None,
-        item_factors: ArrayLike | None = None,
-        callback: Callable[[ImplicitALS, int, float], Any] | None = None,
-        show_progress: bool | None = None,
+        user_features: FeaturesLike | None = None, item_features: FeaturesLike | None = None,
+        user_factors: ArrayLike | None = None, item_factors: ArrayLike | None = None,
+        callback: Callable[[ImplicitALS, int, float], Any] | None = None, show_progress: bool | None = None,
         resume_from: TrainingState | None = None,
-    ) -> ImplicitALS:
-        """Fit the factors.
-
-        Until ``fit`` is done the model keeps its earlier state, for other threads too; after an error it still has it.
-        On KeyboardInterrupt it takes over what the last finished half-sweep made, if there was one.
-
-        Parameters
-        ----------
-        user_items : sparse matrix or array (n_users, n_items), or InteractionStore
-            Rows are users. Left unchanged; a store is not taken into memory. Duplicates are summed; stored zeros are
-            not observations and are dropped.
-        preference : sparse matrix or array, optional
-            phi of every stored pair, on the same pattern. The model does not keep it: in fold-in, partial updates and
-            ``explain`` phi follows from the sign of the values.
-        unobserved_weights : pair of (n_users,) and (n_items,) arrays or None, optional
-            v and w, taken as they are, in the place of ``unobserved_exponent``; not negative, None for all 1. Users or
-            items that come later get the mean.
-        user_features, item_features : arrays or sparse matrices (n_users, d), (n_items, d'), optional
-            What is known of users and items besides their pairs; rows of the same order. A user or item without any
-            pair has the factors that its features predict. The model keeps them.
-        user_factors, item_factors : arrays (n_users, factors), (n_items, factors), optional
-            The start. A sweep solves the items first, from the users' factors; given only ``item_factors``, the users
-            are solved from them before.
-        callback : callable, optional
-            ``callback(model, sweep, loss)`` after each sweep, counted from 0; fitting stops if it returns True. The
-            model that it is given is another object than this one: it has the current factors and can be asked
-            anything, until the callback returns. Factors read from it stay valid.
-        show_progress : bool, optional
-            Whether to show a progress bar (with tqdm, if it is installed). By default it is shown on a terminal, once
-            the first sweeps say that the fit will take ten seconds or more.
-        resume_from : TrainingState, optional
-            What a callback of an earlier fit to the same data got from ``training_state``, instead of any other start:
-            goes on to the sweep ``iterations``, bit for bit as if there had been no break.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError, ValueError
-            For arguments or parameters that do not fit, or a callback that returns neither a Boolean nor None.
-        FloatingPointError
-            Where rows have no finite solution, or factors, their products or the loss overflow.
-        """
+    ) -> ImplicitALS:  # fmt: skip
+        """Fit the factors."""
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
-        iterations = check_integer("iterations", self.iterations, 0)
-        given = Given(
-            user_items, preference, unobserved_weights, user_features, item_features, user_factors, item_factors
-        )
-        training, rows = prepare(self, self._state, given)
-        if resume_from is not None:
-            training.restore(resume_from)
 
         def called(state: State, sweep: int, loss: float) -> tuple[Any, State]:
             model = copy.copy(self)
             model._state = state
             return None if callback is None else callback(model, sweep, loss), model._state
 
-        try:
-            put_in = run(training, rows, iterations, called if callback else None, show_progress)
-        except KeyboardInterrupt:
-            if training.advanced:
-                self._state = final_state(training, rows.apart_from(user_items))
-            raise
-        state = final_state(training, rows)
-        del training  # before the rows may have to be copied
-        self._state = state.changed(history=History(rows.apart_from(user_items)), **put_in)
+        given = Given(
+            user_items, preference, unobserved_weights, user_features, item_features, user_factors, item_factors
+        )
+        adopt = functools.partial(setattr, self, "_state")
+        fit(self, self._state, given, called if callback else None, show_progress, resume_from, adopt)
         warn_of_singular_rows(self._state, stacklevel=2)
         return self
 
@@ -275,16 +216,10 @@ class ImplicitALS(Parameters):
 
     @documented_by(lists.recommend)
     def recommend(
-        self,
-        userid: ArrayLike,
-        user_items: SparseLike | None = None,
-        N: int = 10,
-        filter_already_liked_items: bool = True,
-        filter_items: ArrayLike | None = None,
-        recalculate_user: bool = False,
-        items: ArrayLike | None = None,
-        user_features: FeaturesLike | None = None,
-    ) -> tuple[Array, Array]:
+        self, userid: ArrayLike, user_items: SparseLike | None = None, N: int = 10,
+        filter_already_liked_items: bool = True, filter_items: ArrayLike | None = None, recalculate_user: bool = False,
+        items: ArrayLike | None = None, user_features: FeaturesLike | None = None,
+    ) -> tuple[Array, Array]:  # fmt: skip
         """Items of the highest scores p_u.q_i for one user or several."""
         fitted, filtered = self._fitted(), filter_already_liked_items
         return lists.recommend(
@@ -293,15 +228,10 @@ class ImplicitALS(Parameters):
 
     @documented_by(lists.similar_items)
     def similar_items(
-        self,
-        itemid: ArrayLike,
-        N: int = 10,
-        recalculate_item: bool = False,
-        item_users: SparseLike | None = None,
-        filter_items: ArrayLike | None = None,
-        items: ArrayLike | None = None,
+        self, itemid: ArrayLike, N: int = 10, recalculate_item: bool = False, item_users: SparseLike | None = None,
+        filter_items: ArrayLike | None = None, items: ArrayLike | None = None,
         item_features: FeaturesLike | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Array, Array]:  # fmt: skip
         """Items whose factors make the smallest angle with an item's."""
         fitted = self._fitted()
         return lists.similar_items(fitted, itemid, N, recalculate_item, item_users, filter_items, items, item_features)
@@ -315,14 +245,9 @@ class ImplicitALS(Parameters):
 
     @documented_by(lists.explain)
     def explain(
-        self,
-        userid: int,
-        user_items: SparseLike | None = None,
-        itemid: int | None = None,
-        user_weights: tuple[Array, bool] | None = None,
-        N: int = 10,
-        user_features: FeaturesLike | None = None,
-    ) -> tuple[float, list[tuple[int, float]], tuple[Array, bool]]:
+        self, userid: int, user_items: SparseLike | None = None, itemid: int | None = None,
+        user_weights: tuple[Array, bool] | None = None, N: int = 10, user_features: FeaturesLike | None = None,
+    ) -> tuple[float, list[tuple[int, float]], tuple[Array, bool]]:  # fmt: skip
         """Divide a score among the user's stored items."""
         return lists.explain(self._fitted(), userid, user_items, itemid, user_weights, N, user_features)
 
@@ -345,33 +270,32 @@ class ImplicitALS(Parameters):
         self, userids: ArrayLike, user_items: SparseLike | None, user_features: FeaturesLike | None = None
     ) -> None:
         """Solve users from new rows and put them into the model, which grows for ids beyond its last user."""
-        self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 0, userids, user_items, user_features))
+        swap(self, lambda state: fold_in.partial_fit(Fitted(self, state), 0, userids, user_items, user_features))
 
     @documented_by(fold_in.partial_fit)
     def partial_fit_items(
         self, itemids: ArrayLike, item_users: SparseLike | None, item_features: FeaturesLike | None = None
     ) -> None:
         """Solve items from new rows (n, n_users) and put them into the model; as ``partial_fit_users``."""
-        self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users, item_features))
+        swap(self, lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users, item_features))
 
     @documented_by(update.update)
     def update(
-        self,
-        user_items: SparseLike | Interactions,
-        *,
-        rule: str = "sum",
-        half_life: float | None = None,
-        elapsed: float | None = None,
-        sweeps: int = 0,
-        interactions: Interactions | None = None,
-    ) -> ImplicitALS:
+        self, user_items: SparseLike | Interactions, *, rule: str = "sum", half_life: float | None = None,
+        elapsed: float | None = None, sweeps: int = 0, interactions: Interactions | None = None,
+    ) -> ImplicitALS:  # fmt: skip
         """Take in new interactions: merge them into the history, solve the rows they touch, and refresh the rest."""
         new = update.News(user_items, rule, half_life, elapsed, sweeps, interactions)
-        self._change(lambda state: update.update(Fitted(self, state), new))
+        swap(self, lambda state: update.update(Fitted(self, state), new))
         return self
 
     @documented_by(save_load.save)
-    def save(self, path: str | os.PathLike[str] | IO[bytes], *, interactions: save_load.Ids | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        interactions: Interactions | InteractionStore | None = None,
+    ) -> None:
         """Write the model to one file, without pickle."""
         save_load.save(self, self._state, path, interactions)
 
@@ -407,7 +331,7 @@ class ImplicitALS(Parameters):
     @user_factors.setter
     def user_factors(self, value: ArrayLike) -> None:
         factors = Factors(check_given_factors(value, "user_factors", self.dtype))
-        self._change(lambda state: state.changed(user_factors=factors))
+        swap(self, lambda state: state.changed(user_factors=factors))
 
     @property
     def item_factors(self) -> Array:
@@ -417,7 +341,7 @@ class ImplicitALS(Parameters):
     @item_factors.setter
     def item_factors(self, value: ArrayLike) -> None:
         factors = Factors(check_given_factors(value, "item_factors", self.dtype))
-        self._change(lambda state: state.changed(item_factors=factors))
+        swap(self, lambda state: state.changed(item_factors=factors))
 
     @property
     def loss_history(self) -> list[float]:
@@ -467,13 +391,3 @@ class ImplicitALS(Parameters):
 
     def _fitted(self) -> Fitted:
         return Fitted(self, self._state)
-
-    def _change(self, change: Callable[[State], State]) -> None:
-        """Put a changed state in the place of the present one; where another thread was first, change that one."""
-        while True:
-            before = self._state
-            after = change(before)
-            with _swaps.setdefault(os.getpid(), threading.Lock()):
-                if self._state is before:
-                    self._state = after
-                    return

@@ -62,14 +62,10 @@ def fit(
     _check_writable("--output", output, file)
     if checkpoint is not None:
         _check_writable("--checkpoint", checkpoint, file, output)
-    if weights.asked_for:
-        table = columns.read(file)
-        show.summary(table)
-        fit_and_save(model, weights.applied(table.user_items, table), table, output, checkpoint)
-        return
     interactions = columns.open(file)
     show.summary(interactions)
-    fit_and_save(model, interactions.user_items, interactions, output, checkpoint)
+    train = weights.applied(interactions.user_items, interactions)
+    fit_and_save(model, train, interactions, output, checkpoint)
 
 
 @app.command()
@@ -196,7 +192,7 @@ def evaluate(
     weights.check(columns, file)
     if not 0 < test_size < 1:
         raise ValueError(f"--test-size must be between 0 and 1, got {test_size:g}")
-    interactions = columns.read(file)
+    interactions = columns.open(file)
     if not as_json:
         show.summary(interactions)
     train, test = judging.split(interactions, test_size, settings.random_state)

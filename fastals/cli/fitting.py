@@ -11,20 +11,25 @@ from fastals.persistence.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from fastals.model import ImplicitALS
-    from fastals.persistence.save_load import Ids
+    from fastals.tables.interactions import Interactions
+    from fastals.tables.store import InteractionStore
 
 __all__ = ["fit_and_save"]
 
 
 def fit_and_save(
-    model: ImplicitALS, train: Any, interactions: Ids, output: Path, checkpoint: Path | None = None
+    model: ImplicitALS,
+    train: Any,
+    interactions: Interactions | InteractionStore,
+    output: Path,
+    checkpoint: Path | None = None,
 ) -> None:
     """Fit a model, show what came of it and save it.
 
     Parameters
     ----------
     model : ImplicitALS
-    train : csr_array (n_users, n_items), or InteractionStore
+    train : csr_array (n_users, n_items)
         What to fit it to.
     interactions : Interactions or InteractionStore
         Ids to save with it.

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from fastals.evaluation.results import RankingMetrics
     from fastals.model import ImplicitALS
     from fastals.tables.interactions import Interactions
+    from fastals.tables.store import InteractionStore
 
 __all__ = ["as_json", "held_out_metrics", "measured", "split"]
 
 _METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate", "coverage")
 
 
-def split(interactions: Interactions, test_size: float, seed: int) -> tuple[sparse.csr_array, sparse.csr_array]:
+def split(
+    interactions: Interactions | InteractionStore, test_size: float, seed: int
+) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Train on the past and test on what came later, where times are known; else a random part is tested."""
     matrix = interactions.user_items
     if interactions.times is not None:
@@ -46,7 +49,10 @@ def held_out_metrics(model: ImplicitALS, train: sparse.csr_array, test: sparse.c
 
 
 def as_json(
-    model: ImplicitALS, interactions: Interactions, test: sparse.csr_array, found: dict[str, RankingMetrics]
+    model: ImplicitALS,
+    interactions: Interactions | InteractionStore,
+    test: sparse.csr_array,
+    found: dict[str, RankingMetrics],
 ) -> str:
     """What was measured, on which data and with which settings, as one JSON object."""
     parameters: dict[str, Any] = model.get_params()

@@ -140,12 +140,7 @@ class WeightOptions:
 
         check_weights(self.weighting, self.half_life, columns.keeps_times(path))
 
-    @property
-    def asked_for(self) -> bool:
-        """Whether there are any."""
-        return self.weighting is not None or self.half_life is not None
-
-    def applied(self, train: Any, interactions: Interactions) -> Any:
+    def applied(self, train: Any, interactions: Interactions | InteractionStore) -> Any:
         """The pairs to train on, weighed."""
         from fastals.cli.weights import weighed
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from fastals.core.validation import check_choice
+from fastals.tables.store import InteractionStore
 from fastals.weighting import bm25, popularity, recency, tfidf
 
 if TYPE_CHECKING:
@@ -39,23 +40,29 @@ def _seconds(half_life: str) -> float:
 
 
 def weighed(
-    train: sparse.csr_array, interactions: Interactions, weighting: str | None, half_life: str | None
+    train: Any, interactions: Interactions | InteractionStore, weighting: str | None, half_life: str | None
 ) -> sparse.csr_array:
     """Pairs to train on under the weights that were asked for.
 
     Parameters
     ----------
-    train : csr_array (n_users, n_items)
-        All of the interactions, or a part of them.
-    interactions : Interactions
+    train : csr_array (n_users, n_items) or InteractionStore
+        All of the interactions, or a part of them. A store is taken into memory where it is to be weighed.
+    interactions : Interactions or InteractionStore
         Where the times are.
     weighting : {"bm25", "tfidf", "popularity"}, optional
         A function of `fastals.weighting`, with its defaults.
     half_life : str, optional
         Of a pair's weight; ages count from the latest time in ``train``.
     """
+    if isinstance(train, InteractionStore) and not (weighting is None and half_life is None):
+        train = train.to_matrix()
     if half_life is not None and interactions.times is not None:
-        train = recency(train, _times_of(train, interactions.times), half_life=_seconds(half_life))
+        times: Any = interactions.times
+        if isinstance(interactions, InteractionStore):
+            rows = interactions.rows
+            times = sparse.csr_array((interactions.times, rows.indices, rows.indptr), shape=rows.shape)
+        train = recency(train, _times_of(train, times), half_life=_seconds(half_life))
     return train if weighting is None else _BY_NAME[weighting](train)
 
 

@@ -29,7 +29,7 @@ class Features(NamedTuple):
     effects: np.ndarray
 
     @property
-    def count(self) -> int:
+    def n_features(self) -> int:
         """d, the number of features."""
         return int(self.effects.shape[0])
 

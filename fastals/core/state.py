@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -12,6 +14,7 @@ from fastals.core.parameters import NotFittedError
 from fastals.core.unobserved import Unobserved
 
 Value = TypeVar("Value")
+_swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,14 @@ def needed(value: Value | None) -> Value:
     if value is None:
         raise NotFittedError("this ImplicitALS is not fitted yet: call fit first")
     return value
+
+
+def swap(model: Any, change: Callable[[State], State]) -> None:
+    """Put a changed state in the place of a model's; where another thread was first, change that one."""
+    while True:
+        before = model._state
+        after = change(before)
+        with _swaps.setdefault(os.getpid(), threading.Lock()):
+            if model._state is before:
+                model._state = after
+                return

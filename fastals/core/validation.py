@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastals.core.canonical import canonical_csr, canonical_row, kept_entries
 from fastals.core.rows import Rows
 from fastals.core.stored import StoredInteractions
-from fastals.kernels.sparse import row_form
 
 LARGEST_INT32 = np.iinfo(np.int32).max
 
@@ -142,45 +142,6 @@ def _check_shape(matrix: Any, name: str, shape: tuple[int | None, int | None]) -
             raise ValueError(f"{name} must have shape {expected}; got {matrix.shape}{hint}".replace("'", ""))
 
 
-def _check_structure(matrix: Any, name: str) -> None:
-    """Raise where index arrays point outside of the matrix: SciPy's conversions trust them and read or write there."""
-    if matrix.format == "coo":
-        coordinates = list(zip((matrix.row, matrix.col), matrix.shape, strict=True))
-    elif matrix.format in ("csr", "csc", "bsr"):
-        block = matrix.blocksize if matrix.format == "bsr" else (1, 1)
-        sizes = [length // step for length, step in zip(matrix.shape, block, strict=True)]
-        major, minor = sizes[::-1] if matrix.format == "csc" else sizes
-        indptr, stored = matrix.indptr, min(len(matrix.indices), len(matrix.data))
-        if indptr.shape != (major + 1,) or indptr[0] != 0 or indptr[-1] > stored or (indptr[1:] < indptr[:-1]).any():
-            raise ValueError(f"{name} must have {major + 1} pointers that rise from 0 to the number of its indices")
-        coordinates = [(matrix.indices[: indptr[-1]], minor)]
-    else:
-        return
-    for index, size in coordinates:
-        if len(index) and (index.min() < 0 or index.max() >= size):
-            raise ValueError(f"{name} has indices outside of 0 .. {size - 1}: {index.min()} .. {index.max()}")
-
-
-def _canonical_csr(matrix: Any, name: str) -> sp.csr_array:
-    """Sorted CSR without duplicates, explicit zeros kept, values float64 or float32; shares what it need not copy."""
-    _check_structure(matrix, name)
-    with np.errstate(over="ignore"):  # of longdouble; refused below
-        # SciPy sums the duplicates of these forms as it converts them, in the type they came in, and not every type
-        # of theirs can it convert.
-        cast = matrix.format in ("coo", "bsr", "dia") or (matrix.format == "csc" and matrix.dtype != np.float32)
-        csr = sp.csr_array(matrix.astype(np.float64, copy=False) if cast else matrix)
-        if not csr.has_canonical_format:
-            # Duplicates are summed in float64, so that the order and the type they came in make no difference.
-            csr = csr.astype(np.float64) if csr.dtype != np.float64 else csr.copy()
-            csr.sum_duplicates()
-        if csr.dtype not in (np.float32, np.float64):
-            csr = csr.astype(np.float64)
-    if not np.isfinite(csr.data).all():
-        bad = int(np.count_nonzero(~np.isfinite(csr.data)))
-        raise ValueError(f"{name} must be finite; got {bad} values that are NaN or infinite")
-    return csr
-
-
 def as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     """Values in the model's type; ValueError where they overflow it."""
     if data.size and np.abs(data).max() > np.finfo(dtype).max:
@@ -190,18 +151,12 @@ def as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     return np.ascontiguousarray(data, dtype=dtype)
 
 
-def _keep(csr: sp.csr_array, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indptr and indices of the entries that a mask keeps."""
-    before = np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))
-    return before[csr.indptr.astype(np.int64)], csr.indices[kept]
-
-
 def _check_preference(
     preference: Any, indptr: np.ndarray, indices: np.ndarray, name: str, n_columns: int
 ) -> np.ndarray:
     """Preferences, float64, of the stored pattern of a matrix; ValueError for another pattern."""
     _check_sparse(preference, "preference", (indptr.size - 1, n_columns))
-    other = _canonical_csr(preference, "preference")
+    other = canonical_csr(preference, "preference")
     if not (np.array_equal(indptr, other.indptr) and np.array_equal(indices, other.indices)):
         raise ValueError(
             f"preference must have the stored pattern of {name}: {other.nnz} against {indices.size} entries"
@@ -256,7 +211,7 @@ def check_rows(
     ------
     TypeError, ValueError
     """
-    single = _canonical_row(matrix, shape) if preference is None and allow_empty else None
+    single = canonical_row(matrix, shape) if preference is None and allow_empty else None
     if single is not None:
         return single, None
     if isinstance(matrix, StoredInteractions):
@@ -264,7 +219,7 @@ def check_rows(
     _check_sparse(matrix, name, shape)
     if not allow_empty and 0 in matrix.shape:
         raise ValueError(f"{name} must have at least one row and one column; got shape {matrix.shape}")
-    csr = _canonical_csr(matrix, name)
+    csr = canonical_csr(matrix, name)
     if csr.shape[0] > LARGEST_INT32 or csr.shape[1] > LARGEST_INT32:
         raise ValueError(f"{name} must have fewer than 2^31 rows and columns; got shape {csr.shape}")
     phi = None
@@ -273,7 +228,7 @@ def check_rows(
     indptr, indices, data = csr.indptr, csr.indices, csr.data
     kept = data != 0
     if not kept.all():
-        indptr, indices = _keep(csr, kept)
+        indptr, indices = kept_entries(csr, kept)
         data, phi = data[kept], phi if phi is None else phi[kept]
     if not allow_empty and not data.size:
         raise ValueError(f"{name} must have at least one stored value that is not zero; got none")
@@ -282,26 +237,6 @@ def check_rows(
     # Strided or unaligned arrays would have every kernel compiled anew.
     indices, data = (np.require(array, dtype, ["C", "A"]) for array, dtype in ((indices, np.int32), (data, None)))
     return Rows(indptr.astype(np.int64), indices, data, csr.shape), phi
-
-
-def _canonical_row(matrix: Any, shape: tuple[int | None, int | None]) -> Rows | None:
-    """One row that is in canonical form as it stands, as a request brings it; None for anything else.
-
-    It takes a twentieth of the time of the general way.
-    """
-    if type(matrix) not in (sp.csr_array, sp.csr_matrix) or matrix.shape != (1, shape[1]) or shape[0] not in (1, None):
-        return None
-    indptr, indices, data = matrix.indptr, matrix.indices, matrix.data
-    if indices.dtype != np.int32 or data.dtype not in (np.float32, np.float64) or indptr.shape != (2,):
-        return None
-    size = int(indptr[1])
-    if indptr[0] != 0 or not 0 <= size <= min(indices.size, data.size):
-        return None
-    indices, data = indices[:size], data[:size]
-    if not (indices.flags.carray and data.flags.carray):  # also for the kernel, which would be compiled anew
-        return None
-    form = row_form(indices, data, shape[1])
-    return Rows(np.array((0, size), np.int64), indices, data[:1] if form == 2 else data, matrix.shape) if form else None
 
 
 def row_of(matrix: Any, row: int, name: str, n_columns: int) -> Rows:

@@ -103,7 +103,7 @@ class Fitted:
         else:
             rows = self.rows(axis, ids, matrix)
         if own is not None and features is not None:
-            return rows, check_features(features, name, (ids.size, own.count))
+            return rows, check_features(features, name, (ids.size, own.n_features))
         return rows, self.features_of(axis, ids)
 
     def features_of(self, axis: int, ids: np.ndarray) -> Rows | None:
@@ -112,7 +112,7 @@ class Fitted:
         if own is None:
             return None
         inside = np.flatnonzero(ids < own.rows.shape[0])
-        none = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.ones(1), (0, own.count))
+        none = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.ones(1), (0, own.n_features))
         return none.replaced(inside, own.rows.taken(ids[inside], 0), ids.size)
 
     def missing(self, axis: int, ids: np.ndarray, rows: Rows) -> Missing:

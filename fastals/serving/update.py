@@ -245,7 +245,7 @@ class _Work:
     def finished(self) -> State:
         """The state with what has been solved, and its Gramians kept."""
         for factors, G in zip(self.factors, self.gramians, strict=True):
-            factors.derived.get("running gramian", lambda kept=G: kept)
+            factors.derived.get("running gramian", G.copy)
         users, items = self.factors
         return self.fitted.state.changed(user_factors=users, item_factors=items)
 
@@ -276,5 +276,5 @@ def _with_rows(features: Features | None, n_rows: int) -> Features | None:
     """Features with rows behind them that have none."""
     if features is None or n_rows <= features.rows.shape[0]:
         return features
-    empty = Rows(np.zeros(2, np.int64), np.empty(0, np.int32), np.ones(1), (1, features.count))
+    empty = Rows(np.zeros(2, np.int64), np.empty(0, np.int32), np.ones(1), (1, features.n_features))
     return features._replace(rows=features.rows.replaced(0, np.array([n_rows - 1]), empty))
