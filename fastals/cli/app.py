@@ -58,7 +58,7 @@ def fit(
     from fastals.cli.fitting import fit_and_save
 
     model = settings.model()
-    weights.check(columns)
+    weights.check(columns, file)
     _check_writable("--output", output, file)
     if checkpoint is not None:
         _check_writable("--checkpoint", checkpoint, file, output)
@@ -189,7 +189,7 @@ def evaluate(
     from fastals.cli import judging, show
 
     model = settings.model()
-    weights.check(columns)
+    weights.check(columns, file)
     if not 0 < test_size < 1:
         raise ValueError(f"--test-size must be between 0 and 1, got {test_size:g}")
     interactions = columns.open(file)

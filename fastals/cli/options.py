@@ -74,9 +74,12 @@ class FileOptions:
         return InteractionStore.open(path) if is_store(path) else self.read(path)
 
     def read(self, path: Path) -> Interactions:
-        """Read a file of any of the formats."""
+        """Read a file of any of the formats, or a store, into memory."""
         from fastals.tables.readers import read_interactions
+        from fastals.tables.store import InteractionStore, is_store
 
+        if is_store(path):
+            return InteractionStore.open(path).to_interactions()
         return read_interactions(
             path,
             user_column=_column(self.user_column),
@@ -91,13 +94,24 @@ class FileOptions:
             duplicates=self.duplicates,  # type: ignore[arg-type]
         )
 
-    def of_store(self, time_column: str | None) -> dict[str, Any]:
+    def keeps_times(self, path: Path) -> bool:
+        """Whether there will be times: of a file, if they are asked for; of a store, if it has them."""
+        from fastals.tables.store import InteractionStore, is_store
+
+        return InteractionStore.open(path).timed if is_store(path) else self.time_column is not None
+
+    def of_store(self) -> dict[str, Any]:
         """Arguments of ``InteractionStore.build`` and ``append``, but for the rule for duplicates."""
         names = ("user", "item", "value", "time")
-        asked = (self.user_column, self.item_column, self.value_column, time_column)
-        text = {"separator": self._separator(), "header": self.header}
-        given = {name: value for name, value in text.items() if value is not None}
-        return {**dict(zip(names, map(_column, asked), strict=True)), **given}
+        asked = (self.user_column, self.item_column, self.value_column, self.time_column)
+        text = {
+            "separator": self._separator(),
+            "header": self.header,
+            "encoding": self.encoding,
+            "decimal": self.decimal,
+            "skip_bad": self.skip_bad,
+        }
+        return {**dict(zip(names, map(_column, asked), strict=True)), **text}
 
     def _separator(self) -> str | None:
         named = {"tab": "\t", "space": " ", "\\t": "\t"}
@@ -120,11 +134,11 @@ class WeightOptions:
         ),
     ] = None
 
-    def check(self, columns: FileOptions) -> None:
+    def check(self, columns: FileOptions, path: Path) -> None:
         """ValueError for what makes no sense."""
         from fastals.cli.weights import check_weights
 
-        check_weights(self.weighting, self.half_life, columns.time_column is not None)
+        check_weights(self.weighting, self.half_life, columns.keeps_times(path))
 
     def applied(self, train: Any, interactions: Interactions | InteractionStore) -> Any:
         """The pairs to train on, weighed."""

@@ -19,7 +19,6 @@ _Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store
 _Sources = Annotated[
     list[str], typer.Argument(metavar="SOURCE...", help="Files, or patterns such as 'days/*.csv.gz' in quotes.")
 ]
-_Time = Annotated[str | None, typer.Option("--time-column", help="Name of the column of times, which are kept then.")]
 _Limit = Annotated[str, typer.Option("--memory-limit", help="Memory that the work may take.")]
 _Temporary = Annotated[
     Path | None, typer.Option("--temporary-folder", help="For what does not fit; beside the store by default.")
@@ -32,7 +31,6 @@ def build(
     store: _Store,
     sources: _Sources,
     columns: FileOptions,
-    time_column: _Time = None,
     memory_limit: _Limit = "2GB",
     temporary_folder: _Temporary = None,
 ) -> None:
@@ -40,7 +38,7 @@ def build(
     from fastals.tables.store import InteractionStore
 
     work: dict[str, Any] = {"memory_limit": memory_limit, "temporary_folder": temporary_folder, "show_progress": True}
-    work |= {"duplicates": columns.duplicates, **columns.of_store(time_column)}
+    work |= {"duplicates": columns.duplicates, **columns.of_store()}
     _show(InteractionStore.build(_one_or_all(sources), store, **work))
 
 
@@ -50,7 +48,6 @@ def append(
     store: _Store,
     sources: _Sources,
     columns: FileOptions,
-    time_column: _Time = None,
     compact: Annotated[
         bool, typer.Option("--compact/--beside", help="Whether to merge it into the rest at once, or later.")
     ] = True,
@@ -61,7 +58,7 @@ def append(
     from fastals.tables.store import InteractionStore
 
     work: dict[str, Any] = {"memory_limit": memory_limit, "temporary_folder": temporary_folder, "show_progress": True}
-    work |= {"compact": compact, **columns.of_store(time_column)}
+    work |= {"compact": compact, **columns.of_store()}
     _show(InteractionStore.open(store).append(_one_or_all(sources), **work))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.tables.interactions import Interactions
 from fastals.tables.store import InteractionStore
 
+Ids: TypeAlias = Interactions | InteractionStore
 FACTORS = ("user_factors", "item_factors")
 PLAIN = (type(None), bool, int, float, str)
 
@@ -47,7 +48,7 @@ def save(
     model: Any,
     state: State,
     path: str | os.PathLike[str] | IO[bytes],
-    interactions: Interactions | InteractionStore | None = None,
+    interactions: Ids | None = None,
 ) -> None:
     """Write the model to one file, without pickle.
 
@@ -151,7 +152,7 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
     return model, State(users, items, History(rows), alpha, loss_history, unobserved, features, report, interactions)
 
 
-def _checked_ids(interactions: Interactions | InteractionStore, rows: Rows) -> dict[str, np.ndarray]:
+def _checked_ids(interactions: Ids, rows: Rows) -> dict[str, np.ndarray]:
     """Arrays of the ids of interactions that fit the rows of a model."""
     if not isinstance(interactions, (Interactions, InteractionStore)):
         raise TypeError(f"interactions must be an Interactions; got {describe(interactions)}")

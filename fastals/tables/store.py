@@ -14,7 +14,9 @@ from fastals.core.stored import StoredInteractions
 from fastals.tables import store_change
 from fastals.tables.duplicates import Duplicates, check_duplicates
 from fastals.tables.ids import IdIndex
+from fastals.tables.interactions import Interactions
 from fastals.tables.layout import Columns
+from fastals.tables.pairs import csr
 from fastals.tables.scans import Options
 from fastals.tables.store_build import check_memory_limit
 from fastals.tables.store_change import Manner
@@ -247,6 +249,11 @@ class InteractionStore(StoredInteractions):
         return self._parts[0].times if self.rows is not None else None
 
     @property
+    def timed(self) -> bool:
+        """Whether there are times."""
+        return self._parts[0].times is not None
+
+    @property
     def nnz(self) -> int:
         """Number of stored pairs; of one that is in several parts, each."""
         return sum(part.spec.stored for part in self._parts)
@@ -299,6 +306,15 @@ class InteractionStore(StoredInteractions):
     def to_matrix(self) -> sp.csr_array:
         """Copy of the store in memory, (n_users, n_items)."""
         return self.rows.as_csr(self.dtype)
+
+    def to_interactions(self) -> Interactions:
+        """Copy of the store in memory with ids and times; values are float32."""
+        made = Interactions(self.to_matrix(), self.user_ids, self.item_ids)
+        if self.times is not None:
+            matrix = made.user_items
+            made.times = csr(self.times.copy(), matrix.indices, matrix.indptr, matrix.shape)
+        made.source = self.source
+        return made
 
     def __repr__(self) -> str:
         more = f", in {self.n_parts} parts" if self.n_parts > 1 else ""

@@ -86,9 +86,19 @@ def test_fit_recommend_and_evaluate_take_a_store(days, store, tmp_path):
     assert metrics[0].split("Held-out")[1] == metrics[1].split("Held-out")[1]
 
 
+def test_times_of_a_store_serve(days, tmp_path):
+    run("store", "build", tmp_path / "store", days / "all.csv", "--time-column", "day")
+    outputs = [
+        run("evaluate", source, *QUICK, "--half-life", 50, "--json", *more).stdout
+        for source, more in ((tmp_path / "store", ()), (days / "all.csv", ("--time-column", "day")))
+    ]
+    assert "by time" in outputs[0]
+    assert outputs[0] == outputs[1]
+
+
 def test_mistakes_are_told_in_one_line(days, store, tmp_path):
     assert "exists already" in fails("store", "build", store, days / "all.csv")
     assert "no file" in fails("store", "build", tmp_path / "new", days / "none*.csv")
     assert "memory_limit" in fails("store", "build", tmp_path / "new", days / "all.csv", "--memory-limit", "lots")
     assert "No such file" in fails("store", "info", tmp_path / "nothing")
-    assert "this is a folder" in fails("demo", "--data", store)
+    assert "--half-life needs --time-column" in fails("fit", store, "--half-life", "90d")

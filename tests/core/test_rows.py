@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fastals.core.rows import joined, transposed
-from fastals.core.validation import check_rows
+from fastals.core.rows import OnDisk, Rows, joined, transposed
+from fastals.core.validation import check_rows, read_only
 
 MATRICES = arrays(
     np.float64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.sampled_from([0, 0, 1, 1, -2])
@@ -92,3 +92,51 @@ def test_transposed_is_the_canonical_transpose(ratings):
             assert ours.dtype == theirs.dtype
             np.testing.assert_array_equal(ours, theirs)
         assert got.shape == (22, 30)
+
+
+def on_disk(rows, asked):
+    """The same rows as a store has them: read-only, with their transpose, and room that is asked for."""
+
+    def room(size, dtype):
+        asked.append(size)
+        return np.empty(size, dtype)
+
+    def mapped(part, columns):
+        arrays = (read_only(array) for array in (part.indptr, part.indices, part.data))
+        return Rows(*arrays, part.shape, OnDisk(columns, room))
+
+    return mapped(rows, mapped(transposed(rows), None))
+
+
+def test_column_counts(ratings):
+    rows = check_rows(ratings, "ratings")[0]
+    expected = np.count_nonzero(ratings.toarray(), axis=0)
+    for got in (rows, on_disk(rows, []), rows.compact()):
+        np.testing.assert_array_equal(got.column_counts, expected)
+
+
+def test_room_for_as_many_as_there_are_entries_is_on_the_disk(ratings):
+    asked = []
+    rows = check_rows(ratings, "ratings")[0]
+    for there in (rows, on_disk(rows, asked)):
+        for size in (1, rows.indices.size):
+            assert there.room(size, np.dtype(np.float32)).shape == (size,)
+    assert asked == [rows.indices.size]
+
+
+def test_the_transpose_on_the_disk_is_taken(ratings):
+    rows = on_disk(check_rows(ratings, "ratings")[0], [])
+    assert transposed(rows) is rows.disk.columns
+    kept = rows.apart_from(object())  # a store, say
+    assert transposed(kept) is rows.disk.columns
+    assert kept.indices is rows.indices
+    np.testing.assert_array_equal(transposed(rows.in_memory()).indices, rows.disk.columns.indices)
+
+
+def test_rows_taken_from_a_disk_are_in_memory(ratings):
+    rows = on_disk(check_rows(ratings, "ratings")[0], [])
+    for ids in ([5], [2, 7, 3]):
+        taken = rows.taken(np.array(ids))
+        assert taken.disk is None
+        assert taken.indices.flags.writeable
+        np.testing.assert_array_equal(taken.as_csr(np.dtype(np.float64)).toarray(), ratings.toarray()[ids])

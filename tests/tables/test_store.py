@@ -191,6 +191,14 @@ def test_unsigned_ids_beyond_63_bits(tmp_path):
     assert_same(store, Interactions.from_arrays(users, [1, 1, 2]))
 
 
+def test_a_store_in_memory_is_the_interactions(csv, tmp_path):
+    got = InteractionStore.build(csv, tmp_path / "store", time="when").to_interactions()
+    expected = read_interactions(csv, time_column="when")
+    assert (got.user_items != expected.user_items).nnz == 0
+    assert (got.times != expected.times).nnz == 0
+    assert_array_equal(got.item_ids, expected.item_ids)
+
+
 def test_pickles_hold_the_path_alone(csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = InteractionStore.build(csv, "store")

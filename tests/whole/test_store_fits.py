@@ -116,12 +116,12 @@ def test_weights_are_written_to_the_disk(store, monkeypatch):
     )
     objective = Objective("hu", "linear", 2.0, 1.0, 1.0, 0.5, 0.5, 0.5)
     users, items = build_sides(objective, rows, None, np.dtype(np.float32))
-    arrays = (users.weight, users.preference, items.weight, items.preference)
+    arrays = (users.entries.weight, users.entries.preference, items.entries.weight, items.entries.preference)
     assert [array.ctypes.data for array in asked] == [array.ctypes.data for array in arrays]
     expected = build_sides(objective, rows.in_memory(), None, np.dtype(np.float32))
     for got, side in zip((users, items), expected, strict=True):
-        assert_array_equal(got.weight, side.weight)
-        assert_array_equal(got.preference, side.preference)
+        assert_array_equal(got.entries.weight, side.entries.weight)
+        assert_array_equal(got.entries.preference, side.entries.preference)
 
 
 def test_serving_is_that_of_the_matrix(matrix, store):
