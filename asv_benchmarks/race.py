@@ -50,13 +50,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help=f"of {REAL + GENERATED}; default the real ones")
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data", help="folder of .npz files")
     parser.add_argument("--generated", action="store_true", help="race on generated data")
-    parser.add_argument("--factors", nargs="+", type=int, default=[64, 128, 256], metavar="K")
+    parser.add_argument(
+        "--factors",
+        nargs="+",
+        type=int,
+        default=[64, 128, 256],
+        metavar="K",
+        help="lengths of the factors; a race for each",
+    )
     parser.add_argument("--sweeps", type=int, default=100, help="sweeps of a run at most")
     parser.add_argument("--cap", type=float, default=120.0, help="solver seconds after which a run stops")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--alpha", type=float, default=10.0)
-    parser.add_argument("--regularization", type=float, default=10.0)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each contender; medians are reported")
+    parser.add_argument("--threads", type=int, default=2, help="threads that each contender may use")
+    parser.add_argument("--alpha", type=float, default=10.0, help="weight of a stored pair: c = 1 + alpha")
+    parser.add_argument("--regularization", type=float, default=10.0, help="lambda, the same for all users and items")
     parser.add_argument(
         "--start",
         choices=["best", "own", "common"],

@@ -12,6 +12,9 @@ import numpy as np
 from fastals.core.validation import check_integer, check_real
 from fastals.evaluation import ranking_metrics_at_k
 
+_LEAST_SPAN = 0.25  # of the metric's axis, in its highest value: noise is not to look like a curve
+_LEGEND_ROOM = 0.25  # above the curves, in the height of the axes: the legend covers none of them
+
 
 def check_options(function: str, options: Mapping[str, Any], signature: inspect.Signature) -> None:
     """TypeError for an option of a function, to be passed on to `ranking_metrics_at_k`, that this does not know.
@@ -24,6 +27,11 @@ def check_options(function: str, options: Mapping[str, Any], signature: inspect.
         What it was given beyond its own arguments.
     signature : inspect.Signature
         Its own, for the hint at what may have been meant.
+
+    Raises
+    ------
+    TypeError
+        For an unknown option; the message names what was likely meant.
     """
     evaluation = inspect.signature(ranking_metrics_at_k).parameters.values()
     known = [parameter.name for parameter in evaluation if parameter.kind is parameter.KEYWORD_ONLY]
@@ -130,16 +138,45 @@ class ValidationCallback:
         return self.stopped
 
     def fit(self, model: Any, **fit_options: Any) -> Any:
-        """Fit `model` to the training matrix under this callback, restore the best factors and return the model.
+        """Fit a model to the training matrix under this callback, and restore the best factors.
 
-        `fit_options` are passed to ``model.fit``.
+        Parameters
+        ----------
+        model : ImplicitALS
+        **fit_options
+            Passed to ``model.fit``.
+
+        Returns
+        -------
+        ImplicitALS
+            The model.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            As ``model.fit`` and `ranking_metrics_at_k`.
         """
         self._clear()
         model.fit(self.train_user_items, callback=self, **fit_options)
         return self.restore(model)
 
     def restore(self, model: Any) -> Any:
-        """Give `model` the factors of the best sweep, and return it. Its `loss_history` keeps every sweep run."""
+        """Give a model the factors of the best sweep; its ``loss_history`` keeps every sweep.
+
+        Parameters
+        ----------
+        model : ImplicitALS
+
+        Returns
+        -------
+        ImplicitALS
+            The model.
+
+        Raises
+        ------
+        ValueError
+            Before the first evaluation.
+        """
         if self._best_factors is None:
             raise ValueError("no sweep has been evaluated yet, so there are no best factors to restore")
         user_factors, item_factors = self._best_factors
@@ -167,6 +204,11 @@ class ValidationCallback:
         -------
         matplotlib.axes.Axes
             The axes of the loss; those of the metric share its sweeps.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, where no axes are given.
         """
         if ax is None:
             try:
@@ -189,5 +231,13 @@ class ValidationCallback:
         lines = [loss_line, metric_line, band]
         if self.best_sweep is not None:
             lines.append(right.axvline(self.best_sweep + 1, color="tab:orange", linestyle=":", label="best sweep"))
-        right.legend(handles=lines, loc="center right", framealpha=0.95)  # above the lines of both axes
+        low, high = right.get_ylim()
+        missing = max(0.0, _LEAST_SPAN * high - (high - low)) / 2
+        right.set_ylim(low - missing, high + missing)
+        for axes in (ax, right):
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high + _LEGEND_ROOM * (high - low))
+        right.legend(
+            handles=lines, loc="upper center", ncols=2, fontsize=8, columnspacing=1, handlelength=1.5, edgecolor="none"
+        )
         return ax

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
-import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import scipy.sparse as sp
 from numpy.typing import DTypeLike
 
-from fastals.core.overlay import Factors, History
+from fastals.core.overlay import Factors
 from fastals.core.parameters import Parameters, documented_by
-from fastals.core.state import State, needed
-from fastals.core.types import Array, ArrayLike, RandomState, SparseLike
-from fastals.core.validation import check_dtype, check_given_factors, check_integer, describe
+from fastals.core.state import State, needed, swap
+from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState, SparseLike
+from fastals.core.validation import check_dtype, check_given_factors, describe, read_only
 from fastals.persistence import save_load
-from fastals.serving import fold_in, scores
+from fastals.serving import fold_in, scores, update
 from fastals.serving import recommend as lists
 from fastals.serving.fitted import Fitted
-from fastals.solver.fitting import final_state, prepare, run, warn_of_singular_rows
+from fastals.solver.fit import fit
+from fastals.solver.fitting import Given, warn_of_singular_rows
 from fastals.solver.sweeps import TrainingState
 from fastals.tables.interactions import Interactions
-
-Callback = Callable[["ImplicitALS", int, float], Any]
-_swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
+from fastals.tables.store import InteractionStore
 
 
 class ImplicitALS(Parameters):
@@ -35,9 +34,11 @@ class ImplicitALS(Parameters):
 
         sum c_ui (phi_ui - p_u.q_i)^2 + sum_u lambda_u |p_u|^2 + sum_i lambda_i |q_i|^2
 
-    where a pair that is not stored has confidence c = ``unobserved_weight`` and preference phi = 0, and a stored pair
-    has phi = 1 if its value is positive and 0 if it is negative (a dislike), with a confidence that grows with the
-    size of the value [1]_.
+    where a pair that is not stored has confidence c = ``unobserved_weight`` v_u w_i and preference phi = 0, and a
+    stored pair has phi = 1 if its value is positive and 0 if it is negative (a dislike), with a confidence that grows
+    with the size of the value [1]_. v and w are 1 unless ``unobserved_exponent`` or ``fit`` says otherwise. With
+    features f_u of users (or g_i of items), |p_u|^2 becomes |p_u - A' f_u|^2, and ``feature_regularization`` |A|^2 is
+    added: factors are drawn towards what their features predict.
 
     Parameters
     ----------
@@ -52,8 +53,13 @@ class ImplicitALS(Parameters):
         Number of sweeps, unless a callback stops earlier.
     unobserved_weight : float
         c0, the confidence of pairs that are not stored; may be 0.
+    unobserved_exponent : float or (float, float)
+        Popular items' missing pairs weigh more: w_i ~ max(n_i, 1)^exponent with n_i the number of users who have item
+        i, scaled to the mean 1 [4]_. One number is that of the items; a pair is (users, items), where v_u grows with
+        the number of items that user u has. 0 weighs all alike.
     regularization_exponent : float
-        lambda_u = regularization * (stored in row u + c0 * n_items)^exponent, likewise for items [3]_.
+        lambda_u = regularization * (stored in row u + c0 v_u sum w)^exponent, likewise for items [3]_; where all weigh
+        alike sum w is the number of items.
     confidence : {"linear", "log", "raw"}
         Of a stored value r: c = c0 + alpha |r|, c = c0 + alpha log(1 + |r| / epsilon), or (implicit's) c = alpha |r|.
     epsilon : float
@@ -65,10 +71,12 @@ class ImplicitALS(Parameters):
         Conjugate gradients in the Gramian's eigenbasis, up to ``tol`` [2]_, or direct solution.
     tol : float
         Relative error of a row at which conjugate gradients stop, in the norm of the loss: with A x = b the row's
-        normal equations, (e'Ae)^1/2 <= tol (x'Ax)^1/2. A value below the epsilon of ``dtype`` cannot be reached.
+        normal equations, (e'Ae)^1/2 <= tol (x'Ax)^1/2, in the end or, without acceleration, in every sweep. A value
+        below the epsilon of ``dtype`` cannot be reached.
     max_cg_steps : int
         Rows that have not reached ``tol`` by then are solved directly in float64, as are rows whose curvature is not
-        positive. Rows with a confidence above 1,000 c0 are solved directly from the start.
+        positive. Rows with a confidence above 1,000 times what the pair would weigh if it were missing are solved
+        directly from the start.
     dtype : {"float32", "float64"}
         Of the factors. Gramians, eigenproblems and the loss are float64 always.
     num_threads : int, optional
@@ -78,17 +86,24 @@ class ImplicitALS(Parameters):
     warm_start : bool
         Whether ``fit`` goes on from the factors of an earlier one.
     acceleration : bool or "auto"
-        Whether to extrapolate the items' factors from sweep to sweep, guarded by the loss: about half as many sweeps
-        for the same loss (see ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from.
+        Whether to extrapolate the items' factors from sweep to sweep, guarded by the loss, and to solve sweeps no more
+        accurately than pays: half as many sweeps for the same loss, at two thirds of the cost (see
+        ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from.
+    feature_regularization : float or (float, float)
+        Strength of the penalty of the features' effects, or one for users and one for items; positive.
 
     Attributes
     ----------
     user_factors : (n_users, factors) array, read-only
     item_factors : (n_items, factors) array, read-only
     loss_history : list of float
-        The loss after each sweep. On dense data users are solved once more in the end, which changes the loss by about
-        ``tol`` squared, relatively.
+        The loss after each sweep. Users that are solved once more in the end, to ``tol``, lower it by less than a tenth
+        of the last sweep's fall.
     alpha_ : float
+    unobserved_weights_ : (v, w)
+        Weights of missing pairs, (n_users,) and (n_items,) arrays; None where all are 1.
+    feature_effects_ : (A, B)
+        Effects of the features of users and of items, (d, factors) arrays; None where there are none.
     user_items_ : csr_array (n_users, n_items)
     solver_report_ : dict
         Of the last fit: ``cg_steps`` (mean a row, last sweep); and summed over the half-sweeps ``direct_rows`` (solved
@@ -104,6 +119,8 @@ class ImplicitALS(Parameters):
        Collaborative Filtering", RecSys 2011.
     .. [3] S. Rendle, W. Krichene, L. Zhang, Y. Koren, "Revisiting the Performance of iALS on Item Recommendation
        Benchmarks", RecSys 2022.
+    .. [4] X. He, H. Zhang, M.-Y. Kan, T.-S. Chua, "Fast Matrix Factorization for Online Recommendation with Implicit
+       Feedback", SIGIR 2016.
 
     Examples
     --------
@@ -116,8 +133,7 @@ class ImplicitALS(Parameters):
     [1]
     """
 
-    # The one thing that a fit makes; see ``fastals.core.state``.
-    _state = State()
+    _state = State()  # the one thing that a fit makes; see ``fastals.core.state``
 
     def __init__(
         self,
@@ -127,6 +143,7 @@ class ImplicitALS(Parameters):
         alpha: float | str = "auto",
         iterations: int = 15,
         unobserved_weight: float = 1.0,
+        unobserved_exponent: float | tuple[float, float] = 0.0,
         regularization_exponent: float = 0.5,
         confidence: str = "linear",
         epsilon: float = 1.0,
@@ -139,12 +156,14 @@ class ImplicitALS(Parameters):
         random_state: RandomState = None,
         warm_start: bool = False,
         acceleration: bool | str = "auto",
+        feature_regularization: float | tuple[float, float] = 1.0,
     ) -> None:
         self.factors = factors
         self.regularization = regularization
         self.alpha = alpha
         self.iterations = iterations
         self.unobserved_weight = unobserved_weight
+        self.unobserved_exponent = unobserved_exponent
         self.regularization_exponent = regularization_exponent
         self.confidence = confidence
         self.epsilon = epsilon
@@ -157,78 +176,31 @@ class ImplicitALS(Parameters):
         self.random_state = random_state
         self.warm_start = warm_start
         self.acceleration = acceleration
+        self.feature_regularization = feature_regularization
 
+    @documented_by(fit)
     def fit(
-        self,
-        user_items: SparseLike,
-        *,
-        preference: SparseLike | None = None,
-        user_factors: ArrayLike | None = None,
-        item_factors: ArrayLike | None = None,
-        callback: Callback | None = None,
-        show_progress: bool | None = None,
+        self, user_items: SparseLike, *, preference: SparseLike | None = None,
+        unobserved_weights: tuple[ArrayLike | None, ArrayLike | None] | None = None,
+        user_features: FeaturesLike | None = None, item_features: FeaturesLike | None = None,
+        user_factors: ArrayLike | None = None, item_factors: ArrayLike | None = None,
+        callback: Callable[[ImplicitALS, int, float], Any] | None = None, show_progress: bool | None = None,
         resume_from: TrainingState | None = None,
-    ) -> ImplicitALS:
-        """Fit the factors.
-
-        Parameters
-        ----------
-        user_items : sparse matrix or array (n_users, n_items)
-            Rows are users. Left unchanged. Duplicates are summed; stored zeros are not observations and are dropped.
-        preference : sparse matrix or array, optional
-            phi of every stored pair, on the same pattern. The model does not keep it: in fold-in, partial updates and
-            ``explain`` phi follows from the sign of the values.
-        user_factors, item_factors : arrays (n_users, factors), (n_items, factors), optional
-            The start. A sweep solves the items first, from the users' factors; given only ``item_factors``, the users
-            are solved from them before.
-        callback : callable, optional
-            ``callback(model, sweep, loss)`` after each sweep, counted from 0; fitting stops if it returns True. The
-            model that it is given is another object than this one: it has the current factors and can be asked
-            anything, until the callback returns. Factors read from it stay valid.
-        show_progress : bool, optional
-            Whether to show a progress bar (with tqdm, if it is installed). By default it is shown on a terminal, once
-            the first sweeps say that the fit will take ten seconds or more.
-        resume_from : TrainingState, optional
-            What a callback of an earlier fit to the same data got from ``training_state``: goes on to the sweep
-            ``iterations``, bit for bit as if there had been no break; takes the place of any other start.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError, ValueError
-            For arguments or parameters that do not fit, or a callback that returns neither a Boolean nor None.
-        FloatingPointError
-            Where rows have no finite solution, or factors, their products or the loss overflow.
-
-        Notes
-        -----
-        Until ``fit`` is done the model keeps its earlier state, for other threads too; after an error it still has it.
-        On KeyboardInterrupt it takes over what the last finished half-sweep made, if there was one.
-        """
+    ) -> ImplicitALS:  # fmt: skip
+        """Fit the factors."""
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
-        iterations = check_integer("iterations", self.iterations, 0)
-        training, rows = prepare(self, self._state, user_items, preference, user_factors, item_factors)
-        if resume_from is not None:
-            training.restore(resume_from)
 
         def called(state: State, sweep: int, loss: float) -> tuple[Any, State]:
             model = copy.copy(self)
             model._state = state
             return None if callback is None else callback(model, sweep, loss), model._state
 
-        try:
-            put_in = run(training, rows, iterations, called if callback else None, show_progress)
-        except KeyboardInterrupt:
-            if training.advanced:
-                self._state = final_state(training, rows.apart_from(user_items))
-            raise
-        state = final_state(training, rows)
-        del training  # before the rows may have to be copied
-        self._state = state.changed(history=History(rows.apart_from(user_items)), **put_in)
+        given = Given(
+            user_items, preference, unobserved_weights, user_features, item_features, user_factors, item_factors
+        )
+        adopt = functools.partial(setattr, self, "_state")
+        fit(self, self._state, given, called if callback else None, show_progress, resume_from, adopt)
         warn_of_singular_rows(self._state, stacklevel=2)
         return self
 
@@ -244,33 +216,25 @@ class ImplicitALS(Parameters):
 
     @documented_by(lists.recommend)
     def recommend(
-        self,
-        userid: ArrayLike,
-        user_items: SparseLike | None = None,
-        N: int = 10,
-        filter_already_liked_items: bool = True,
-        filter_items: ArrayLike | None = None,
-        recalculate_user: bool = False,
-        items: ArrayLike | None = None,
-    ) -> tuple[Array, Array]:
+        self, userid: ArrayLike, user_items: SparseLike | None = None, N: int = 10,
+        filter_already_liked_items: bool = True, filter_items: ArrayLike | None = None, recalculate_user: bool = False,
+        items: ArrayLike | None = None, user_features: FeaturesLike | None = None,
+    ) -> tuple[Array, Array]:  # fmt: skip
         """Items of the highest scores p_u.q_i for one user or several."""
-        fitted = self._fitted()
+        fitted, filtered = self._fitted(), filter_already_liked_items
         return lists.recommend(
-            fitted, userid, user_items, N, filter_already_liked_items, filter_items, recalculate_user, items
+            fitted, userid, user_items, N, filtered, filter_items, recalculate_user, items, user_features
         )
 
     @documented_by(lists.similar_items)
     def similar_items(
-        self,
-        itemid: ArrayLike,
-        N: int = 10,
-        recalculate_item: bool = False,
-        item_users: SparseLike | None = None,
-        filter_items: ArrayLike | None = None,
-        items: ArrayLike | None = None,
-    ) -> tuple[Array, Array]:
+        self, itemid: ArrayLike, N: int = 10, recalculate_item: bool = False, item_users: SparseLike | None = None,
+        filter_items: ArrayLike | None = None, items: ArrayLike | None = None,
+        item_features: FeaturesLike | None = None,
+    ) -> tuple[Array, Array]:  # fmt: skip
         """Items whose factors make the smallest angle with an item's."""
-        return lists.similar_items(self._fitted(), itemid, N, recalculate_item, item_users, filter_items, items)
+        fitted = self._fitted()
+        return lists.similar_items(fitted, itemid, N, recalculate_item, item_users, filter_items, items, item_features)
 
     @documented_by(lists.similar_users)
     def similar_users(
@@ -281,44 +245,63 @@ class ImplicitALS(Parameters):
 
     @documented_by(lists.explain)
     def explain(
-        self,
-        userid: int,
-        user_items: SparseLike | None = None,
-        itemid: int | None = None,
-        user_weights: tuple[Array, bool] | None = None,
-        N: int = 10,
-    ) -> tuple[float, list[tuple[int, float]], tuple[Array, bool]]:
+        self, userid: int, user_items: SparseLike | None = None, itemid: int | None = None,
+        user_weights: tuple[Array, bool] | None = None, N: int = 10, user_features: FeaturesLike | None = None,
+    ) -> tuple[float, list[tuple[int, float]], tuple[Array, bool]]:  # fmt: skip
         """Divide a score among the user's stored items."""
-        return lists.explain(self._fitted(), userid, user_items, itemid, user_weights, N)
+        return lists.explain(self._fitted(), userid, user_items, itemid, user_weights, N, user_features)
 
     @documented_by(fold_in.recalculate)
-    def recalculate_user(self, userid: ArrayLike, user_items: SparseLike | None = None) -> Array:
+    def recalculate_user(
+        self, userid: ArrayLike, user_items: SparseLike | None = None, user_features: FeaturesLike | None = None
+    ) -> Array:
         """Factors of users solved from their rows: one row of a training half-sweep, bit for bit."""
-        return fold_in.recalculate(self._fitted(), 0, userid, user_items)
+        return fold_in.recalculate(self._fitted(), 0, userid, user_items, user_features)
 
     @documented_by(fold_in.recalculate)
-    def recalculate_item(self, itemid: ArrayLike, item_users: SparseLike | None = None) -> Array:
+    def recalculate_item(
+        self, itemid: ArrayLike, item_users: SparseLike | None = None, item_features: FeaturesLike | None = None
+    ) -> Array:
         """Factors of items solved from their users; as ``recalculate_user``, with rows (n, n_users)."""
-        return fold_in.recalculate(self._fitted(), 1, itemid, item_users)
+        return fold_in.recalculate(self._fitted(), 1, itemid, item_users, item_features)
 
     @documented_by(fold_in.partial_fit)
-    def partial_fit_users(self, userids: ArrayLike, user_items: SparseLike) -> None:
+    def partial_fit_users(
+        self, userids: ArrayLike, user_items: SparseLike | None, user_features: FeaturesLike | None = None
+    ) -> None:
         """Solve users from new rows and put them into the model, which grows for ids beyond its last user."""
-        self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 0, userids, user_items))
+        swap(self, lambda state: fold_in.partial_fit(Fitted(self, state), 0, userids, user_items, user_features))
 
     @documented_by(fold_in.partial_fit)
-    def partial_fit_items(self, itemids: ArrayLike, item_users: SparseLike) -> None:
+    def partial_fit_items(
+        self, itemids: ArrayLike, item_users: SparseLike | None, item_features: FeaturesLike | None = None
+    ) -> None:
         """Solve items from new rows (n, n_users) and put them into the model; as ``partial_fit_users``."""
-        self._change(lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users))
+        swap(self, lambda state: fold_in.partial_fit(Fitted(self, state), 1, itemids, item_users, item_features))
+
+    @documented_by(update.update)
+    def update(
+        self, user_items: SparseLike | Interactions, *, rule: str = "sum", half_life: float | None = None,
+        elapsed: float | None = None, sweeps: int = 0, interactions: Interactions | None = None,
+    ) -> ImplicitALS:  # fmt: skip
+        """Take in new interactions: merge them into the history, solve the rows they touch, and refresh the rest."""
+        new = update.News(user_items, rule, half_life, elapsed, sweeps, interactions)
+        swap(self, lambda state: update.update(Fitted(self, state), new))
+        return self
 
     @documented_by(save_load.save)
-    def save(self, path: str | os.PathLike[str], *, interactions: Interactions | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        interactions: Interactions | InteractionStore | None = None,
+    ) -> None:
         """Write the model to one file, without pickle."""
         save_load.save(self, self._state, path, interactions)
 
     @classmethod
     @documented_by(save_load.load)
-    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> ImplicitALS:
+    def load(cls, path: str | os.PathLike[str] | IO[bytes], *, mmap: bool = False) -> ImplicitALS:
         """Read a model that ``save`` wrote."""
         model: ImplicitALS
         model, model._state = save_load.load(cls, path, mmap)
@@ -327,15 +310,18 @@ class ImplicitALS(Parameters):
     def training_state(self) -> TrainingState:
         """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
 
+        Returns
+        -------
+        TrainingState
+
         Raises
         ------
         RuntimeError
             Where no ``fit`` is running, or it has gone on.
         """
-        state = self._state.training_state
-        if state is None:
+        if self._state.training_state is None:
             raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
-        return cast(TrainingState, state())
+        return cast(TrainingState, self._state.training_state())
 
     @property
     def user_factors(self) -> Array:
@@ -345,7 +331,7 @@ class ImplicitALS(Parameters):
     @user_factors.setter
     def user_factors(self, value: ArrayLike) -> None:
         factors = Factors(check_given_factors(value, "user_factors", self.dtype))
-        self._change(lambda state: state.changed(user_factors=factors))
+        swap(self, lambda state: state.changed(user_factors=factors))
 
     @property
     def item_factors(self) -> Array:
@@ -355,7 +341,7 @@ class ImplicitALS(Parameters):
     @item_factors.setter
     def item_factors(self, value: ArrayLike) -> None:
         factors = Factors(check_given_factors(value, "item_factors", self.dtype))
-        self._change(lambda state: state.changed(item_factors=factors))
+        swap(self, lambda state: state.changed(item_factors=factors))
 
     @property
     def loss_history(self) -> list[float]:
@@ -375,6 +361,20 @@ class ImplicitALS(Parameters):
         return dict(self._state.report)
 
     @property
+    def feature_effects_(self) -> tuple[Array | None, Array | None]:
+        """Effects (A, B) of the features of users and of items, (d, factors) float64; None where there are none."""
+        needed(self._state.history)
+        users, items = (None if side is None else read_only(side.effects) for side in self._state.features)
+        return users, items
+
+    @property
+    def unobserved_weights_(self) -> tuple[Array | None, Array | None]:
+        """Weights (v, w) of the missing pairs of users and of items; None where all are 1."""
+        needed(self._state.history)
+        users, items = (None if side is None else side.array for side in self._state.unobserved)
+        return users, items
+
+    @property
     def user_items_(self) -> sp.csr_array:
         """What the model was fitted to: canonical csr_array (n_users, n_items)."""
         return needed(self._state.history).oriented(0).as_csr(check_dtype(self.dtype))
@@ -391,13 +391,3 @@ class ImplicitALS(Parameters):
 
     def _fitted(self) -> Fitted:
         return Fitted(self, self._state)
-
-    def _change(self, change: Callable[[State], State]) -> None:
-        """Put a changed state in the place of the present one; where another thread was first, change that one."""
-        while True:
-            before = self._state
-            after = change(before)
-            with _swaps.setdefault(os.getpid(), threading.Lock()):
-                if self._state is before:
-                    self._state = after
-                    return

@@ -2,9 +2,11 @@
 
     L(P, Q) = sum over ALL u, i of c_ui (phi_ui - p_u.q_i)^2 + sum_u lambda_u |p_u|^2 + sum_i lambda_i |q_i|^2
 
-A row's normal equations need, of each stored pair, only  extra = c - c0  and  target = c phi:
+A pair that is not stored has phi = 0 and c = c0 v_u w_i, where v and w are weights of users and items, mostly all 1
+(see ``fastals.core.unobserved``). A row's normal equations need, of each stored pair, only  extra = c - c0 v_u w_i  and
+target = c phi:
 
-    (c0 Y'Y + lambda_u I + sum_t extra_t y_t y_t') x_u = sum_t target_t y_t.
+    (c0 v_u Y' diag(w) Y + lambda_u I + sum_t extra_t y_t y_t') x_u = sum_t target_t y_t.
 
 The loss has two forms: what a row's solution adds to it stands, derived, in ``fastals.kernels.rows.row``, and the sum
 over all pairs in ``fastals.solver.half_sweep.full_loss``.
@@ -12,16 +14,19 @@ over all pairs in ``fastals.solver.half_sweep.full_loss``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastals.core.rows import Rows
-from fastals.core.validation import check_choice, check_real, describe
+from fastals.core.validation import check_choice, check_pair, check_real
+from fastals.kernels.rows.row import extra_of, target_of
 
 OBJECTIVES = ("hu", "rendle")
 CONFIDENCES = ("linear", "log", "raw")
+Room = Callable[[int, np.dtype], np.ndarray]
 CHUNK = 2**20  # entries whose weights are calculated at a time, in float64
 
 
@@ -51,10 +56,7 @@ class Objective:
         regularization_exponent: Any,
     ) -> Objective:
         """Objective of a model's raw parameters; TypeError or ValueError that names the one that is wrong."""
-        several = isinstance(regularization, (tuple, list)) or getattr(regularization, "ndim", 0) > 0
-        pair = regularization if several else (regularization,) * 2
-        if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
-            raise ValueError(f"regularization must be one number or (users, items); got {describe(regularization)}")
+        pair = check_pair("regularization", regularization)
         return cls(
             check_choice("objective", objective, OBJECTIVES),
             check_choice("confidence", confidence, CONFIDENCES),
@@ -74,7 +76,7 @@ class Objective:
         seven data sets with c0 = 1: recall@20 within 7 % of the best of 58 settings on each, while the best fixed
         alpha differs a thousandfold between play counts and visits.
         """
-        density = rows.indices.size / (np.count_nonzero(rows.counts) * np.unique(rows.indices).size)
+        density = rows.indices.size / (np.count_nonzero(rows.counts) * np.count_nonzero(rows.column_counts))
         total = np.float64(0)
         with np.errstate(over="ignore"):
             for first in range(0, rows.data.size, CHUNK):
@@ -96,12 +98,13 @@ class Objective:
 
     @property
     def unit(self) -> float:
-        """What weights, c0 and lambda are divided by while rows are solved, a power of two: no digit changes.
+        """What weights, c0 and lambda are divided by while rows are solved: a power of four changes no digit of theirs.
 
-        1, unless both c0 and alpha are so small or large that squares of residuals would leave the range of float32.
+        Nor of their roots, which the direct solution takes. It is 1, unless both c0 and alpha are so small or
+        large that squares of residuals would leave the range of float32.
         """
         largest = max(self.unobserved_weight, self.alpha)
-        return 1.0 if not largest or 2.0**-20 < largest < 2.0**20 else 2.0 ** round(np.log2(largest))
+        return 1.0 if not largest or 2.0**-20 < largest < 2.0**20 else 4.0 ** round(np.log2(largest) / 2)
 
     @property
     def c0(self) -> float:
@@ -109,36 +112,39 @@ class Objective:
         return self.unobserved_weight / self.unit
 
     @property
+    def missing(self) -> float:
+        """What c says of a pair beside what it would weigh if it were missing: c0 for Hu, 0 for Rendle."""
+        return self.c0 if self.name == "hu" else 0.0
+
+    @property
     def shift(self) -> float:
-        """What makes c - c0 of a weight, extra = w - shift: c0 for raw confidences, whose w is c, else 0."""
-        return self.c0 if self.name == "hu" and self.confidence == "raw" else 0.0
+        """What makes c - c0 of a weight, extra = weight - shift: c0 for raw confidences, whose weight is c, else 0."""
+        return self.missing if self.confidence == "raw" else 0.0
 
     @property
     def offset(self) -> float:
-        """What makes c of a weight, target = (w + offset) phi: c0 for Hu where w is c - c0, else 0."""
-        return self.c0 if self.name == "hu" and self.confidence != "raw" else 0.0
+        """What makes c of a weight, target = (weight + offset) phi: c0 for Hu where the weight is c - c0, else 0."""
+        return 0.0 if self.confidence == "raw" else self.missing
 
-    def extra_and_target(self, weight: np.ndarray, preference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """c - c0 and c phi of entries of weight w."""
-        return weight - self.shift, (weight + self.offset) * preference
+    def extra_and_target(
+        self, weight: np.ndarray, preference: np.ndarray, missing: np.ndarray | float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """c - c0 v_u w_i and c phi of entries; ``missing`` is v_u w_i."""
+        return extra_of(weight, self.shift, self.missing, missing), target_of(weight, self.offset, preference)
 
-    def weight(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Weights w of stored values, in ``dtype`` and in units of ``unit``: alpha times their size.
+    def weight(self, values: np.ndarray, dtype: np.dtype, room: Room = np.empty) -> np.ndarray:
+        """Weights of stored values, in ``dtype`` and in units of ``unit``: alpha times their size.
 
-        They are c - c0 (linear, log), c (raw), or Rendle's w.
+        They are c - c0 (linear, log), c (raw), or Rendle's w; ``room(size, dtype)`` is the array they are written to.
 
         Raises
         ------
         ValueError
             Where a weight overflows ``dtype``.
         """
-        weight = np.empty(values.size, dtype)
+        weight = room(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
         largest, limit = 0.0, float(np.sqrt(np.finfo(dtype).max))
-        if not self.c0 < limit:
-            raise ValueError(
-                f"unobserved_weight must stay below {limit:.3g} in {np.dtype(dtype)}; got {self.unobserved_weight:.3g}"
-            )
         for first in range(0, values.size, CHUNK):
             part = slice(first, first + CHUNK)
             with np.errstate(over="ignore"):
@@ -152,18 +158,25 @@ class Objective:
             )
         return weight
 
-    def preference(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes."""
+    def preference(self, values: np.ndarray, dtype: np.dtype, room: Room = np.empty) -> np.ndarray:
+        """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes. See ``weight``."""
         if values.size == 0 or values.min() > 0:
             return np.ones(1, dtype)
-        return (values > 0).astype(dtype)
+        preference = room(values.size, dtype)
+        for first in range(0, values.size, CHUNK):
+            part = slice(first, first + CHUNK)
+            preference[part] = values[part] > 0
+        return preference
 
-    def frequency(self, stored: np.ndarray | int, n_columns: int) -> np.ndarray:
-        """Frequency of rows with ``stored`` entries of ``n_columns``: stored + c0 n_columns (Rendle 2022)."""
-        return np.asarray(stored + self.unobserved_weight * n_columns, np.float64)
+    def frequency(self, stored: np.ndarray | int, missing: np.ndarray | float) -> np.ndarray:
+        """Frequency of rows with ``stored`` entries: stored + c0 v_u sum w (Rendle 2022, where v and w are 1).
 
-    def regularization_of(self, strength: float, stored: np.ndarray | int, n_columns: int) -> np.ndarray:
-        """lambda of rows with ``stored`` entries of ``n_columns``, in units of ``unit``: strength frequency^exponent.
+        ``missing`` is v_u sum w, the number of columns where all weigh 1.
+        """
+        return np.asarray(stored + self.unobserved_weight * missing, np.float64)
+
+    def regularization_of(self, strength: float, stored: np.ndarray | int, missing: np.ndarray | float) -> np.ndarray:
+        """lambda of rows, in units of ``unit``: strength frequency^exponent; arguments are those of ``frequency``.
 
         See Rendle et al. 2022.
 
@@ -172,7 +185,7 @@ class Objective:
         ValueError
             Where it overflows.
         """
-        frequency = self.frequency(stored, n_columns)
+        frequency = self.frequency(stored, missing)
         with np.errstate(over="ignore", invalid="ignore"):
             found = strength * frequency**self.regularization_exponent
         if not np.isfinite(found).all():

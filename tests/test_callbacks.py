@@ -158,6 +158,29 @@ def test_plot():
     plt.close(given.figure)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.001, 0.5])
+def test_curves_are_not_covered_and_noise_does_not_fill_the_axes(noise):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    monitor = ValidationCallback(TRAIN, VALIDATION, K=3)
+    monitor.fit(Scripted())
+    monitor._curve = [(sweep, loss, 0.14 + noise * np.sin(9.0 * sweep), 0.0) for sweep, loss, *_ in monitor._curve]
+    _, ax = plt.subplots(figsize=(4.5, 3.5), layout="constrained")  # a third of a page
+    monitor.plot(ax)
+    right = next(other for other in ax.figure.axes if other is not ax)
+    low, high = right.get_ylim()
+    assert high - low >= 0.25 * monitor.learning_curve["ndcg"].max()
+    ax.figure.canvas.draw()
+    covered = right.get_legend().get_window_extent()
+    assert ax.bbox.x0 <= covered.x0 < covered.x1 <= ax.bbox.x1
+    for axes in (ax, right):
+        points = axes.transData.transform(axes.lines[0].get_xydata())
+        assert not covered.count_contains(points)
+    plt.close(ax.figure)
+
+
 def test_plot_without_matplotlib(monkeypatch):
     real_import = builtins.__import__
 

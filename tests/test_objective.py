@@ -77,7 +77,7 @@ def test_loss_is_the_brute_force_sum(problem):
     P, Q = problem.start()
     model = problem.model(iterations=0).fit(**problem.data, user_factors=P, item_factors=Q)
 
-    got = model.loss(**problem.data)
+    got = model.loss(**problem.pairs)
 
     expected = naive.loss(problem.terms, P, Q, *problem.regularizations)
     assert got == pytest.approx(expected, rel=0, abs=1e-12 * scale(problem, P, Q))
@@ -90,7 +90,7 @@ def test_loss_of_a_sweep_needs_no_extra_pass(problem):
     for solver in ("cg", "cholesky"):
         model = problem.model(solver=solver).fit(**problem.data, user_factors=P, item_factors=Q)
 
-        free, full = model.loss_history[-1], model.loss(**problem.data)
+        free, full = model.loss_history[-1], model.loss(**problem.pairs)
 
         factors = model.user_factors, model.item_factors
         expected = naive.loss(problem.terms, *factors, *problem.regularizations)
@@ -223,10 +223,19 @@ def test_automatic_alpha_with_a_scale_of_the_logarithm_that_overflows(ratings):
 
 
 @pytest.mark.parametrize("alpha", ["auto", 1.0])
-@pytest.mark.parametrize("weight", [1e20, 1e300])
-def test_unobserved_weight_beyond_the_type_of_the_factors_is_refused(ratings, alpha, weight):
-    with pytest.raises(ValueError, match=r"unobserved_weight must stay below 1.84e\+19 in float32; got 1e"):
-        ImplicitALS(2, unobserved_weight=weight, alpha=alpha).fit(ratings)
+@pytest.mark.parametrize("weight", [4.0**33, 4.0**498])
+def test_unobserved_weight_beyond_the_type_of_the_factors(ratings, alpha, weight):
+    """Only ratios of weights count."""
+
+    def fit(c0, alpha, strength):
+        return ImplicitALS(
+            2, unobserved_weight=c0, alpha=alpha, regularization=strength, regularization_exponent=0, random_state=0
+        ).fit(ratings)
+
+    got, expected = fit(weight, alpha, 0.5), fit(1.0, alpha if alpha == "auto" else alpha / weight, 0.5 / weight)
+
+    np.testing.assert_allclose(got.user_factors, expected.user_factors, rtol=1e-5)
+    np.testing.assert_allclose(np.array(got.loss_history) / weight, expected.loss_history, rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [[[0], [1, 2]], np.zeros((2, 2)), [1, None]])

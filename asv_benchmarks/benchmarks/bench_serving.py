@@ -5,9 +5,11 @@ import tempfile
 import time
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastals import ImplicitALS
 from fastals.persistence.checkpoint import Checkpoint
+from fastals.serving.single_query import SketchIndex, top_of_one
 from fastals.serving.top_items import ItemIndex, top_items
 
 from .frozen_data import REGIMES, interactions
@@ -37,7 +39,7 @@ class OnFactors:
     def setup(self, data, vectors: str, factors: int) -> None:
         made, self.seen = data
         self.users, self.items = made[vectors, factors]
-        self.index = ItemIndex.build(self.items)
+        self.index, self.sketches = ItemIndex.build(self.items), SketchIndex.build(self.items)
         self.all_users(10)  # compiles, or loads what was compiled
         self.one_user(0)
 
@@ -46,8 +48,7 @@ class OnFactors:
 
     def one_user(self, user: int) -> None:
         start, stop = self.seen[0][user : user + 2]
-        seen = np.array([0, stop - start]), self.seen[1][start:stop]
-        top_items(self.users[user : user + 1], self.items, 10, seen=seen, index=self.index)
+        top_of_one(self.users[user], self.sketches, 10, self.seen[1][start:stop])
 
     def bare_product(self) -> None:
         """The whole score matrix by BLAS, a thousand users at a time, with no selection."""
@@ -74,11 +75,14 @@ class AllUsers(OnFactors):
 
 
 class OneUser(OnFactors):
-    """A hundred single requests in turn, each for another user."""
+    """A hundred single requests in turn, each for another user, and what they are prepared with."""
 
     def time_hundred_requests(self, data, vectors: str, factors: int) -> None:
         for user in range(0, 30_000, 300):
             self.one_user(user)
+
+    def time_sketches(self, data, vectors: str, factors: int) -> None:
+        SketchIndex.build(self.items)
 
 
 class OnModel:
@@ -101,6 +105,7 @@ class OnModel:
         self.some = np.random.default_rng(0).permutation(self.matrix.shape[0])[:10_000]
         self.rows = self.matrix[self.some]
         self.single = [(int(user), self.matrix[[user]]) for user in self.some[:100]]
+        self.candidates = np.random.default_rng(2).permutation(self.matrix.shape[1])[:2_000]
         self.model.recalculate_user(self.some)
         self.model.recommend(0), self.model.similar_items(0), self.model.explain(0, itemid=0)
 
@@ -120,6 +125,10 @@ class Requests(OnModel):
         for item in range(100):
             self.model.similar_items(item)
 
+    def time_recommend_among_2000_items(self, models, factors: int) -> None:
+        for user, _ in self.single:
+            self.model.recommend(user, items=self.candidates)
+
     def time_similar_to_10000_items(self, models, factors: int) -> None:
         self.model.similar_items(np.arange(10_000))
 
@@ -130,6 +139,32 @@ class Requests(OnModel):
     def time_ten_partial_fits(self, models, factors: int) -> None:
         for user, row in self.single[:10]:
             self.model.partial_fit_users([user], row)
+
+
+class Updates(OnModel):
+    """New pairs taken in, a few and a percent of all, after an update that has made what is kept between them."""
+
+    def setup(self, models, factors: int) -> None:
+        super().setup(models, factors)
+        random, shape = np.random.default_rng(1), self.matrix.shape
+        self.news = {}
+        for number in (10, 1_000, self.matrix.nnz // 100):
+            pairs = random.integers(0, shape[0], number), random.integers(0, shape[1], number)
+            self.news[number] = sp.csr_array((np.ones(number, np.float32), pairs), shape=shape)
+        self.few, self.some, self.percent = self.news.values()
+        self.model.update(self.few)
+
+    def time_ten_pairs(self, models, factors: int) -> None:
+        self.model.update(self.few)
+
+    def time_thousand_pairs(self, models, factors: int) -> None:
+        self.model.update(self.some)
+
+    def time_one_percent(self, models, factors: int) -> None:
+        self.model.update(self.percent)
+
+    def time_one_percent_and_a_sweep(self, models, factors: int) -> None:
+        self.model.update(self.percent, sweeps=1)
 
 
 class FoldIn(OnModel):

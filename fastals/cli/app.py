@@ -1,61 +1,28 @@
-"""The commands."""
+"""The commands. What they are given is checked before any data are read."""
 
 from __future__ import annotations
 
 import re
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
-from fastals.cli.options import FileOptions, ModelOptions, grouped
+from fastals.cli import store
+from fastals.cli.errors import OneLineErrors
+from fastals.cli.options import FileOptions, ModelOptions, WeightOptions, grouped
 
 __all__ = ["app"]
 
-# What bad input raises; anything else is a defect of fastals and keeps its traceback.
-_BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
-
-
-class _OneLineErrors(typer.core.TyperGroup):
-    """Tells of bad input and bad usage in one line on standard error, with exit code 1 or 2."""
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        try:
-            code = super().main(*args, **{**options, "standalone_mode": False})
-            if code == 130:  # what typer makes of Ctrl-C
-                raise KeyboardInterrupt
-        except (KeyboardInterrupt, typer.Abort):
-            code = _fail("interrupted", 130)
-        except Exception as error:
-            if hasattr(error, "format_message"):  # a usage error, whichever click typer brings
-                code = _fail(error.format_message(), 2)
-            elif isinstance(error, _BAD_INPUT):
-                code = _fail(_describe(error), 1)
-            else:
-                raise
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
-
-
-def _fail(message: str, code: int) -> int:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    return code
-
-
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=OneLineErrors,
     pretty_exceptions_enable=False,
     help="Recommendations from implicit feedback, by exact alternating least squares.",
 )
+app.add_typer(store.app, name="store")
 
-_Data = Annotated[Path, typer.Argument(metavar="FILE", help="Delimited text (also .gz), .npz or MatrixMarket.")]
+_Data = Annotated[Path, typer.Argument(metavar="FILE", help="Text, JSON lines, Parquet, .npz, MatrixMarket, a store.")]
 _Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that 'fastals fit' wrote.")]
 _Number = Annotated[int, typer.Option("--number", "-n", min=1, help="How many to show.")]
 
@@ -78,23 +45,27 @@ def _start(
 def fit(
     file: _Data,
     columns: FileOptions,
+    weights: WeightOptions,
     settings: ModelOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to save the model.")] = Path("model.fastals"),
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Keep the fit in this file after each sweep; the same command goes on from it."),
+    ] = None,
 ) -> None:
-    """Fit a model to user, item[, value] data and save it with the ids."""
+    """Fit a model to user, item[, value] data and save it with the ids. Ctrl-C saves what there is."""
     from fastals.cli import show
+    from fastals.cli.fitting import fit_and_save
 
-    _check_writable(output, file)
-    interactions = columns.read(file)
-    show.summary(interactions)
     model = settings.model()
-    show.train(model, interactions.user_items)
-    show.loss_history(model.loss_history)
-    fallback = model.solver_report_["fallback_rows"]
-    if fallback:
-        show.line(f"{fallback:,} row solves were finished by Cholesky in float64")
-    model.save(output, interactions=interactions)
-    show.line(f"Saved {model!r} to {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    weights.check(columns)
+    _check_writable("--output", output, file)
+    if checkpoint is not None:
+        _check_writable("--checkpoint", checkpoint, file, output)
+    interactions = columns.open(file)
+    show.summary(interactions)
+    train = weights.applied(interactions.user_items, interactions)
+    fit_and_save(model, train, interactions, output, checkpoint)
 
 
 @app.command()
@@ -104,7 +75,12 @@ def recommend(
     everyone: Annotated[bool, typer.Option("--all", help="For all users; needs --output.")] = False,
     number: _Number = 10,
     seen: Annotated[bool, typer.Option("--seen/--unseen", help="Whether to recommend what the user has.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a .csv or .parquet file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write a .csv, .csv.gz or .parquet file.")
+    ] = None,
+    exact_ids: Annotated[
+        bool, typer.Option("--exact-ids", help="In csv, leave ids that spreadsheets take for formulas as they are.")
+    ] = False,
 ) -> None:
     """Recommend items to one user, to several, or to all of them into a file."""
     import numpy as np
@@ -114,19 +90,24 @@ def recommend(
     if everyone == bool(user):
         raise typer.BadParameter("give either --user ID or --all")
     if everyone and output is None:
-        raise typer.BadParameter("--all needs --output FILE.csv or FILE.parquet")
+        raise typer.BadParameter("--all needs --output FILE.csv, FILE.csv.gz or FILE.parquet")
     if output is not None:
         batch.check_format(output)
-        _check_writable(output, model)
+        _check_writable("--output", output, model)
     fitted, interactions = _load(model)
     number = min(number, interactions.n_items)
     if everyone:
         rows = np.arange(interactions.n_users)
     else:
-        rows = interactions.user_index([_id(one, interactions.user_ids) for one in user or []])
+        rows = np.array([_position(interactions.user_index, one, interactions.user_ids) for one in user or []])
     if output is not None:
-        written = batch.write_recommendations(fitted, interactions, rows, number, seen, output)
-        show.line(f"Wrote {written:,} recommendations to {output}")
+        written, changed = batch.write_recommendations(
+            fitted, interactions, rows, output, number=number, seen=seen, exact_ids=exact_ids
+        )
+        show.line(f"Wrote {written:,} recommendations to {output} ({show.size(output)})")
+        if changed:
+            ids = "1 id begins" if changed == 1 else f"{changed:,} ids begin"
+            show.line(f"{ids} like a formula and got an ' in front, for spreadsheets; --exact-ids leaves it out")
         return
     for row in rows:
         ids, numbers = fitted.recommend(int(row), N=number, filter_already_liked_items=not seen)
@@ -152,11 +133,11 @@ def similar(
     fitted, interactions = _load(model)
     if item is not None:
         noun, text, known = "item", item, interactions.item_ids
-        column = interactions.item_index(_id(item, known))
+        column = _position(interactions.item_index, item, known)
         ids, numbers = fitted.similar_items(column, N=number + 1)
     else:
         noun, text, known = "user", str(user), interactions.user_ids
-        column = interactions.user_index(_id(text, known))
+        column = _position(interactions.user_index, text, known)
         ids, numbers = fitted.similar_users(column, N=number + 1)
     others = ids != column
     show.scores(f"Similar to {noun} {text}", noun, known[ids[others][:number]], numbers[others][:number], "cosine")
@@ -173,8 +154,8 @@ def explain(
     from fastals.cli import show
 
     fitted, interactions = _load(model)
-    row = interactions.user_index(_id(user, interactions.user_ids))
-    column = interactions.item_index(_id(item, interactions.item_ids))
+    row = _position(interactions.user_index, user, interactions.user_ids)
+    column = _position(interactions.item_index, item, interactions.item_ids)
     total, contributions, _ = fitted.explain(row, interactions.user_items, column, N=number)
     ids, numbers = [one for one, _ in contributions], [score for _, score in contributions]
     title = f"Item {item} for user {user}: score {total:.4f}"
@@ -182,25 +163,46 @@ def explain(
 
 
 @app.command()
+def info(model: _Model) -> None:
+    """Show what a model file holds: sizes, parameters, the alpha that was used, losses, how rows were solved."""
+    from fastals.cli.info import describe
+
+    fitted, interactions = _load(model)
+    describe(model, fitted, interactions)
+
+
+@app.command()
 @grouped
 def evaluate(
     file: _Data,
     columns: FileOptions,
+    weights: WeightOptions,
     settings: ModelOptions,
     k: Annotated[int, typer.Option("--at", "-n", min=1, help="Length of the judged lists.")] = 10,
     test_size: Annotated[float, typer.Option(help="Share of the pairs held out.")] = 0.2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print nothing but one JSON object.")] = False,
 ) -> None:
-    """Hold out a part of the data, fit to the rest, and compare the ranking metrics with popularity's."""
-    from fastals.cli import show
-    from fastals.cli.demo import held_out_metrics
-    from fastals.evaluation import train_test_split
+    """Hold out a part of the data, fit to the rest, and compare the ranking metrics with popularity's.
 
-    interactions = columns.read(file)
-    show.summary(interactions)
-    train, test = train_test_split(interactions.user_items, test_size=test_size, random_state=settings.random_state)
+    With --time-column the latest pairs are held out, else random ones.
+    """
+    from fastals.cli import judging, show
+
     model = settings.model()
-    show.train(model, train)
-    held_out_metrics(model, train, test, k)
+    weights.check(columns)
+    if not 0 < test_size < 1:
+        raise ValueError(f"--test-size must be between 0 and 1, got {test_size:g}")
+    interactions = columns.open(file)
+    if not as_json:
+        show.summary(interactions)
+    train, test = judging.split(interactions, test_size, settings.random_state)
+    show.train(model, weights.applied(train, interactions))
+    if as_json:
+        found = judging.measured(model, train, test, k)
+        typer.echo(judging.as_json(model, interactions, test, found))
+        return
+    show.alpha(model)
+    judging.held_out_metrics(model, train, test, k)
 
 
 @app.command()
@@ -215,19 +217,21 @@ def demo(
     """Do the whole job on generated data (offline, under a minute), or on your own file."""
     from fastals.cli.demo import run_demo
 
-    run_demo(settings, None if data is None else columns.read(data))
+    model = settings.model()
+    run_demo(model, settings.random_state, None if data is None else columns.read(data))
 
 
-def _check_writable(output: Path, source: Path) -> None:
+def _check_writable(option: str, output: Path, *sources: Path) -> None:
     """Find out before the work that its result cannot be saved, or would take the place of what it is made from."""
     if output.is_dir():
-        raise ValueError(f"--output {output}: this is a folder, wanted a file")
+        raise ValueError(f"{option} {output}: this is a folder, wanted a file")
     if output.exists() and not output.is_file():
-        raise ValueError(f"--output {output}: this exists and is not a regular file")
-    if output.exists() and source.exists() and output.samefile(source):
-        raise ValueError(f"--output {output}: this is the file that is read")
+        raise ValueError(f"{option} {output}: this exists and is not a regular file")
+    for source in sources:
+        if output.exists() and source.exists() and output.samefile(source):
+            raise ValueError(f"{option} {output}: this is the file that is read")
     if not output.resolve().parent.is_dir():
-        raise ValueError(f"--output {output}: there is no folder {output.resolve().parent}")
+        raise ValueError(f"{option} {output}: there is no folder {output.resolve().parent}")
 
 
 def _load(path: Path) -> tuple[Any, Any]:
@@ -243,3 +247,15 @@ def _load(path: Path) -> tuple[Any, Any]:
 def _id(text: str, known: Any) -> Any:
     """An id from the command line in the type of the known ones."""
     return int(text) if known.dtype.kind in "iu" and re.fullmatch("[+-]?[0-9]{1,20}", text) else text
+
+
+def _position(find: Callable[[Any], int], text: str, known: Any) -> int:
+    """Row or column of an id from the command line; for one that is not known, the error names those that are near."""
+    from fastals.cli.near import near
+    from fastals.tables.ids import UnknownIdError
+
+    try:
+        return find(_id(text, known))
+    except UnknownIdError as error:
+        hint = ", ".join(map(repr, near(text, known)))
+        raise ValueError(f"{error}; did you mean {hint}?" if hint else str(error)) from None

@@ -7,43 +7,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastals.cli import show
-from fastals.cli.options import ModelOptions
+from fastals.cli.judging import held_out_metrics, split
 from fastals.datasets.synthetic import make_interactions
-from fastals.evaluation import Popularity, ranking_metrics_at_k, train_test_split
 
 if TYPE_CHECKING:
-    from scipy import sparse
-
     from fastals.model import ImplicitALS
     from fastals.tables.interactions import Interactions
 
-__all__ = ["held_out_metrics", "run_demo"]
+__all__ = ["run_demo"]
 
 _NEIGHBOURS = 10
-_METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate", "coverage")
 
 
-def held_out_metrics(model: ImplicitALS, train: sparse.csr_array, test: sparse.csr_array, K: int) -> None:
-    """Show the ranking metrics on held-out pairs beside those of popularity."""
-    ours = ranking_metrics_at_k(model, train, test, K)
-    popular = ranking_metrics_at_k(Popularity(train), train, test, K)
-    title = f"Held-out pairs ({test.nnz:,} of {ours.n_users:,} users), ranked among all items, at {K}"
-    show.metrics(title, {"fastals": ours, "popularity": popular}, [name for name in _METRICS if name in ours])
-
-
-def run_demo(settings: ModelOptions, interactions: Interactions | None = None) -> None:
+def run_demo(model: ImplicitALS, seed: int, interactions: Interactions | None = None) -> None:
     """Run the demo on the given data, or on generated data with planted groups of taste."""
     made = None
     if interactions is None:
-        made = make_interactions(8_000, 3_000, n_groups=12, mean_per_user=40, random_state=settings.random_state)
+        made = make_interactions(8_000, 3_000, n_groups=12, mean_per_user=40, random_state=seed)
         interactions = made.interactions
         interactions.source = "generated: play counts, power-law items, log-normal users, 12 planted groups of taste"
     show.summary(interactions)
-    train, test = train_test_split(interactions.user_items, test_size=0.2, random_state=settings.random_state)
+    train, test = split(interactions, 0.2, seed)
     show.line("Fitting to 80 % of the interactions; the rest is held out.")
-    model = settings.model()
     show.train(model, train)
-    show.loss_history(model.loss_history)
+    show.fitted(model)
     if made is not None:
         _show_groups(model, train, made.user_groups, made.item_groups)
     _show_examples(model, interactions, train, made.item_groups if made else None, made.user_groups if made else None)

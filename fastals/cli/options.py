@@ -13,10 +13,12 @@ import typer
 if TYPE_CHECKING:
     from fastals.model import ImplicitALS
     from fastals.tables.interactions import Interactions
+    from fastals.tables.store import InteractionStore
 
-__all__ = ["FileOptions", "ModelOptions", "grouped"]
+__all__ = ["FileOptions", "ModelOptions", "WeightOptions", "grouped"]
 
 _FILE = "Input columns"
+_WEIGHTS = "Weights of the pairs"
 _MODEL = "Model (defaults: those of ImplicitALS)"
 
 
@@ -36,6 +38,10 @@ class FileOptions:
         str | None,
         typer.Option(help="Name or number of the value column.", rich_help_panel=_FILE),
     ] = None
+    time_column: Annotated[
+        str | None,
+        typer.Option(help="Name or number of a column of times; not read by default.", rich_help_panel=_FILE),
+    ] = None
     separator: Annotated[
         str | None,
         typer.Option(help="What separates the columns: a character, '::', 'tab' or 'space'.", rich_help_panel=_FILE),
@@ -44,25 +50,87 @@ class FileOptions:
         bool | None,
         typer.Option("--header/--no-header", help="Whether the first line names columns.", rich_help_panel=_FILE),
     ] = None
+    encoding: Annotated[
+        str,
+        typer.Option(help="Encoding of text, such as cp1252 or utf-16.", rich_help_panel=_FILE),
+    ] = "utf-8"
+    decimal: Annotated[
+        str,
+        typer.Option(help="Decimal sign of values: '.' or ','.", rich_help_panel=_FILE),
+    ] = "."
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Drop rows that cannot be read, and say how many.", rich_help_panel=_FILE),
+    ] = False
     duplicates: Annotated[
         str,
         typer.Option(help="Repeated pairs: sum, mean, max, last, count or error.", rich_help_panel=_FILE),
     ] = "sum"
 
+    def open(self, path: Path) -> Interactions | InteractionStore:
+        """Read a file, or open a store."""
+        from fastals.tables.store import InteractionStore, is_store
+
+        return InteractionStore.open(path) if is_store(path) else self.read(path)
+
     def read(self, path: Path) -> Interactions:
         """Read a file of any of the formats."""
         from fastals.tables.readers import read_interactions
 
-        named = {"tab": "\t", "space": " ", "\\t": "\t"}
         return read_interactions(
             path,
             user_column=_column(self.user_column),
             item_column=_column(self.item_column),
             value_column=_column(self.value_column),
-            separator=named.get(self.separator, self.separator) if self.separator else None,
+            separator=self._separator(),
+            time_column=_column(self.time_column),
             header=self.header,
+            encoding=self.encoding,
+            decimal=self.decimal,
+            skip_bad=self.skip_bad,
             duplicates=self.duplicates,  # type: ignore[arg-type]
         )
+
+    def of_store(self, time_column: str | None) -> dict[str, Any]:
+        """Arguments of ``InteractionStore.build`` and ``append``, but for the rule for duplicates."""
+        names = ("user", "item", "value", "time")
+        asked = (self.user_column, self.item_column, self.value_column, time_column)
+        text = {"separator": self._separator(), "header": self.header}
+        given = {name: value for name, value in text.items() if value is not None}
+        return {**dict(zip(names, map(_column, asked), strict=True)), **given}
+
+    def _separator(self) -> str | None:
+        named = {"tab": "\t", "space": " ", "\\t": "\t"}
+        return named.get(self.separator, self.separator) if self.separator else None
+
+
+@dataclass
+class WeightOptions:
+    """Weights of the pairs before they are fitted; None leaves them as they are."""
+
+    weighting: Annotated[
+        str | None,
+        typer.Option(help="bm25, tfidf or popularity.", rich_help_panel=_WEIGHTS),
+    ] = None
+    half_life: Annotated[
+        str | None,
+        typer.Option(
+            help="Time in which a pair's weight halves, such as 90d or 2y; needs --time-column.",
+            rich_help_panel=_WEIGHTS,
+        ),
+    ] = None
+
+    def check(self, columns: FileOptions) -> None:
+        """ValueError for what makes no sense."""
+        from fastals.cli.weights import check_weights
+
+        check_weights(self.weighting, self.half_life, columns.time_column is not None)
+
+    def applied(self, train: Any, interactions: Interactions | InteractionStore) -> Any:
+        """The pairs to train on, weighed."""
+        from fastals.cli.weights import weighed
+
+        return weighed(train, interactions, self.weighting, self.half_life)
 
 
 def _column(text: str | None) -> str | int | None:
@@ -118,6 +186,19 @@ class ModelOptions:
         str | None,
         typer.Option(help="cg or cholesky.", rich_help_panel=_MODEL),
     ] = None
+    tol: Annotated[
+        float | None,
+        typer.Option(help="Relative error at which a row's iteration stops.", rich_help_panel=_MODEL),
+    ] = None
+    acceleration: Annotated[
+        bool | None,
+        typer.Option(
+            "--acceleration/--no-acceleration",
+            help="Whether to extrapolate from sweep to sweep.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
     dtype: Annotated[
         str | None,
         typer.Option(help="float32 or float64.", rich_help_panel=_MODEL),
@@ -132,11 +213,16 @@ class ModelOptions:
     ] = 0
 
     def model(self, **defaults: Any) -> ImplicitALS:
-        """Model with the options given, then `defaults`, then the constructor's own defaults."""
+        """Model with the options given, then `defaults`, then the constructor's own defaults; all of them checked."""
+        from fastals.core.validation import check_integer
         from fastals.model import ImplicitALS
+        from fastals.solver.fitting import check_parameters
 
+        check_integer("random_state", self.random_state, 0)
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        return ImplicitALS(**{**defaults, **given})
+        model = ImplicitALS(**{**defaults, **given})
+        check_parameters(model)
+        return model
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,10 +15,16 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from fastals.model import ImplicitALS
+    from fastals.persistence.checkpoint import Checkpoint
     from fastals.tables.interactions import Interactions
+    from fastals.tables.store import InteractionStore
 
-__all__ = ["line", "loss_history", "metrics", "progress", "scores", "summary", "train"]
+__all__ = [
+    *("alpha", "facts", "fitted", "line", "loss_history", "metrics", "number"),
+    *("progress", "scores", "size", "summary", "train"),
+]
 
+_SAMPLE = 2**22  # values or more from which the median of many is taken
 _MOST_SWEEPS = 24  # longer histories are shown at evenly spaced sweeps
 
 
@@ -29,10 +38,32 @@ def line(text: str = "") -> None:
     _out().print(_text(text), soft_wrap=True)
 
 
+def number(value: float, digits: int = 7) -> str:
+    """A number in its significant digits with thousands separated: the one way in which all are shown."""
+    if not math.isfinite(value) or value == 0 or (value == int(value) and abs(value) < 1e15):
+        return f"{value:,.0f}"
+    magnitude = math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(0, digits - 1 - magnitude)}f}" if -5 < magnitude < 15 else f"{value:.{digits - 1}e}"
+
+
+def size(path: Path) -> str:
+    """How long a file is, in the unit in which it has one to three digits before the point."""
+    length, unit = float(path.stat().st_size), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if length < 999.5:
+            break
+        length, unit = length / 1000, larger
+    return f"{length:.3g} {unit}"
+
+
 def _text(value: Any, style: str = "") -> Text:
-    """Text that is not read as markup, nor by the terminal: ids come from files and may hold control sequences."""
-    shown = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(value))
-    return Text("".join(shown), style=style)
+    """Text that is not read as markup, nor by the terminal: ids come from files and may hold control sequences.
+
+    What standard output cannot encode is escaped, too.
+    """
+    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(value))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return Text(shown.encode(encoding, "backslashreplace").decode(encoding), style=style)
 
 
 def _table(title: str, columns: Iterable[tuple[str, str]], rows: Iterable[Iterable[Any]]) -> None:
@@ -49,53 +80,96 @@ def _table(title: str, columns: Iterable[tuple[str, str]], rows: Iterable[Iterab
 
 
 def progress() -> Progress:
-    """A progress display on standard error."""
+    """A progress display on standard error, which leaves room for the ``^C`` that terminals echo.
+
+    Where that runs over the end of the line, the last state of the display would stay on the screen twice.
+    """
+    console = Console(stderr=True)
+    console.width = max(1, console.width - 3)
     return Progress(
-        SpinnerColumn(),
+        SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
     )
 
 
-def summary(interactions: Interactions, title: str = "Data") -> None:
+def summary(interactions: Interactions | InteractionStore, title: str = "Data") -> None:
     """Size, density and values of the data."""
     import numpy as np
 
-    matrix = interactions.user_items
+    from fastals.core.validation import check_rows
+
+    matrix, _ = check_rows(interactions.user_items, "the data")
     n_users, n_items = matrix.shape
-    values = matrix.data
-    if not values.size:
+    values, stored = matrix.data, matrix.indices.size
+    if not stored:
         raise ValueError("the data has no interaction that is not zero")
-    per_user, per_item = np.diff(matrix.indptr), np.bincount(matrix.indices, minlength=n_items)
+    per_user, per_item = matrix.counts, matrix.column_counts
+    sample = values[:: 1 + values.size // _SAMPLE]
     rows = [
         ("users", f"{n_users:,}"),
         ("items", f"{n_items:,}"),
-        ("interactions", f"{values.size:,} ({100 * values.size / (n_users * n_items):.3g} % of all pairs)"),
-        ("items per user", f"median {np.median(per_user):g}, largest {per_user.max():,}"),
-        ("users per item", f"median {np.median(per_item):g}, largest {per_item.max():,}"),
-        ("values", f"{values.min():g} to {values.max():g}, median {np.median(values):g}"),
+        ("interactions", f"{stored:,} ({number(100 * stored / (n_users * n_items), 3)} % of all pairs)"),
+        ("items per user", f"median {number(np.median(per_user), 3)}, largest {per_user.max():,}"),
+        ("users per item", f"median {number(np.median(per_item), 3)}, largest {per_item.max():,}"),
+        ("values", f"{number(values.min())} to {number(values.max())}, median {number(np.median(sample))}"),
     ]
+    if interactions.times is not None:
+        times = interactions.times if isinstance(interactions.times, np.ndarray) else interactions.times.data
+        rows.append(("times", f"{_time(times.min())} to {_time(times.max())}"))
     if (values < 0).any():
-        rows.append(("dislikes", f"{np.count_nonzero(values < 0):,} values are negative"))
+        dislikes = np.count_nonzero(values < 0) * (stored // values.size)
+        rows.append(("dislikes", f"{dislikes:,} values are negative"))
     if interactions.source:
         rows.insert(0, ("source", interactions.source))
+    facts(title, rows)
+
+
+def facts(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """A table of names and what there is to say of them."""
     _table(title, [("", "left"), ("", "left")], rows)
 
 
-def train(model: ImplicitALS, user_items: Any) -> None:
-    """Fit with a progress display."""
+def _time(value: int) -> str:
+    """A time; what may be seconds since 1970 (of a date since 1973) as a date, too."""
+    import numpy as np
+
+    dated = 10**8 <= value < 10**11
+    return f"{value:,} ({str(np.datetime64(int(value), 's')).replace('T', ' ')})" if dated else f"{value:,}"
+
+
+def train(model: ImplicitALS, user_items: Any, checkpoint: Checkpoint | None = None) -> None:
+    """Fit with a progress display; from and to a checkpoint, if there is one."""
     with progress() as display:
         task = display.add_task("compiling, first sweep", total=model.iterations, note="")
 
         def advance(_: Any, sweep: int, loss: float) -> None:
-            display.update(task, advance=1, description="fitting", note=f"loss {loss:,.6g}")
+            display.update(task, completed=sweep + 1, description="fitting", note=f"loss {number(loss)}")
 
-        model.fit(user_items, callback=advance, show_progress=False)
+        if checkpoint is None:
+            model.fit(user_items, callback=advance, show_progress=False)
+        else:
+            checkpoint.fit(model, user_items, callback=advance, show_progress=False)
         display.update(task, description="fitted")
+
+
+def fitted(model: ImplicitALS) -> None:
+    """What a fit came to: alpha, the loss after each sweep, and what the solver has to report."""
+    alpha(model)
+    loss_history(model.loss_history)
+    fallback = int(model.solver_report_["fallback_rows"])
+    if fallback:
+        line(f"{fallback:,} row solves were finished by Cholesky in float64")
+
+
+def alpha(model: ImplicitALS) -> None:
+    """The alpha that "auto" chose."""
+    if model.alpha == "auto":
+        line(f"alpha {number(model.alpha_, 4)} (chosen from the density and the mean value of the data)")
 
 
 def loss_history(losses: list[float]) -> None:
@@ -104,11 +178,16 @@ def loss_history(losses: list[float]) -> None:
     if len(losses) > _MOST_SWEEPS:
         last = len(losses) - 1
         chosen = sorted({round(last * step / (_MOST_SWEEPS - 1)) for step in range(_MOST_SWEEPS)})  # type: ignore[assignment]
-    rows = []
-    for at in chosen:
-        change = "" if at == 0 else f"{100 * (losses[at] / losses[at - 1] - 1):+.3f} %" if losses[at - 1] else ""
-        rows.append((at + 1, f"{losses[at]:,.8g}", change))
+    rows = [(at + 1, number(losses[at]), _change(losses, at)) for at in chosen]
     _table("Loss history", [("sweep", "right"), ("loss", "right"), ("change", "right")], rows)
+
+
+def _change(losses: list[float], at: int) -> str:
+    """By how much a sweep changed the loss, in percent; what rounds to nothing is 0."""
+    if at == 0 or not losses[at - 1]:
+        return ""
+    change = f"{100 * (losses[at] / losses[at - 1] - 1):+.3f} %"
+    return "0 %" if change[1:] == "0.000 %" else change
 
 
 def scores(title: str, noun: str, ids: Iterable[Any], numbers: Iterable[float], heading: str = "score") -> None:

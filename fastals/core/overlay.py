@@ -162,44 +162,93 @@ class History:
         self, rows: Rows, axis: int = 0, changed: dict[int, Rows] | None = None, shape: tuple[int, int] | None = None
     ) -> None:
         self._content: tuple[int, Rows, dict[int, Rows]] = (axis, rows, changed or {})
+        self._mirror: tuple[Rows, dict[int, Rows]] | None = None  # the other side's rows, where they are kept too
         self.shape = self.fitted_shape = shape or (rows.shape if axis == 0 else rows.shape[::-1])
         self.derived = Derived()
 
     def oriented(self, axis: int) -> Rows:
         """Rows of all users (axis 0) or of all items (axis 1); changes are merged."""
         own, rows, changed = self._content
-        if changed or rows.shape[0] < self.shape[own]:
-            ids, n_columns = np.array(list(changed), np.int64), rows.shape[1]
-            rows = rows.replaced(ids, joined(list(changed.values()), n_columns), self.shape[own])
-            self._content = own, rows, {}
+        if axis != own and self._mirror is not None:
+            rows = self._merged(axis, *self._mirror)
+            self._mirror = rows, {}
+            return rows
+        rows = self._merged(own, rows, changed)
+        self._content = own, rows, {}
         return rows if axis == own else self.derived.get("transposed", lambda: transposed(rows))
+
+    def _merged(self, axis: int, rows: Rows, changed: dict[int, Rows]) -> Rows:
+        """All rows of one side, those changed among them."""
+        n_rows, n_columns = self.shape[axis], self.shape[1 - axis]
+        rows = rows._replace(shape=(rows.shape[0], n_columns))
+        if changed or rows.shape[0] < n_rows:
+            ids = np.array(list(changed), np.int64)
+            rows = rows.replaced(ids, joined(list(changed.values()), n_columns), n_rows)
+        return rows
 
     def taken(self, ids: np.ndarray, axis: int) -> Rows:
         """The rows ``ids`` of the users (axis 0) or of the items (axis 1)."""
         own, rows, changed = self._content
-        if axis != own or not changed or ids.size > MERGED_FROM:
+        if axis != own and self._mirror is not None:
+            rows, changed = self._mirror
+        elif axis != own:
+            changed = {}
+        if not changed or ids.size > MERGED_FROM:
             return self.oriented(axis).taken(ids)
         empty = Rows(np.zeros(2, np.int64), rows.indices[:0], rows.data[:0], (1, rows.shape[1]))
         single = [
             changed[row] if row in changed else rows.taken(np.array([row])) if row < rows.shape[0] else empty
             for row in ids.tolist()
         ]
-        return joined(single, rows.shape[1])
+        return joined(single, self.shape[1 - axis])
 
     def replaced(self, axis: int, ids: np.ndarray, new: Rows) -> History:
         """History with ``new`` as the rows ``ids`` (distinct) of an axis, and as many rows as these need."""
         own, rows, changed = self._content
         n_rows = max(self.shape[axis], int(ids.max(initial=-1)) + 1)
-        shape = (n_rows, self.shape[1]) if axis == 0 else (self.shape[0], n_rows)
-        if axis != own or len(changed) + ids.size > MERGED_FROM:
+        if axis != own:
             rows, changed = self.oriented(axis), {}
-        if ids.size > MERGED_FROM:
-            history = History(rows.replaced(ids, new, n_rows), axis, None, shape)
-        else:
-            single = (new.taken(np.array([place])) for place in range(ids.size))
-            history = History(rows, axis, {**changed, **dict(zip(ids.tolist(), single, strict=True))}, shape)
+        history = History(rows, axis, None, (n_rows, self.shape[1]) if axis == 0 else (self.shape[0], n_rows))
+        history._content = axis, *history._overlaid(axis, rows, changed, ids, new)
         history.fitted_shape = self.fitted_shape
         return history
 
+    def updated(self, users: tuple[np.ndarray, Rows], items: tuple[np.ndarray, Rows]) -> History:
+        """History with rows of users and, in agreement with them, of items replaced: (ids, rows) of each side.
+
+        Both sides are kept from then on, so that neither is made from the other for the sake of a few rows.
+        """
+        own, rows, changed = self._content
+        sides = [(rows, changed), self._mirror or (self.oriented(1 - own), {})]
+        shape = users[1].shape[1], items[1].shape[1]
+        history = History(rows, 0, None, (shape[1], shape[0]))
+        history._content = 0, *history._overlaid(0, *sides[own], *users)
+        history._mirror = history._overlaid(1, *sides[1 - own], *items)
+        history.fitted_shape = self.fitted_shape
+        return history
+
+    def scaled(self, factor: float) -> History:
+        """History with all values multiplied; what becomes zero is dropped."""
+        rows = self.oriented(0)
+        data = (rows.data.astype(np.float64) * factor).astype(rows.data.dtype)
+        if not data.all():
+            kept = np.broadcast_to(data != 0, rows.indices.shape)
+            indptr = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept)))[rows.indptr]
+            rows, data = rows._replace(indptr=indptr, indices=rows.indices[kept]), data[data != 0]
+        history = History(rows._replace(data=data))
+        history.fitted_shape = self.fitted_shape
+        return history
+
+    def _overlaid(
+        self, axis: int, rows: Rows, changed: dict[int, Rows], ids: np.ndarray, new: Rows
+    ) -> tuple[Rows, dict[int, Rows]]:
+        """Rows of one side and what is changed in them, with ``new`` as the rows ``ids``; many changes are merged."""
+        if len(changed) + ids.size > MERGED_FROM:
+            rows, changed = self._merged(axis, rows, changed), {}
+        if ids.size > MERGED_FROM:
+            return rows.replaced(ids, new, self.shape[axis]), {}
+        single = (new.taken(np.array([place])) for place in range(ids.size))
+        return rows, {**changed, **dict(zip(ids.tolist(), single, strict=True))}
+
     def __reduce__(self) -> tuple[type[History], tuple[Rows]]:
-        return History, (self.oriented(0),)
+        return History, (self.oriented(0).in_memory(),)

@@ -38,6 +38,11 @@ class Parameters:
     def set_params(self, **params: Any) -> Parameters:
         """Set parameters by name; they take effect at the next ``fit``.
 
+        Parameters
+        ----------
+        **params
+            New values, by the names of the constructor's arguments.
+
         Returns
         -------
         self

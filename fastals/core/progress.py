@@ -1,4 +1,4 @@
-"""Progress display of ``fit``: tqdm where it is installed, a line a sweep where it is not."""
+"""Progress displays: tqdm where it is installed, lines where it is not."""
 
 from __future__ import annotations
 
@@ -66,3 +66,41 @@ def _display(total: int, done: int) -> Iterator[Callable[[float], None]]:
             bar.update()
 
         yield advance
+
+
+@contextlib.contextmanager
+def stage_bar(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function to call with the name of a stage, how much of it is done, and how much there is to do.
+
+    Parameters
+    ----------
+    shown : bool
+        Whether anything is to be displayed.
+    """
+    if not shown:
+        yield lambda name, done, total: None
+        return
+    present: str | None = None
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError:
+
+        def report(name: str, done: int, total: int) -> None:
+            nonlocal present
+            if name != present:
+                present = name
+                print(f"{name} ...", file=sys.stderr)
+
+        yield report
+        return
+    with tqdm(unit_scale=True) as bar:
+
+        def show(name: str, done: int, total: int) -> None:
+            nonlocal present
+            if name != present:
+                present = name
+                bar.reset(total)
+                bar.set_description(name)
+            bar.update(done - bar.n)
+
+        yield show

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,22 +11,59 @@ import scipy.sparse as sp
 
 from fastals.kernels.sparse import transpose
 
+COUNTED = 2**22  # entries at a time, so that what is counted from needs no copy
+
+
+class OnDisk(NamedTuple):
+    """What rows that are mapped from a disk have besides.
+
+    columns : Rows, optional
+        Those of the transposed matrix, where they are on the disk, too.
+    room : callable
+        ``room(size, dtype)`` is an array (size,) to be written, in a file on the disk.
+    """
+
+    columns: Rows | None
+    room: Callable[[int, np.dtype], np.ndarray]
+
 
 class Rows(NamedTuple):
     """Canonical sparse rows: sorted, no duplicates, no zeros; ``indptr`` int64 (n + 1,), ``indices`` int32 (nnz,).
 
-    ``data`` is (nnz,), or (1,) where all stored values are equal; ``shape`` is that of the matrix.
+    ``data`` is (nnz,), or (1,) where all stored values are equal; ``shape`` is that of the matrix. Arrays that are
+    mapped from a disk are read-only, and come with ``disk``.
     """
 
     indptr: np.ndarray
     indices: np.ndarray
     data: np.ndarray
     shape: tuple[int, int]
+    disk: OnDisk | None = None
 
     @property
     def counts(self) -> np.ndarray:
         """Number of stored entries of each row, int64."""
         return np.diff(self.indptr)
+
+    @property
+    def column_counts(self) -> np.ndarray:
+        """Number of stored entries of each column, int64."""
+        if self.disk is not None and self.disk.columns is not None:
+            return self.disk.columns.counts
+        counts = np.zeros(self.shape[1], np.int64)
+        for first in range(0, self.indices.size, COUNTED):
+            counts += np.bincount(self.indices[first : first + COUNTED], minlength=self.shape[1])
+        return counts
+
+    def room(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """Array (size,) to be written: in memory, but for as many as there are entries of rows on a disk."""
+        if self.disk is None or size < self.indices.size:
+            return np.empty(size, dtype)
+        return self.disk.room(size, dtype)
+
+    def in_memory(self) -> Rows:
+        """The same rows without their place on a disk, to be copied or sent as arrays."""
+        return self._replace(disk=None)
 
     def apart_from(self, matrix: Any) -> Rows:
         """Equal rows that share no memory with a matrix of the caller's, so that its changes do not reach them."""
@@ -34,7 +73,7 @@ class Rows(NamedTuple):
             shared = any(isinstance(other, np.ndarray) and np.may_share_memory(array, other) for other in theirs)
             return array.copy() if shared else array
 
-        return Rows(own(self.indptr), own(self.indices), own(self.data), self.shape)
+        return self._replace(indptr=own(self.indptr), indices=own(self.indices), data=own(self.data))
 
     def as_csr(self, dtype: np.dtype) -> sp.csr_array:
         """Matrix with values of ``dtype``, or of their own type where that one does not hold them all."""
@@ -54,7 +93,10 @@ class Rows(NamedTuple):
         else:
             entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
         data = self.data if self.data.size != self.indices.size else self.data[entries]
-        return Rows(indptr, self.indices[entries], data, (ids.size, self.shape[1]))
+        indices = self.indices[entries]
+        if self.disk is not None:  # to kernels read-only arrays are of another type
+            indices, data = indices.copy(), data.copy()
+        return Rows(indptr, indices, data, (ids.size, self.shape[1]))
 
     def replaced(self, ids: np.ndarray, rows: Rows, n_rows: int) -> Rows:
         """These rows, ``n_rows`` of them in the end, with those at ``ids`` (distinct) replaced by ``rows``."""
@@ -100,4 +142,14 @@ def transposed_entries(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.n
 
 def transposed(rows: Rows) -> Rows:
     """Canonical rows of the transposed matrix."""
+    if rows.disk is not None and rows.disk.columns is not None:
+        return rows.disk.columns
     return Rows(*transposed_entries(rows, rows.data), rows.shape[::-1])
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Hash of the bytes of contiguous arrays."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        found.update(array.view(np.uint8).data)
+    return found.hexdigest()

@@ -1,4 +1,4 @@
-"""Files from outside: opened only if they are regular, unpacked only within bounds, damage told in one clear error."""
+"""Open untrusted files: regular files only, bounded decompression, one clear error for damage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
     "values_are_sound",
 ]
 
-# Tables of ids compress 3 to 30 times: what unpacks to more than this and to a large multiple of its size is no table.
+# Tables of ids compress 3 to 30 times: what unpacks to more than this and to a large multiple of its size is none.
 _UNPACKED = 2**26
 _RATIO = 100
 _LONGEST_LINE = 2**20  # bytes

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from fastals.core.features import Features
 from fastals.core.overlay import Factors, History
 from fastals.core.parameters import NotFittedError
+from fastals.core.unobserved import Unobserved
 
 Value = TypeVar("Value")
+_swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,10 @@ class State:
         The alpha that was used.
     loss_history : tuple of float
         The loss after each sweep.
+    unobserved : (Unobserved, Unobserved)
+        Weights of missing pairs, of users and of items; None where all are 1.
+    features : (Features, Features)
+        Of users and of items; None where there are none.
     report : mapping of str to float
         See ``ImplicitALS.solver_report_``.
     interactions : Interactions, optional
@@ -42,6 +51,8 @@ class State:
     history: History | None = None
     alpha: float | None = None
     loss_history: tuple[float, ...] = ()
+    unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None)
+    features: tuple[Features | None, Features | None] = (None, None)
     report: Mapping[str, float] = field(default_factory=dict)
     interactions: Any = None
     training_state: Callable[[], Any] | None = None
@@ -59,3 +70,14 @@ def needed(value: Value | None) -> Value:
     if value is None:
         raise NotFittedError("this ImplicitALS is not fitted yet: call fit first")
     return value
+
+
+def swap(model: Any, change: Callable[[State], State]) -> None:
+    """Put a changed state in the place of a model's; where another thread was first, change that one."""
+    while True:
+        before = model._state
+        after = change(before)
+        with _swaps.setdefault(os.getpid(), threading.Lock()):
+            if model._state is before:
+                model._state = after
+                return

@@ -8,9 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Array", "ArrayLike", "RandomState", "SparseLike"]
+from fastals.core.stored import StoredInteractions
+
+__all__ = ["Array", "ArrayLike", "FeaturesLike", "RandomState", "SparseLike"]
 
 # At run time scipy's classes take no parameters; type checkers read the strings.
-SparseLike: TypeAlias = Union["sp.sparray[Any]", "sp.spmatrix[Any]"]
+SparseLike: TypeAlias = Union["sp.sparray[Any]", "sp.spmatrix[Any]", StoredInteractions]
 Array: TypeAlias = NDArray[Any]
 RandomState: TypeAlias = Union[int, "np.random.Generator", "np.random.RandomState", None]
+FeaturesLike: TypeAlias = Union["sp.sparray[Any]", "sp.spmatrix[Any]", ArrayLike]

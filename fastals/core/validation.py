@@ -1,4 +1,4 @@
-"""The door: every argument is checked once here and brought into one canonical form."""
+"""Argument validation: each argument is checked and converted to canonical form once, here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastals.core.canonical import canonical_csr, canonical_row, kept_entries
 from fastals.core.rows import Rows
+from fastals.core.stored import StoredInteractions
 
 LARGEST_INT32 = np.iinfo(np.int32).max
 
@@ -55,6 +57,8 @@ def is_true(name: str, value: Any) -> bool:
 
 def check_integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
     """Return an int in minimum .. maximum; TypeError for other types, bool among them, ValueError outside."""
+    if type(value) is int and minimum <= value and (maximum is None or value <= maximum):
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer >= {minimum}; got {describe(value)}")
     if value < minimum:
@@ -66,6 +70,8 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int | None = Non
 
 def check_real(name: str, value: Any, *, positive: bool = False) -> float:
     """Return a finite non-negative (or positive) float; TypeError for other types, ValueError out of range."""
+    if type(value) is float and 0 < value < np.inf:  # the common case; abstract classes are slow to ask
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number; got {describe(value)}")
     try:
@@ -75,6 +81,15 @@ def check_real(name: str, value: Any, *, positive: bool = False) -> float:
     if not np.isfinite(number) or number < 0 or (positive and number == 0):
         raise ValueError(f"{name} must be finite and {'> 0' if positive else '>= 0'}; got {value}")
     return number
+
+
+def check_pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Return (users, items) of one value, which stands for both, or of two; ValueError for another number of them."""
+    several = isinstance(value, (tuple, list)) or getattr(value, "ndim", 0) > 0
+    pair = value if several else (value, value)
+    if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
+        raise ValueError(f"{name} must be one number or (users, items); got {describe(value)}")
+    return pair[0], pair[1]
 
 
 def check_dtype(value: Any) -> np.dtype:
@@ -114,51 +129,17 @@ def _check_sparse(matrix: Any, name: str, shape: tuple[int | None, int | None]) 
         raise ValueError(f"{name} must have two dimensions, users and items; got shape {matrix.shape}")
     if matrix.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got dtype {matrix.dtype}")
+    _check_shape(matrix, name, shape)
+
+
+def _check_shape(matrix: Any, name: str, shape: tuple[int | None, int | None]) -> None:
+    """ValueError unless ``matrix`` is of the wanted shape (None: any)."""
     for axis, wanted in enumerate(shape):
         if wanted is not None and matrix.shape[axis] != wanted:
             expected = tuple("any" if size is None else size for size in shape)
             turned = wanted == matrix.shape[1 - axis] and shape[1 - axis] in (None, matrix.shape[axis])
             hint = "; it looks transposed" if turned else ""
             raise ValueError(f"{name} must have shape {expected}; got {matrix.shape}{hint}".replace("'", ""))
-
-
-def _check_structure(matrix: Any, name: str) -> None:
-    """Raise where index arrays point outside of the matrix: SciPy's conversions trust them and read or write there."""
-    if matrix.format == "coo":
-        coordinates = list(zip((matrix.row, matrix.col), matrix.shape, strict=True))
-    elif matrix.format in ("csr", "csc", "bsr"):
-        block = matrix.blocksize if matrix.format == "bsr" else (1, 1)
-        sizes = [length // step for length, step in zip(matrix.shape, block, strict=True)]
-        major, minor = sizes[::-1] if matrix.format == "csc" else sizes
-        indptr, stored = matrix.indptr, min(len(matrix.indices), len(matrix.data))
-        if indptr.shape != (major + 1,) or indptr[0] != 0 or indptr[-1] > stored or (indptr[1:] < indptr[:-1]).any():
-            raise ValueError(f"{name} must have {major + 1} pointers that rise from 0 to the number of its indices")
-        coordinates = [(matrix.indices[: indptr[-1]], minor)]
-    else:
-        return
-    for index, size in coordinates:
-        if len(index) and (index.min() < 0 or index.max() >= size):
-            raise ValueError(f"{name} has indices outside of 0 .. {size - 1}: {index.min()} .. {index.max()}")
-
-
-def _canonical_csr(matrix: Any, name: str) -> sp.csr_array:
-    """Sorted CSR without duplicates, explicit zeros kept, values float64 or float32; shares what it need not copy."""
-    _check_structure(matrix, name)
-    with np.errstate(over="ignore"):  # of longdouble; refused below
-        # SciPy sums the duplicates of these forms as it converts them, in the type they came in, and not every type
-        # of theirs can it convert.
-        cast = matrix.format in ("coo", "bsr", "dia") or (matrix.format == "csc" and matrix.dtype != np.float32)
-        csr = sp.csr_array(matrix.astype(np.float64, copy=False) if cast else matrix)
-        if not csr.has_canonical_format:
-            # Duplicates are summed in float64, so that the order and the type they came in make no difference.
-            csr = csr.astype(np.float64) if csr.dtype != np.float64 else csr.copy()
-            csr.sum_duplicates()
-        if csr.dtype not in (np.float32, np.float64):
-            csr = csr.astype(np.float64)
-    if not np.isfinite(csr.data).all():
-        bad = int(np.count_nonzero(~np.isfinite(csr.data)))
-        raise ValueError(f"{name} must be finite; got {bad} values that are NaN or infinite")
-    return csr
 
 
 def as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
@@ -170,10 +151,30 @@ def as_type(data: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     return np.ascontiguousarray(data, dtype=dtype)
 
 
-def _keep(csr: sp.csr_array, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indptr and indices of the entries that a mask keeps."""
-    before = np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))
-    return before[csr.indptr.astype(np.int64)], csr.indices[kept]
+def _check_preference(
+    preference: Any, indptr: np.ndarray, indices: np.ndarray, name: str, n_columns: int
+) -> np.ndarray:
+    """Preferences, float64, of the stored pattern of a matrix; ValueError for another pattern."""
+    _check_sparse(preference, "preference", (indptr.size - 1, n_columns))
+    other = canonical_csr(preference, "preference")
+    if not (np.array_equal(indptr, other.indptr) and np.array_equal(indices, other.indices)):
+        raise ValueError(
+            f"preference must have the stored pattern of {name}: {other.nnz} against {indices.size} entries"
+        )
+    return other.data.astype(np.float64)
+
+
+def _check_stored(
+    matrix: StoredInteractions, name: str, shape: tuple[int | None, int | None], preference: Any, allow_empty: bool
+) -> tuple[Rows, np.ndarray | None]:
+    """Rows of stored interactions, which are canonical, and preferences; as ``check_rows``."""
+    _check_shape(matrix, name, shape)
+    rows, phi = matrix.rows, None
+    if not allow_empty and not rows.indices.size:
+        raise ValueError(f"{name} must have at least one stored value; got none")
+    if preference is not None:
+        phi = _check_preference(preference, rows.indptr, rows.indices, name, rows.shape[1])
+    return rows, phi
 
 
 def check_rows(
@@ -188,8 +189,8 @@ def check_rows(
 
     Parameters
     ----------
-    matrix : sparse matrix or array
-        Left unchanged. Stored zeros are no observations and are dropped.
+    matrix : sparse matrix or array, or StoredInteractions
+        Left unchanged. Stored zeros are not observations and are dropped.
     name : str
         For error messages.
     shape : pair of int or None
@@ -210,25 +211,24 @@ def check_rows(
     ------
     TypeError, ValueError
     """
+    single = canonical_row(matrix, shape) if preference is None and allow_empty else None
+    if single is not None:
+        return single, None
+    if isinstance(matrix, StoredInteractions):
+        return _check_stored(matrix, name, shape, preference, allow_empty)
     _check_sparse(matrix, name, shape)
     if not allow_empty and 0 in matrix.shape:
         raise ValueError(f"{name} must have at least one row and one column; got shape {matrix.shape}")
-    csr = _canonical_csr(matrix, name)
+    csr = canonical_csr(matrix, name)
     if csr.shape[0] > LARGEST_INT32 or csr.shape[1] > LARGEST_INT32:
         raise ValueError(f"{name} must have fewer than 2^31 rows and columns; got shape {csr.shape}")
     phi = None
     if preference is not None:
-        _check_sparse(preference, "preference", csr.shape)
-        other = _canonical_csr(preference, "preference")
-        if not (np.array_equal(csr.indptr, other.indptr) and np.array_equal(csr.indices, other.indices)):
-            raise ValueError(
-                f"preference must have the stored pattern of {name}: {other.nnz} against {csr.nnz} entries"
-            )
-        phi = other.data.astype(np.float64)
+        phi = _check_preference(preference, csr.indptr, csr.indices, name, csr.shape[1])
     indptr, indices, data = csr.indptr, csr.indices, csr.data
     kept = data != 0
     if not kept.all():
-        indptr, indices = _keep(csr, kept)
+        indptr, indices = kept_entries(csr, kept)
         data, phi = data[kept], phi if phi is None else phi[kept]
     if not allow_empty and not data.size:
         raise ValueError(f"{name} must have at least one stored value that is not zero; got none")
@@ -241,6 +241,9 @@ def check_rows(
 
 def row_of(matrix: Any, row: int, name: str, n_columns: int) -> Rows:
     """One row of interactions in canonical form, for the price of the row alone where it can be had."""
+    if isinstance(matrix, StoredInteractions):
+        _check_shape(matrix, name, (None, n_columns))
+        return matrix.rows.taken(np.array([row]))
     _check_sparse(matrix, name, (None, n_columns))
     if matrix.format == "csr":
         first, end = (int(pointer) for pointer in matrix.indptr[row : row + 2])
@@ -329,6 +332,8 @@ def check_ids(value: Any, name: str, size: int) -> np.ndarray:
     TypeError, ValueError
         For what is not integers, or of another shape.
     """
+    if type(value) is int and 0 <= value < size:
+        return np.array(value)
     ids = as_array(value, name)
     if ids.size == 0 and ids.ndim == 1:
         return np.empty(0, np.int64)
@@ -339,8 +344,8 @@ def check_ids(value: Any, name: str, size: int) -> np.ndarray:
         raise TypeError(f"{name} must be an integer or an array of integers; got {describe(value)}{hint}")
     if ids.ndim > 1:
         raise ValueError(f"{name} must be a scalar or one-dimensional; got shape {ids.shape}")
-    outside = (ids < 0) | (ids >= size)
-    if outside.any():
+    if ids.min() < 0 or ids.max() >= size:
+        outside = (ids < 0) | (ids >= size)
         first = np.atleast_1d(ids)[np.atleast_1d(outside)][0]
         raise UnknownIdError(f"{name} must lie in 0 .. {size - 1}; got {first}")
     return ids.astype(np.int64)

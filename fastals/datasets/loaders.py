@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from fastals.core.parameters import documented_by
 from fastals.core.safe_open import brief, check_unpacked, open_bytes, open_regular, text_errors
 from fastals.core.validation import check_choice
 from fastals.datasets.download import SOURCES, fetch
@@ -204,16 +205,18 @@ def load_gowalla(*, path: str | Path | None = None, data_home: str | Path | None
     return _load_split("gowalla", path, data_home)
 
 
+@documented_by(load_gowalla)
 def load_yelp2018(*, path: str | Path | None = None, data_home: str | Path | None = None) -> SplitDataset:
-    """Load the Yelp 2018 reviews as NGCF and LightGCN split them (31,668 users, 38,048 businesses).
-
-    Parameters, result, errors and reference are those of `load_gowalla`.
-    """
+    """Load the Yelp 2018 reviews as NGCF and LightGCN split them (31,668 users, 38,048 businesses)."""
     return _load_split("yelp2018", path, data_home)
 
 
 def read_adjacency_list(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Read lines of ``user item item ...``, all integers, plain or gzip.
+
+    Parameters
+    ----------
+    path : str or Path
 
     Returns
     -------

@@ -77,6 +77,11 @@ def make_interactions(
     Time and memory are linear in the number of interactions, with nothing but the result itself held as a whole:
     1,000,000 x 200,000 with 100 million interactions fits in 2 GB.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range; the message names the argument and what it must be.
+
     Examples
     --------
     >>> from fastals.datasets.loaders import make_interactions

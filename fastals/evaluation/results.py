@@ -25,7 +25,7 @@ class RankingMetrics(Mapping[str, float]):
     n_test : int64 array (n_users,)
         Relevant items of each evaluated user.
     n_skipped : int
-        Users asked for that have no relevant item: they are in no mean.
+        Requested users without a relevant item; excluded from all means.
     sampled : int or None
         Negatives drawn for each user if the metrics come from sampled candidates, None if all items were ranked.
     """

@@ -3,17 +3,19 @@
 All of them leave the caller's matrix alone, are exact in their counts, repeat with the same `random_state`, and
 return canonical CSR arrays of the shape of the input: every stored pair is in exactly one part, with its value.
 Duplicates are summed and stored zeros dropped beforehand, as in `fit`. float32 values stay so, all others come back
-as float64.
+as float64. An `InteractionStore` is taken like a matrix; its parts are in memory.
 """
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-from fastals.core.validation import check_integer, check_interactions
+from fastals.core.stored import StoredInteractions
+from fastals.core.validation import check_integer, check_interactions, describe
 
 RandomState = int | np.random.Generator | None
 
@@ -108,7 +110,7 @@ def temporal_split(
     timestamps: Any,
     *,
     test_size: float | int | None = None,
-    cutoff: float | None = None,
+    cutoff: Any = None,
     random_state: RandomState = None,
 ) -> tuple[sp.csr_array, sp.csr_array]:
     """Learn from the past, test on what came later, with one point in time for all users.
@@ -126,8 +128,10 @@ def temporal_split(
     test_size : float or int, optional
         A float in (0, 1) is the share of the pairs, an int >= 1 the number of pairs: the latest are tested. 0.2 if
         neither this nor `cutoff` is given.
-    cutoff : float, optional
-        Instead of `test_size`: pairs with a time >= cutoff are tested.
+    cutoff : number or date, optional
+        Instead of `test_size`: pairs with a time >= cutoff are tested. A date is a datetime or a text such as
+        "2023-09-01" (in UTC); of times that are numbers it is taken for seconds since 1970, as `Interactions` keeps
+        them.
     random_state : int, numpy.random.Generator or None
         Seed; decides which of the pairs of equal time at the border are tested.
 
@@ -146,7 +150,7 @@ def temporal_split(
     matrix = _canonical(user_items)
     times = _pair_times(user_items, matrix, timestamps)
     if cutoff is not None:
-        tested = times >= cutoff
+        tested = times >= _as_time(cutoff, times.dtype)
     else:
         n_test = _count(0.2 if test_size is None else test_size, matrix.nnz, "test_size", "stored pairs")
         tie_breaker = np.random.default_rng(random_state).random(matrix.nnz)
@@ -264,9 +268,27 @@ def _last_of_each_row(
     return chosen
 
 
+def _as_time(cutoff: Any, dtype: np.dtype) -> Any:
+    """A point in time as times of a type can be compared with it."""
+    if isinstance(cutoff, (int, float, np.integer, np.floating)) and not isinstance(cutoff, bool) and dtype.kind != "M":
+        return cutoff
+    if isinstance(cutoff, datetime.datetime) and cutoff.tzinfo is not None:
+        cutoff = cutoff.astimezone(datetime.UTC).replace(tzinfo=None)
+    try:
+        date = np.datetime64(cutoff) if isinstance(cutoff, (str, datetime.date, np.datetime64)) else None
+    except ValueError:
+        date = None
+    if date is None or np.isnat(date):
+        wanted = "a date" if dtype.kind == "M" else "a number or a date"
+        raise ValueError(f"cutoff must be {wanted}, such as '2023-09-01'; got {describe(cutoff)}")
+    return date if dtype.kind == "M" else date.astype("datetime64[s]").astype(np.int64)
+
+
 def _pair_times(user_items: Any, matrix: sp.csr_array, timestamps: Any) -> np.ndarray:
     """Time of each stored entry of the canonical `matrix`, from times by matrix or by entry of `user_items`."""
     as_matrix = sp.issparse(timestamps)
+    if isinstance(user_items, StoredInteractions):  # whose entries are those of the matrix
+        user_items = matrix
     if as_matrix and timestamps.shape != matrix.shape:
         raise ValueError(f"timestamps has shape {timestamps.shape}, user_items {matrix.shape}")
     given = sp.coo_array(timestamps if as_matrix else user_items)

@@ -1,4 +1,9 @@
-"""Whole factor matrices: Gramian, rotation, and the sums that the full form of the loss needs."""
+"""Whole factor matrices: Gramian, rotation, and the sums that the full form of the loss needs.
+
+The work is divided into tasks, each a serial kernel; a kernel of three lines runs them under ``prange``.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
@@ -7,26 +12,33 @@ from fastals.kernels.dense.blocks import add_gramian, add_product
 from fastals.kernels.dense.rotation import CHUNK, multiply_chunk
 from fastals.kernels.dense.tiles import PAD
 from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
-from fastals.kernels.rows.row import target_of, value_of
+from fastals.kernels.rows.row import extra_of, target_of, value_of
 
 BLOCK = 64  # rows converted to float64 at a time
 SUMMED = 16  # rows of a tile that are summed over the ranges at a time
 
 
 @compiled_without_refcounts
-def _load(X, start, count, first, columns, block):
-    """Write X[start : start + count, first : first + columns] to ``block`` in place, up to PAD columns with zeros."""
+def _load(X, roots, start, count, first, columns, block):
+    """Write rows of X to ``block`` in place, up to PAD columns with zeros: X[start : start + count, first : ...].
+
+    ``roots`` (n,), or (1,) where all are 1, are their scales.
+    """
     for t in range(count):
         row = X[start + t, first : first + columns]
         for j in range(columns):
             block[t, j] = row[j]
+        root = value_of(roots, start + t)
+        if root != 1:
+            for j in range(columns):
+                block[t, j] *= root
         for j in range(columns, -(-columns // PAD) * PAD):
             block[t, j] = 0
 
 
 @compiled
-def gramian_tile(X, first, last, i, j, blocks, tile):
-    """Write a square tile of X_c'X_c to ``tile`` (edge, edge) in place, X_c = X[first:last], in float64.
+def gramian_tile(X, roots, first, last, i, j, blocks, tile):
+    """Write a square tile of X_c'X_c to ``tile`` (edge, edge) in place, X_c = diag(roots) X[first:last], in float64.
 
     Its first element is row i and column j >= i of the whole; on the diagonal its upper triangle is what counts.
     ``blocks`` (2, BLOCK, edge or more) float64 is scratch. A tile that stays in a second-level cache while all rows go
@@ -37,11 +49,11 @@ def gramian_tile(X, first, last, i, j, blocks, tile):
     tile[:] = 0
     for start in range(first, last, BLOCK):
         count = min(BLOCK, last - start)
-        _load(X, start, count, i, rows, left)
+        _load(X, roots, start, count, i, rows, left)
         if i == j:
             add_gramian(left, left, count, -(-rows // PAD) * PAD, tile)
         else:
-            _load(X, start, count, j, columns, right)
+            _load(X, roots, start, count, j, columns, right)
             add_product(left, right, count, -(-rows // PAD) * PAD, -(-columns // PAD) * PAD, tile)
 
 
@@ -57,35 +69,63 @@ def weighted_squares(X, first, last, weights):
     return total
 
 
-@compiled_parallel
-def gramian_tiles(threads, tasks, X, bounds, places, weights, blocks, parts, squares):
-    """Tiles of the Gramians of ranges of rows, and the ranges' weighted squared norms.
+class Tiles(NamedTuple):
+    """Tiles of the Gramians of ranges of rows.
 
-    Task c T + p, of the chosen ``tasks`` (m,), writes the tile at places[p] (T, 2) of the rows from bounds[c] to
-    bounds[c + 1] to parts[c, p] (ranges, T, edge, edge) in place; the one with p = 0 also writes their weighted
-    squares to squares[c]. Thread by thread takes every ``threads``-th task; ``blocks`` (threads, 2, BLOCK, edge or
-    more) float64 is scratch.
+    bounds : (ranges + 1,) int64 array
+        Range c is the rows from bounds[c] to bounds[c + 1].
+    places : (T, 2) int64 array
+        Row and column of the first element of each tile.
+    blocks : (tasks, 2, BLOCK, edge or more) float64 array
+        Scratch of each task.
+    parts : (ranges, T, edge, edge) float64 array
+        The tiles (output).
+    squares : (ranges,) float64 array
+        Weighted squared norms of the rows of each range (output).
     """
-    for thread in prange(threads):
-        for task in range(thread, tasks.shape[0], threads):
-            c, p = tasks[task] // places.shape[0], tasks[task] % places.shape[0]
-            first, last = bounds[c], bounds[c + 1]
-            gramian_tile(X, first, last, places[p, 0], places[p, 1], blocks[thread], parts[c, p])
-            if p == 0:
-                squares[c] = weighted_squares(X, first, last, weights)
+
+    bounds: Any
+    places: Any
+    blocks: Any
+    parts: Any
+    squares: Any
+
+
+@compiled
+def gramian_task(task, tasks, chosen, X, scales, tiles):
+    """Write every ``tasks``-th of the ``chosen`` (m,) tiles, from number ``task`` on; their sum over the ranges is X'X.
+
+    Number c T + p is the tile at places[p] of the rows of range c; with p = 0 go their weighted squares. ``scales`` are
+    roots and weights, see ``gramian_tile`` and ``weighted_squares``.
+    """
+    bounds, places = tiles.bounds, tiles.places
+    for n in range(task, chosen.shape[0], tasks):
+        c, p = chosen[n] // places.shape[0], chosen[n] % places.shape[0]
+        first, last = bounds[c], bounds[c + 1]
+        gramian_tile(X, scales[0], first, last, places[p, 0], places[p, 1], tiles.blocks[task], tiles.parts[c, p])
+        if p == 0:
+            tiles.squares[c] = weighted_squares(X, first, last, scales[1])
+
+
+@compiled_parallel
+def gramian_tasks(kernel, tasks, chosen, X, scales, tiles):
+    """Run all tasks of ``gramian_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
+    for task in prange(tasks):
+        kernel(np.int64(task), tasks, chosen, X, scales, tiles)
 
 
 @compiled
 def sum_tile(parts, p, first, i, j, G):
     """Sum SUMMED rows, from ``first``, of the tile at (i, j) over the ranges, into both triangles of G in place.
 
-    ``parts`` is as ``gramian_tiles`` has left it; ``G`` is (factors, factors).
+    ``parts`` is as ``gramian_task`` has left it; ``G`` is (factors, factors).
     """
     edge, factors = parts.shape[2], G.shape[0]
     for a in range(first, min(first + SUMMED, edge, factors - i)):
         begin, end = a if i == j else 0, min(edge, factors - j)
         row = G[i + a, j + begin : j + end]
-        row[:] = parts[0, p, a, begin:end]
+        for b in range(end - begin):
+            row[b] = parts[0, p, a, begin + b]
         for c in range(1, parts.shape[0]):
             part = parts[c, p, a, begin:end]
             for b in range(end - begin):
@@ -94,13 +134,20 @@ def sum_tile(parts, p, first, i, j, G):
             G[j + begin + b, i + a] = row[b]
 
 
-@compiled_parallel
-def sum_tiles(places, parts, G):
-    """Sum all tiles over the ranges, into both triangles of G (factors, factors) in place."""
+@compiled
+def sum_task(task, tasks, places, parts, G):
+    """Sum every ``tasks``-th strip of tiles, from number ``task`` on, over the ranges, into both triangles of G."""
     strips = -(-parts.shape[2] // SUMMED)
-    for task in prange(places.shape[0] * strips):
-        p = task // strips
-        sum_tile(parts, p, task % strips * SUMMED, places[p, 0], places[p, 1], G)
+    for n in range(task, places.shape[0] * strips, tasks):
+        p = n // strips
+        sum_tile(parts, p, n % strips * SUMMED, places[p, 0], places[p, 1], G)
+
+
+@compiled_parallel
+def sum_tasks(kernel, tasks, places, parts, G):
+    """Run all tasks of ``sum_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
+    for task in prange(tasks):
+        kernel(np.int64(task), tasks, places, parts, G)
 
 
 @compiled
@@ -114,24 +161,30 @@ def rotate_rows(X, first, last, panels, chunk, tile, out):
         multiply_chunk(chunk, count, panels, tile, start, out)
 
 
-@compiled_parallel
-def rotate_ranges(threads, bounds, X, panels, chunks, tiles, out):
-    """Write X B to ``out`` (n, width) in place, over ranges of rows; ``panels`` is B, see ``multiply_chunk``.
+@compiled
+def rotate_task(task, tasks, bounds, X, panels, chunks, tiles, out):
+    """Write X B to ``out`` (n, width) in place, over every ``tasks``-th range of rows, from number ``task`` on.
 
-    Thread by thread takes every ``threads``-th range; ``chunks`` (threads, CHUNK, width), zero past the columns of X,
-    and ``tiles`` (threads, TILE_ROWS, PANEL) are scratch.
+    ``panels`` is B, see ``multiply_chunk``; ``chunks`` (tasks, CHUNK, width), zero past the columns of X, and
+    ``tiles`` (tasks, TILE_ROWS, PANEL) are scratch.
     """
-    for thread in prange(threads):
-        for c in range(thread, bounds.shape[0] - 1, threads):
-            rotate_rows(X, bounds[c], bounds[c + 1], panels, chunks[thread], tiles[thread], out)
+    for c in range(task, bounds.shape[0] - 1, tasks):
+        rotate_rows(X, bounds[c], bounds[c + 1], panels, chunks[task], tiles[task], out)
 
 
 @compiled_parallel
-def stored_loss_parts(bounds, entries, offset, X, Y, parts):
+def rotate_tasks(kernel, tasks, bounds, X, panels, chunks, tiles, out):
+    """Run all tasks of ``rotate_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
+    for task in prange(tasks):
+        kernel(np.int64(task), tasks, bounds, X, panels, chunks, tiles, out)
+
+
+@compiled_parallel
+def stored_loss_parts(bounds, entries, X, Y, parts):
     """Write sum_t [target_t phi_t - 2 target_t s_t + extra_t s_t^2], s_t = x_u . y_t, to parts[c] in place.
 
-    Together with c0 tr(X'X Y'Y) that is the loss without regularisation: over the stored pairs
-    c (phi - s)^2 - c0 s^2 = c phi^2 - 2 c phi s + (c - c0) s^2. ``entries`` and ``offset`` are as in ``rows.row``, of
+    Together with c0 tr(X' diag(v) X Y' diag(w) Y) that is the loss without regularisation: over the stored pairs
+    c (phi - s)^2 - m s^2 = c phi^2 - 2 c phi s + (c - m) s^2, m = c0 v_u w_i. ``entries`` are as in ``rows.row``, of
     range c the rows u from bounds[c] to bounds[c + 1].
     """
     for c in prange(bounds.shape[0] - 1):
@@ -143,8 +196,10 @@ def stored_loss_parts(bounds, entries, offset, X, Y, parts):
                     score += np.float64(X[u, j]) * Y[entries.indices[t], j]
                 weight = np.float64(value_of(entries.weight, t))
                 phi = np.float64(value_of(entries.preference, t))
-                target = target_of(weight, offset, phi)
-                total += target * phi - 2 * target * score + (weight - entries.shift) * score * score
+                target = target_of(weight, entries.offset, phi)
+                relative = value_of(entries.row_weights, u) * value_of(entries.column_weights, entries.indices[t])
+                extra = extra_of(weight, entries.shift, entries.missing, relative)
+                total += target * phi - 2 * target * score + extra * score * score
         parts[c] = total
 
 

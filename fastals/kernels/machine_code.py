@@ -34,7 +34,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 
-from fastals.kernels import forks
+from fastals.kernels import forks, patience
 from fastals.kernels.private_folder import read_entry, remove_oldest, write_entry
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -134,6 +134,12 @@ class MachineCodeCache:
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return the stored compile result for a signature, None if there is none."""
         forks.watch()
+        found = self._load(signature, target_context)
+        if found is None:
+            patience.compilation_begins(self)
+        return found
+
+    def _load(self, signature: Any, target_context: Any) -> Any:
         if not self._enabled or _source_digest() != _SOURCE_DIGEST:
             return None
         try:
@@ -151,6 +157,7 @@ class MachineCodeCache:
 
     def save_overload(self, signature: Any, compile_result: Any) -> None:
         """Store a compile result in the first folder that takes it."""
+        patience.compilation_ends(self)
         if not self._enabled or _source_digest() != _SOURCE_DIGEST:
             return
         try:

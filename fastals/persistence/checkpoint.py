@@ -18,7 +18,7 @@ from fastals.solver.half_sweep import Report
 from fastals.solver.sweeps import TrainingState
 
 KIND = "training state"
-PREVIOUS = ("previous_items", "previous_users")  # which a state may do without
+OPTIONAL = ("previous_items", "previous_users", "user_effects", "item_effects")  # which a state may do without
 
 
 class Checkpoint:
@@ -54,12 +54,17 @@ class Checkpoint:
             write_state(self.path, model.training_state())
 
     def load(self) -> TrainingState | None:
-        """State in the file, or None if there is no file.
+        """Read the file.
+
+        Returns
+        -------
+        TrainingState or None
+            None if there is no file.
 
         Raises
         ------
         ValueError
-            For a file that is no state of a training, or damaged.
+            For a file that is not the state of a training, or is damaged.
         """
         return read_state(self.path) if self.path.exists() else None
 
@@ -124,9 +129,9 @@ def write_state(path: str | os.PathLike[str], state: TrainingState) -> None:
         "user_factors": state.user_factors,
         "item_factors": state.item_factors,
     }
-    for name in PREVIOUS:
-        if (previous := getattr(state, name)) is not None:
-            arrays[name] = previous
+    for name in OPTIONAL:
+        if (array := getattr(state, name)) is not None:
+            arrays[name] = array
     write_model_file(path, header, arrays)
 
 
@@ -145,8 +150,8 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             raise ValueError("reports must hold finite counts that are not negative")
         if not isinstance(header["accelerated"], bool):
             raise ValueError(f"accelerated must be true or false; got {describe(header['accelerated'])}")
-        for name in ("user_factors", "item_factors", *PREVIOUS):
-            array = arrays.get(name) if name in PREVIOUS else arrays[name]
+        for name in ("user_factors", "item_factors", *OPTIONAL):
+            array = arrays.get(name) if name in OPTIONAL else arrays[name]
             if array is not None:
                 _check_matrix(array, name)
         halves = [(_report(items), _report(users)) for items, users in reports]
@@ -158,7 +163,7 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             halves,
             arrays["user_factors"],
             arrays["item_factors"],
-            *(arrays.get(name) for name in PREVIOUS),
+            *(arrays.get(name) for name in OPTIONAL),
         )
     except KeyError as error:
         raise ValueError(

@@ -19,13 +19,14 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from fastals.core.safe_open import brief, open_regular, values_are_sound
 from fastals.persistence.atomic import atomic_writer
+from fastals.persistence.streams import checked_target, file_name, is_path, stream_reader, stream_writer
 
 FORMAT = "fastals"
 FORMAT_VERSION = 1
@@ -65,7 +66,9 @@ class _ArraySpec(NamedTuple):
         return text.encode("ascii")
 
 
-def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def write_model_file(
+    path: str | os.PathLike[str] | IO[bytes], header: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
     """Write a header and named arrays into one file, which appears complete and sound or not at all.
 
     The file is written under a temporary name in the same folder, flushed to the disk, read back and renamed; whatever
@@ -74,8 +77,8 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
 
     Parameters
     ----------
-    path : str or path-like
-        File to create or replace.
+    path : str, path-like or binary file object
+        File to create or replace; a file object is written to where it stands, once everything is complete.
     header : dict
         What JSON can hold: dict with str keys, list, str, int, finite float, bool, None. A tuple comes back as a list.
     arrays : dict of str to numpy.ndarray
@@ -93,7 +96,9 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
     """
     prepared = {name: _prepare_array(name, array) for name, array in arrays.items()}
     header_bytes = _encode_header(header, prepared)
-    with atomic_writer(path, verify=_verify) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    target = checked_target(path, "write")
+    writer = atomic_writer(target, _verify) if is_path(target) else stream_writer(target, _verify)
+    with writer as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(_member_info(_HEADER_NAME, len(header_bytes)), "w") as member:
             member.write(header_bytes)
         for name, array in prepared.items():
@@ -105,19 +110,21 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
 
 
 def read_model_file(
-    path: str | os.PathLike[str], *, mmap: bool = False
+    path: str | os.PathLike[str] | IO[bytes], *, mmap: bool = False, unverified: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read a file of `write_model_file`; never runs code from it, nor allocates more than the file is long.
 
     Parameters
     ----------
-    path : str or path-like
-        File to read.
+    path : str, path-like or binary file object
+        File to read; a file object from where it stands to its end.
     mmap : bool, default False
-        Map numeric arrays into memory, read-only, instead of reading them: they take no time to open and are shared
-        between processes. Their place, dtype and shape are checked, their content is not: it has a checksum, which only
-        reading the whole file can verify. Text, bool and empty arrays are read as usual. While arrays are mapped the
-        file may be replaced (by renaming, as `write_model_file` does) but must not be shortened or changed in place.
+        Map numeric arrays into memory, read-only, instead of reading them: they are shared between processes. Text,
+        bool and empty arrays are read as usual. While arrays are mapped the file may be replaced (by renaming, as
+        `write_model_file` does) but must not be shortened or changed in place.
+    unverified : collection of str, optional
+        Arrays that take no time to open when they are mapped: their place, dtype and shape are checked, but not the
+        checksum of their content, for which it has to be read.
 
     Returns
     -------
@@ -129,23 +136,25 @@ def read_model_file(
     Raises
     ------
     ValueError
-        If the file is no model file, not even a regular file, is truncated or damaged (a checksum differs), declares
+        If the file is not a model file, not a regular file, is truncated or damaged (a checksum differs), declares
         what it does not hold, or is of a newer format version. The message names the file and the reason.
     OSError
         If the file cannot be opened or read.
     """
-    with open_regular(path) as file:
+    name = file_name(path)
+    source = checked_target(path, "read")
+    if mmap and not is_path(source):
+        raise ValueError("mmap=True takes a path; got a file object")
+    with open_regular(source) if is_path(source) else stream_reader(source) as file:
         try:
-            return _read(file, mmap)
+            return _read(file, mmap, unverified)
         except _ModelFileError as error:
-            raise ValueError(f"cannot read {os.fspath(path)!r}: {error}") from None
+            raise ValueError(f"cannot read {name}: {error}") from None
         except _DAMAGE as error:
-            raise ValueError(f"cannot read {os.fspath(path)!r}: it is truncated or damaged ({brief(error)})") from error
+            raise ValueError(f"cannot read {name}: it is truncated or damaged ({brief(error)})") from error
         except OSError as error:
             if error.errno == errno.EINVAL:  # a seek to an offset that makes no sense
-                raise ValueError(
-                    f"cannot read {os.fspath(path)!r}: it is truncated or damaged ({brief(error)})"
-                ) from error
+                raise ValueError(f"cannot read {name}: it is truncated or damaged ({brief(error)})") from error
             raise
 
 
@@ -197,13 +206,15 @@ def _chunks(array: np.ndarray) -> Iterator[memoryview]:
         yield flat[start : start + _CHUNK]
 
 
-def _read(file: IO[bytes], mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(file: IO[bytes], mmap: bool, unverified: Collection[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with _archive(file) as (archive, header, members):
         arrays = {}
         for spec, info in members:
             with archive.open(info) as member:
                 header_length = _check_npy_header(member, info, spec)
                 if mmap and spec.dtype.kind in "iufc" and spec.n_bytes > 0:
+                    if spec.name not in unverified:
+                        _read_on(member)
                     array = _map_array(file, info, header_length, spec)
                 else:
                     array = _read_array(member, spec)
@@ -218,8 +229,7 @@ def _verify(file: IO[bytes]) -> None:
             for spec, info in members:
                 with archive.open(info) as member:
                     _check_npy_header(member, info, spec)
-                    while member.read(_CHUNK):
-                        pass
+                    _read_on(member)
     except _DAMAGE as error:
         raise OSError(f"what was written does not read back, so an earlier file stays: {brief(error)}") from error
 
@@ -317,6 +327,12 @@ def _read_array(member: IO[bytes], spec: _ArraySpec) -> np.ndarray:
     if not values_are_sound(array):
         raise _ModelFileError(f"member {spec.member!r} holds values that {spec.dtype.str} does not have")
     return array
+
+
+def _read_on(member: IO[bytes]) -> None:
+    """Read the rest of a member, without keeping it; zipfile compares the checksum with the last byte."""
+    while member.read(_CHUNK):
+        pass
 
 
 def _map_array(file: IO[bytes], info: zipfile.ZipInfo, header_length: int, spec: _ArraySpec) -> np.ndarray:

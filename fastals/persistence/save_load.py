@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -17,14 +17,16 @@ from fastals.core.validation import (
     check_dtype,
     check_integer,
     check_real,
-    check_rows,
     describe,
     is_auto,
     largest_factor,
 )
+from fastals.persistence import parts
 from fastals.persistence.model_file import read_model_file, write_model_file
+from fastals.persistence.streams import file_name
 from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.tables.interactions import Interactions
+from fastals.tables.store import InteractionStore
 
 FACTORS = ("user_factors", "item_factors")
 PLAIN = (type(None), bool, int, float, str)
@@ -41,14 +43,22 @@ def _plain(value: Any) -> Any:
     return np.dtype(value).name if isinstance(value, (type, np.dtype)) else None
 
 
-def save(model: Any, state: State, path: str | os.PathLike[str], interactions: Interactions | None = None) -> None:
+def save(
+    model: Any,
+    state: State,
+    path: str | os.PathLike[str] | IO[bytes],
+    interactions: Interactions | InteractionStore | None = None,
+) -> None:
     """Write the model to one file, without pickle.
+
+    The file holds the matrix that the model was fitted to. Of a model fitted to a store, too: it is copied from the
+    store's files piece by piece, and the model does without the store from then on.
 
     Parameters
     ----------
-    path : str or path
-        Replaced as a whole once everything is written, or left unchanged.
-    interactions : Interactions, optional
+    path : str, path or binary file object
+        Replaced as a whole once everything is written, or left unchanged; a file object is written to where it stands.
+    interactions : Interactions or InteractionStore, optional
         Ids of users and items to travel with the model; of the shape it was fitted to.
 
     Raises
@@ -74,25 +84,29 @@ def save(model: Any, state: State, path: str | os.PathLike[str], interactions: I
     }
     if interactions is not None:
         arrays |= _checked_ids(interactions, rows)
+    unobserved, features = parts.written(state)
+    arrays |= unobserved.arrays | features.arrays
     header = {
         "model": type(model).__name__,
         "parameters": {name: _plain(value) for name, value in model.get_params().items()},
         "shape": list(rows.shape),
         "report": dict(state.report),
         "alpha": needed(state.alpha),
+        "unobserved": unobserved.header,
     }
     write_model_file(path, header, arrays)
 
 
-def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = False) -> tuple[Any, State]:
+def load(build: Callable[..., Any], path: str | os.PathLike[str] | IO[bytes], mmap: bool = False) -> tuple[Any, State]:
     """Read a model that ``save`` wrote: what ``build`` makes of its parameters, and its state.
 
     Parameters
     ----------
-    path : str or path
+    path : str, path or binary file object
+        A file object is read from where it stands to its end.
     mmap : bool
-        Whether to map the factors into memory instead of keeping a copy of them. They are read once, to see that they
-        are finite; their checksum is not verified.
+        Whether to map the arrays into memory instead of keeping copies of them. The factors are read once, to see that
+        they are finite, but their checksum is not verified, unlike that of all else.
 
     Returns
     -------
@@ -107,22 +121,23 @@ def load(build: Callable[..., Any], path: str | os.PathLike[str], mmap: bool = F
     OSError
         Where the file cannot be opened.
     """
-    header, arrays = read_model_file(path, mmap=mmap)
+    header, arrays = read_model_file(path, mmap=mmap, unverified=FACTORS)
     try:
         return _restored(build, header, arrays)
     except KeyError as error:
-        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: it lacks {brief(error)}") from error
+        raise ValueError(f"cannot read {file_name(path)}: no valid model: it lacks {brief(error)}") from error
     except (TypeError, ValueError, AttributeError, OverflowError, SyntaxError) as error:
-        raise ValueError(f"cannot read {os.fspath(path)!r}: no valid model: {brief(error)}") from error
+        raise ValueError(f"cannot read {file_name(path)}: no valid model: {brief(error)}") from error
 
 
 def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[Any, State]:
     """Model and state of the parts of a file, held against each other."""
     model = build(**header["parameters"])
-    if isinstance(model.regularization, list):
-        model.regularization = tuple(model.regularization)
+    for name in ("regularization", "unobserved_exponent", "feature_regularization"):
+        if isinstance(getattr(model, name), list):
+            setattr(model, name, tuple(getattr(model, name)))
     alpha, shape = check_real("alpha", header["alpha"]), _checked_shape(header["shape"])
-    rows = _checked_structure(arrays, shape)
+    rows = parts.restored_rows(arrays, shape, "", "user_items")
     _check_parts(model, alpha, arrays, shape)
     history = arrays["loss_history"]
     if history.dtype != np.float64 or history.ndim != 1 or not np.isfinite(history).all():
@@ -130,12 +145,15 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
     report = {name: check_real(name, value) for name, value in dict(header["report"]).items()}
     users, items = (Factors(arrays[name]) for name in FACTORS)
     interactions = _restored_ids(arrays, rows) if "user_ids" in arrays or "item_ids" in arrays else None
-    return model, State(users, items, History(rows), alpha, tuple(history.tolist()), report, interactions)
+    unobserved = parts.restored_unobserved(header.get("unobserved", {}), arrays, shape)
+    features = parts.restored_features(arrays, shape, users.shape[1])
+    loss_history = tuple(history.tolist())
+    return model, State(users, items, History(rows), alpha, loss_history, unobserved, features, report, interactions)
 
 
-def _checked_ids(interactions: Interactions, rows: Rows) -> dict[str, np.ndarray]:
+def _checked_ids(interactions: Interactions | InteractionStore, rows: Rows) -> dict[str, np.ndarray]:
     """Arrays of the ids of interactions that fit the rows of a model."""
-    if not isinstance(interactions, Interactions):
+    if not isinstance(interactions, (Interactions, InteractionStore)):
         raise TypeError(f"interactions must be an Interactions; got {describe(interactions)}")
     if interactions.user_items.shape != rows.shape:
         raise ValueError(f"interactions must have the model's shape {rows.shape}; got {interactions.user_items.shape}")
@@ -180,21 +198,3 @@ def _checked_shape(value: Any) -> tuple[int, int]:
     if max(value) > LARGEST_INT32:
         raise ValueError(f"shape must be below 2^31; got {describe(value)}")
     return value[0], value[1]
-
-
-def _checked_structure(arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> Rows:
-    """Rows of a file, held to their canonical form."""
-    import scipy.sparse as sp
-
-    indptr, indices, data = arrays["indptr"], arrays["indices"], arrays["data"]
-    if indptr.dtype != np.int64 or indices.dtype != np.int32 or data.dtype not in (np.float32, np.float64):
-        raise ValueError("indptr, indices and data must be int64, int32 and float32 or float64")
-    if indptr.shape != (shape[0] + 1,) or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():
-        raise ValueError("indptr does not rise from 0 to the number of indices")
-    if data.shape not in ((1,), indices.shape):
-        raise ValueError("data has neither one value nor one for each index")
-    values = np.broadcast_to(data, indices.shape)
-    rows, _ = check_rows(sp.csr_array((values, indices, indptr), shape=shape), "user_items")
-    if not np.array_equal(rows.indices, indices) or not np.array_equal(rows.indptr, indptr):
-        raise ValueError("user_items is not sorted, or has duplicates or zeros")
-    return rows

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastals.core.features import check_features
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
 from fastals.core.state import State, needed
@@ -13,9 +14,11 @@ from fastals.core.validation import LARGEST_INT32, check_ids, check_rows, descri
 from fastals.objective import Objective
 from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.solver.half_sweep import Settings
+from fastals.solver.sides import Missing
 
 SIDES = ("user", "item")
 MATRICES = ("user_items", "item_users")  # rows of the users, rows of the items
+FEATURES = ("user_features", "item_features")
 
 
 class Fitted:
@@ -81,7 +84,41 @@ class Fitted:
                 f"{name} must have one row for each of the {ids.size} ids, shape {shape}; got {matrix.shape}; "
                 + ("it looks transposed" if turned else f"pass {name}[ids] instead of the whole matrix")
             )
-        return check_rows(matrix, name, shape=shape)[0]._replace(shape=(ids.size, self.factors(1 - axis).shape[0]))
+        return check_rows(matrix, name, shape=shape)[0]._replace(
+            shape=(ids.size, self.factors(1 - axis).shape[0]), disk=None
+        )
+
+    def known(self, axis: int, ids: np.ndarray, matrix: Any, features: Any) -> tuple[Rows, Rows | None]:
+        """Rows of interactions and of features for each id; see ``rows``.
+
+        With features that are given and no matrix the rows are empty: what is known are the features alone. Without
+        given features those of the ids serve; ids that the model does not know have none.
+        """
+        own, name = self.state.features[axis], FEATURES[axis]
+        if own is None and features is not None:
+            raise ValueError(f"{name} must be left out: the model was fitted without any")
+        if features is not None and matrix is None:
+            empty = np.zeros(ids.size + 1, np.int64), np.empty(0, np.int32), np.ones(1, self.factors(axis).dtype)
+            rows = Rows(*empty, (ids.size, self.factors(1 - axis).shape[0]))
+        else:
+            rows = self.rows(axis, ids, matrix)
+        if own is not None and features is not None:
+            return rows, check_features(features, name, (ids.size, own.n_features))
+        return rows, self.features_of(axis, ids)
+
+    def features_of(self, axis: int, ids: np.ndarray) -> Rows | None:
+        """Features that the model has of each id; none for ids that it does not know."""
+        own = self.state.features[axis]
+        if own is None:
+            return None
+        inside = np.flatnonzero(ids < own.rows.shape[0])
+        none = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.ones(1), (0, own.n_features))
+        return none.replaced(inside, own.rows.taken(ids[inside], 0), ids.size)
+
+    def missing(self, axis: int, ids: np.ndarray, rows: Rows) -> Missing:
+        """Weights of the missing pairs of rows to be folded in, as ``ids``."""
+        own, other = (self.state.unobserved[side] for side in (axis, 1 - axis))
+        return Missing.of(own, other, None if own is None else own.of_rows(ids, rows.counts))
 
     def width(self, axis: int, matrix: Any) -> int:
         """Columns that a matrix of rows must have: as the model has now, or had before partial fits made it grow."""

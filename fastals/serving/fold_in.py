@@ -11,27 +11,29 @@ import numpy as np
 from fastals.core.rows import Rows
 from fastals.core.state import State
 from fastals.core.validation import check_products, describe
-from fastals.serving.fitted import SIDES, Fitted, ids_of
+from fastals.serving.fitted import FEATURES, MATRICES, SIDES, Fitted, ids_of
 from fastals.solver.eigenbasis import Basis, eigenbasis
-from fastals.solver.half_sweep import solve_side
+from fastals.solver.features import predictions
+from fastals.solver.half_sweep import SERIAL_WORK, solve_side
 from fastals.solver.sides import build_side
 
-# Up to so many entries times factors one thread is done before others have woken up; on a busy machine they may take
-# milliseconds.
-SERIAL_FOLD_IN = 2**17
 LARGEST_GAP = 1024  # rows without interactions that an update may add, unless the model has more rows than that
 
 
-def recalculate(fitted: Fitted, axis: int, ids: Any, matrix: Any = None) -> np.ndarray:
+def recalculate(fitted: Fitted, axis: int, ids: Any, matrix: Any = None, features: Any = None) -> np.ndarray:
     """Factors solved from their rows: one row of a training half-sweep, bit for bit.
 
     Parameters
     ----------
     userid (or itemid) : int or (n,) array of int
-        Only their number matters if rows are given.
+        If rows are given, only their number matters, unless the model has features or weights of missing pairs that
+        were given: those go by id.
     user_items (or item_users) : sparse matrix (n, n_items) or (n, n_users), optional
         A row for each id; the training rows by default. Rows as wide as the fitted matrix will do after partial fits
         have made the model grow.
+    user_features (or item_features) : array or sparse matrix (n, d), optional
+        A row for each id, in a model that was fitted with features; by default those it has of the ids. Given without
+        a matrix, they are all that is known: the rows are empty.
 
     Returns
     -------
@@ -47,30 +49,35 @@ def recalculate(fitted: Fitted, axis: int, ids: Any, matrix: Any = None) -> np.n
         Before ``fit``.
     """
     found, scalar = ids_of(f"{SIDES[axis]}id", ids, None)
-    factors = fold_in(fitted, axis, fitted.rows(axis, found, matrix))
+    factors = fold_in(fitted, axis, found, *fitted.known(axis, found, matrix, features))
     return factors[0] if scalar else factors
 
 
-def fold_in(fitted: Fitted, axis: int, rows: Rows) -> np.ndarray:
+def fold_in(fitted: Fitted, axis: int, ids: np.ndarray, rows: Rows, features: Rows | None = None) -> np.ndarray:
     """Solve canonical rows against the factors of the other side, as a half-sweep does; (n_rows, factors)."""
     objective, settings, Y = fitted.objective, fitted.settings, fitted.factors(1 - axis)
     X = np.zeros((rows.shape[0], Y.shape[1]), Y.dtype)
     if not rows.shape[0]:
         return X
-    if rows.indices.size * Y.shape[1] <= SERIAL_FOLD_IN:
+    if (rows.indices.size + (0 if features is None else features.indices.size)) * Y.shape[1] <= SERIAL_WORK:
         settings = replace(settings, num_threads=1)
-    c0 = objective.c0
+    side = build_side(objective, rows, axis, Y.dtype, fitted.missing(axis, ids, rows))
+    columns = side.entries.column_weights
 
-    def basis() -> Basis:
-        return eigenbasis(Y.array, np.zeros(Y.shape[0]), c0, settings.num_threads)
+    def build() -> Basis:
+        zeros = np.zeros(Y.shape[0])
+        return eigenbasis(Y.array, zeros, objective.c0, settings.num_threads, missing=columns)
 
-    side = build_side(objective, rows, axis, Y.dtype)
-    solve_side(side, Y.derived.get(("basis", c0), basis), X, objective, settings)
+    basis = Y.derived.get(("basis", objective.c0), build)
+    own, prior = fitted.state.features[axis], None
+    if own is not None and features is not None:
+        prior = predictions(features, own.effects, basis, settings.num_threads)
+    solve_side(side, basis, X, objective, settings, prior=prior)
     check_products(X, "the factors calculated")
     return X
 
 
-def partial_fit(fitted: Fitted, axis: int, ids: Any, matrix: Any) -> State:
+def partial_fit(fitted: Fitted, axis: int, ids: Any, matrix: Any, features: Any = None) -> State:
     """State with rows solved anew and put in, which has grown for ids beyond its last row.
 
     Parameters
@@ -78,8 +85,16 @@ def partial_fit(fitted: Fitted, axis: int, ids: Any, matrix: Any) -> State:
     userids (or itemids) : (n,) array of int
         Distinct. Ids between the last row and the largest new one that are not named get no interactions, and zero
         factors; there may be as many of them as the model has rows, or 1,024.
-    user_items (or item_users) : sparse matrix (n, n_items) or (n, n_users)
-        Their rows, which replace the training rows; see ``recalculate_user``.
+    user_items (or item_users) : sparse matrix (n, n_items) or (n, n_users), or None
+        Their rows, which replace the training rows; see ``recalculate_user``. None, of a model with features, for
+        rows of which nothing is known but ``user_features`` (or ``item_features``).
+    user_features (or item_features) : array or sparse matrix (n, d), optional
+        Their features, which replace those that the model has.
+
+    Notes
+    -----
+    The weight of the rows' missing pairs becomes what ``unobserved_exponent`` says of their new number of entries, in
+    the scale of the fit. Weights that were given to ``fit`` stay, and new rows get their mean.
 
     Raises
     ------
@@ -104,8 +119,10 @@ def partial_fit(fitted: Fitted, axis: int, ids: Any, matrix: Any) -> State:
             f"{name} must not lie far outside of the model's {n_rows} {SIDES[axis]}s; got {found.max()}, which would "
             "leave as many rows without interactions; map ids to positions, for instance with fastals.Interactions"
         )
-    rows = fitted.rows(axis, found, matrix)
-    solved = fold_in(fitted, axis, rows)
+    if matrix is None and features is None:
+        raise TypeError(f"{MATRICES[axis]} must be a sparse matrix, unless {FEATURES[axis]} are given; got None")
+    rows, known = fitted.known(axis, found, matrix, features)
+    solved = fold_in(fitted, axis, found, rows, known)
     if factors.shape != (history.shape[axis], solved.shape[1]):
         raise ValueError(
             f"{SIDES[axis]}_factors must have shape {(history.shape[axis], solved.shape[1])}; got {factors.shape}"
@@ -114,5 +131,12 @@ def partial_fit(fitted: Fitted, axis: int, ids: Any, matrix: Any) -> State:
         # The last thing that can fail: the warning may be turned into an error.
         warnings.warn("the model has grown beyond its id maps, which it no longer carries", stacklevel=4)
         state = state.changed(interactions=None)
-    changes = {f"{SIDES[axis]}_factors": factors.replaced(found, solved)}
+    changes: dict[str, Any] = {f"{SIDES[axis]}_factors": factors.replaced(found, solved)}
+    own, weights = state.features[axis], state.unobserved[axis]
+    if own is not None and known is not None:
+        changed = own._replace(rows=own.rows.replaced(0, found, known))
+        changes["features"] = (changed, state.features[1]) if axis == 0 else (state.features[0], changed)
+    if weights is not None:
+        weighed = weights.replaced(found, rows.counts)
+        changes["unobserved"] = (weighed, state.unobserved[1]) if axis == 0 else (state.unobserved[0], weighed)
     return state.changed(history=history.replaced(axis, found, rows), **changes)

@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastals.core.state import needed
+from fastals.core.stored import StoredInteractions
 from fastals.core.validation import LARGEST_INT32, check_ids, check_integer, is_sparse, row_of
-from fastals.serving.explanation import contributions, factorised_system
-from fastals.serving.fitted import SIDES, Fitted, ids_of
+from fastals.serving.explanation import contributions, factorised_system, ridge
+from fastals.serving.fitted import Fitted, ids_of
 from fastals.serving.fold_in import fold_in
+from fastals.serving.single_query import SketchIndex, top_of_one
 from fastals.serving.top_items import ItemIndex, allowed_items, top_items, unit_rows
 from fastals.solver.eigenbasis import gramian
+from fastals.solver.features import product
 
 
 class Choice(NamedTuple):
@@ -43,6 +47,7 @@ def recommend(
     filter_items: Any = None,
     recalculate_user: bool = False,
     items: Any = None,
+    user_features: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Items of the highest scores p_u.q_i for one user or several.
 
@@ -63,6 +68,9 @@ def recommend(
         Whether to solve the users' factors from ``user_items`` instead of taking the fitted ones.
     items : array of int, optional
         Items to choose from; all by default. Those also in ``filter_items`` are left out.
+    user_features : array or sparse matrix (n, d), optional
+        A row of features for each user, from which the factors are calculated, with the users' rows if those are
+        given: for users of whom nothing but their features may be known.
 
     Returns
     -------
@@ -76,11 +84,15 @@ def recommend(
     NotFittedError
         Before ``fit``.
     """
-    users, scalar = ids_of("userid", userid, None if recalculate_user else fitted.factors(0).shape[0])
+    recalculate = recalculate_user or user_features is not None
+    users, scalar = ids_of("userid", userid, None if recalculate else fitted.factors(0).shape[0])
     rows: Any = None
-    if filter_already_liked_items or recalculate_user:
-        rows = fitted.rows(0, users, user_items)
-    queries = fold_in(fitted, 0, rows) if recalculate_user else fitted.matching_factors()[0].taken(users)
+    if recalculate:
+        rows, features = fitted.known(0, users, user_items, user_features)
+        queries = fold_in(fitted, 0, users, rows, features)
+    else:
+        rows = fitted.rows(0, users, user_items) if filter_already_liked_items else None
+        queries = fitted.matching_factors()[0].taken(users)
     seen = (rows.indptr, rows.indices) if filter_already_liked_items else None
     choice = Choice.checked(filter_items, items, ("filter_items", "items"), fitted.factors(1).shape[0], seen)
     length = _length(N, scalar, fitted.factors(1).shape[0])
@@ -95,6 +107,7 @@ def similar_items(
     item_users: Any = None,
     filter_items: Any = None,
     items: Any = None,
+    item_features: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Items whose factors make the smallest angle with an item's.
 
@@ -113,6 +126,8 @@ def similar_items(
         A row for each item; the training columns by default.
     filter_items, items : array of int, optional
         Items never to return; items to choose from.
+    item_features : array or sparse matrix (n, d), optional
+        A row of features for each item, from which its factors are calculated, as in ``recommend``.
 
     Returns
     -------
@@ -126,14 +141,15 @@ def similar_items(
         As ``recommend``.
     """
     factors = fitted.factors(1)
-    ids, scalar = ids_of("itemid", itemid, None if recalculate_item else factors.shape[0])
-    if recalculate_item:
-        queries = fold_in(fitted, 1, fitted.rows(1, ids, item_users))
+    recalculate = recalculate_item or item_features is not None
+    ids, scalar = ids_of("itemid", itemid, None if recalculate else factors.shape[0])
+    if recalculate:
+        queries = fold_in(fitted, 1, ids, *fitted.known(1, ids, item_users, item_features))
     else:
         queries = factors.taken(ids)
     choice = Choice.checked(filter_items, items, ("filter_items", "items"), factors.shape[0])
     length = _length(N, scalar, factors.shape[0])
-    return _shaped(*_similar(fitted, 1, ids, unit_rows(queries), choice, length, not recalculate_item), scalar)
+    return _shaped(*_similar(fitted, 1, ids, unit_rows(queries), choice, length, not recalculate), scalar)
 
 
 def similar_users(
@@ -174,6 +190,7 @@ def explain(
     itemid: int | None = None,
     user_weights: Any = None,
     N: int = 10,
+    user_features: Any = None,
 ) -> tuple[float, list[tuple[int, float]], tuple[np.ndarray, bool]]:
     """Divide a score among the user's stored items.
 
@@ -191,11 +208,14 @@ def explain(
         Third result of an earlier call for the same user, which saves the factorisation.
     N : int
         Number of contributions to return.
+    user_features : array or sparse matrix (1, d), optional
+        The user's features, of a model that was fitted with such; by default those it has.
 
     Returns
     -------
     total_score : float
-        Sum of all contributions: the score with the user's factors solved from the row.
+        Sum of all contributions, and of what the user's features contribute: the score with the user's factors solved
+        from the row.
     top_contributions : list of (item id, contribution)
         The N largest, in falling order.
     user_weights : tuple
@@ -212,20 +232,25 @@ def explain(
     item = int(ids_of("itemid", itemid, items.shape[0], scalar=True)[0][0])
     user, _ = ids_of("userid", userid, None, scalar=True)
     count = check_integer("N", N, 1)
-    if is_sparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1:
+    stored = isinstance(user_items, StoredInteractions)
+    if stored or (is_sparse(user_items) and user_items.ndim == 2 and user_items.shape[0] > 1):
         check_ids(user, "userid", user_items.shape[0])
         row = row_of(user_items, int(user[0]), "user_items", items.shape[0])
-    else:
-        row = fitted.rows(0, user, user_items)
-    objective, Y = fitted.objective, items.array
+        user_items = row.as_csr(row.data.dtype)
+    row, features = fitted.known(0, user, user_items, user_features)
+    objective, Y, missing = fitted.objective, items.array, fitted.missing(0, user, row)
     if user_weights is None:
         # On one thread: a single row never starts Numba's threads, so a process may fork after it.
-        G = items.derived.get("gramian", lambda: gramian(Y, np.zeros(Y.shape[0]), 1)[0])
-        user_weights = factorised_system(objective, row, Y, G)
-    parts = contributions(objective, row, Y, user_weights, Y[item])
+        G = items.derived.get("gramian", lambda: gramian(Y, np.zeros(Y.shape[0]), 1, missing.columns)[0])
+        user_weights = factorised_system(objective, row, Y, G, missing)
+    predicted = np.zeros((1, Y.shape[1]))
+    if features is not None:
+        effects = needed(fitted.state.features[0]).effects
+        product(features, np.full(features.shape[1], ridge(objective, row, missing)), effects, predicted, 1)
+    parts, of_features = contributions(objective, row, Y, user_weights, Y[item], predicted[0])
     order = np.argsort(-parts, kind="stable")[:count]
     best = [(int(row.indices[t]), float(parts[t])) for t in order]
-    return float(parts.sum()), best, user_weights
+    return float(parts.sum()) + of_features, best, user_weights
 
 
 def _length(N: Any, scalar: bool, size: int) -> int:
@@ -238,27 +263,35 @@ def _shaped(ids: np.ndarray, scores: np.ndarray, scalar: bool) -> tuple[np.ndarr
     """Lists as they came, or the only one without its tail."""
     if not scalar:
         return ids, scores
-    found = ids[0] >= 0
-    return ids[0][found], scores[0][found]
+    found = int(np.count_nonzero(ids >= 0))
+    return ids[0, :found], scores[0, :found]
 
 
 def _top(
     fitted: Fitted, axis: int, queries: np.ndarray, choice: Choice, length: int, cosine: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top lists among the users or items by inner product with their factors, or with these at length 1."""
-    factors, kind = fitted.factors(axis), f"{'unit ' if cosine else ''}{SIDES[axis]}"
+    factors = fitted.factors(axis)
 
     def rows() -> np.ndarray:
         return unit_rows(factors.array) if cosine else factors.array
 
-    index = factors.derived.get(f"{kind} index", lambda: ItemIndex.build(rows()))
-    # Of few candidates the rows are gathered; at length 1 they are kept only once somebody has asked for some.
-    kept = cosine and choice.candidates is not None
-    items = factors.derived.get(f"{kind} rows", rows) if kept else factors.array
+    kind = "unit " if cosine else ""
+    if len(queries) == 1:
+        sketched = factors.derived.get(f"{kind}sketches", lambda: SketchIndex.build(rows()))
+        seen = None if choice.seen is None else choice.seen[1]
+        ids, scores = top_of_one(queries[0], sketched, length, seen, choice.excluded, choice.candidates)
+        return _padded(ids, length, -1)[None], _padded(scores, length, np.nan)[None]
+    index = factors.derived.get(f"{kind}index", lambda: ItemIndex.build(rows()))
     return top_items(
-        queries, items, length, seen=choice.seen, excluded=choice.excluded, candidates=choice.candidates, index=index,
-        num_threads=fitted.settings.num_threads,
+        queries, factors.array, length, seen=choice.seen, excluded=choice.excluded, candidates=choice.candidates,
+        index=index, num_threads=fitted.settings.num_threads,
     )  # fmt: skip
+
+
+def _padded(values: np.ndarray, length: int, filling: float) -> np.ndarray:
+    """A list filled up to a length."""
+    return values if values.size == length else np.pad(values, (0, length - values.size), constant_values=filling)
 
 
 def _similar(
@@ -266,6 +299,8 @@ def _similar(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top lists by cosine, with the query's ``own`` id first if the query is its stored row, else before its equals."""
     ids, scores = _top(fitted, axis, queries, choice, length, cosine=True)
+    if own.size == 1 and ids[0, 0] == own[0]:
+        return ids, scores
     n_rows = fitted.factors(axis).shape[0]
     misplaced = np.flatnonzero((ids[:, 0] != own) & (own < n_rows))
     allowed = allowed_items(choice.excluded, choice.candidates, n_rows)

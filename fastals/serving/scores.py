@@ -8,6 +8,8 @@ import numpy as np
 
 from fastals.core.validation import check_ids, check_rows
 from fastals.serving.fitted import Fitted
+from fastals.solver.features import penalty_of
+from fastals.solver.fitting import checked_feature_strengths
 from fastals.solver.half_sweep import full_loss
 from fastals.solver.sides import build_sides
 
@@ -18,7 +20,7 @@ def loss(fitted: Fitted, user_items: Any, preference: Any = None) -> float:
     Parameters
     ----------
     user_items, preference
-        As for ``fit``.
+        As for ``fit``. Weights of missing pairs and features are those of the fit.
 
     Returns
     -------
@@ -37,8 +39,17 @@ def loss(fitted: Fitted, user_items: Any, preference: Any = None) -> float:
     objective, settings = fitted.objective, fitted.settings
     P, Q = fitted.matching_factors()
     rows, phi = check_rows(user_items, "user_items", shape=(P.shape[0], Q.shape[0]), preference=preference)
-    users, items = build_sides(objective, rows, phi, np.dtype(np.float64))
-    return full_loss(users, P.array, Q.array, items.regularization, objective, settings.num_threads)
+    users, items = build_sides(objective, rows, phi, np.dtype(np.float64), fitted.state.unobserved)
+    penalty, threads = None, settings.num_threads
+    if any(features is not None for features in fitted.state.features):
+        strengths = checked_feature_strengths(fitted.parameters)
+        penalty = sum(
+            penalty_of(factors.array, side.regularization, features, strength / objective.unit, threads)
+            for factors, side, features, strength in zip(
+                (P, Q), (users, items), fitted.state.features, strengths, strict=True
+            )
+        )
+    return full_loss(users, items, P.array, Q.array, objective, threads, penalty)
 
 
 def predict(fitted: Fitted, user: Any, item: Any) -> Any:

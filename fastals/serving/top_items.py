@@ -153,12 +153,9 @@ def top_items(
     n = check_integer("n", n, 1)
     indptr, indices = _check_seen(seen, queries.shape[0], index.n_items)
     excluded, candidates = _check_choice("excluded", excluded, index), _check_choice("candidates", candidates, index)
-    few = _few(excluded, candidates, index.n_items) if queries.shape[0] == 1 else None
-    allowed = _EMPTY_MASK if few is not None else allowed_items(excluded, candidates, index.n_items)
+    allowed = allowed_items(excluded, candidates, index.n_items)
     available = index.n_items
-    if few is not None:
-        available = few.size
-    elif allowed.size:
+    if allowed.size:
         available = int(np.count_nonzero(allowed))
         if available < _PACKED_SHARE * index.n_items:
             index = index.restricted(allowed)
@@ -166,9 +163,7 @@ def top_items(
     length = min(n, available)
     ids = np.empty((queries.shape[0], length), dtype=np.int32)
     scores = np.empty((queries.shape[0], length), dtype=queries.dtype)
-    if few is not None and ids.size:
-        kernels.rank_few(queries[0], _for_kernel(items), few, indices, scores[0], ids[0])
-    elif ids.size:
+    if ids.size:
         _rank(queries, index, allowed, indptr, indices, scores, ids, num_threads)
     if length == n:
         return ids, scores
@@ -215,9 +210,6 @@ def _rank(
     """Fill ``scores`` and ``ids``, on one thread where that is faster."""
     n_queries, factors = queries.shape
     packed = kernels.Items(index.panels, index.order, index.norms, allowed)
-    if n_queries == 1:
-        kernels.rank_one(queries[0], packed, indices, scores[0], ids[0])
-        return
     if n_queries * index.order.size * factors <= _SERIAL_WORK:
         kernels.rank_block(0, 1, queries, packed, indptr, indices, scores, ids)
         return
@@ -282,15 +274,6 @@ def _check_queries(queries: Array, index: ItemIndex) -> Array:
 def _check_choice(name: str, ids: Any, index: ItemIndex) -> Array | None:
     """Ids of items, or None."""
     return None if ids is None else np.atleast_1d(check_ids(ids, name, index.n_items))
-
-
-def _few(excluded: Array | None, candidates: Array | None, n_items: int) -> Array | None:
-    """The candidates that are not excluded, int32 and rising, if they are few."""
-    if candidates is None or candidates.size >= _PACKED_SHARE * n_items:
-        return None
-    ids = np.sort(candidates.astype(np.int32))
-    ids = ids[np.concatenate(([True], ids[1:] != ids[:-1]))[: ids.size]]  # a sixth of the time of np.unique
-    return _for_kernel(ids if excluded is None else ids[~np.isin(ids, excluded)])
 
 
 def _check_seen(seen: tuple[Array, Array] | None, n_queries: int, n_items: int) -> tuple[Array, Array]:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastals.core.unobserved import ALIKE
 from fastals.core.validation import read_only
 from fastals.kernels.dense.memory import CACHE_LINE, aligned_empty
 from fastals.kernels.dense.rotation import CHUNK, PANEL
 from fastals.kernels.dense.tiles import PAD, TILE_ROWS
 from fastals.kernels.factors import (
     BLOCK,
-    SUMMED,
-    gramian_tile,
-    gramian_tiles,
-    rotate_ranges,
-    rotate_rows,
-    sum_tile,
-    sum_tiles,
-    weighted_squares,
+    Tiles,
+    gramian_task,
+    gramian_tasks,
+    rotate_task,
+    rotate_tasks,
+    sum_task,
+    sum_tasks,
 )
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.sides import even_bounds
-from fastals.solver.threads import effective_num_threads, launches, parallel
+from fastals.solver.threads import effective_num_threads, launches, run_tasks
 
 # The Gramian's rows go to tiles of about TILE columns, and X's to ranges: tasks enough for 64 threads where there is
 # work for them. How many there are follows from the shape alone, and so do the sums.
@@ -53,44 +52,31 @@ class Basis:
     penalty: float
 
 
-def gramian(X: np.ndarray, weights: np.ndarray, num_threads: int | None) -> tuple[np.ndarray, float]:
-    """X'X as (factors, factors) float64, and sum_u weights_u |x_u|^2; the same for any number of threads.
+def gramian(
+    X: np.ndarray, weights: np.ndarray, num_threads: int | None, missing: np.ndarray = ALIKE
+) -> tuple[np.ndarray, float]:
+    """X' diag(missing) X as (factors, factors) float64, and sum_u weights_u |x_u|^2.
 
-    One thread is the calling one: it starts none and waits for none. What has overflowed is infinite or NaN.
+    ``missing`` is (n,), or ALIKE. The result is the same for any number of threads. One thread is the calling one: it
+    starts none and waits for none. What has overflowed is infinite or NaN.
     """
-    X, G = read_only(X), np.empty((X.shape[1], X.shape[1]))
-    edge, places, bounds = gramian_tasks(*X.shape)
-    tasks, work = np.arange((bounds.size - 1) * len(places)), float(X.shape[0]) * X.shape[1] ** 2
-    parts, squares = np.empty((bounds.size - 1, len(places), edge, edge)), np.empty(bounds.size - 1)
-    threads = 1 if work <= SERIAL_FLOPS else min(effective_num_threads(num_threads), tasks.size)
+    X, G, scales = read_only(X), np.empty((X.shape[1], X.shape[1])), (np.sqrt(missing), weights)
+    edge, places, bounds = tiling(*X.shape)
+    ranges, work = bounds.size - 1, float(X.shape[0]) * X.shape[1] ** 2
+    chosen = np.arange(ranges * len(places))
+    threads = 1 if work <= SERIAL_FLOPS else min(effective_num_threads(num_threads), chosen.size)
     # Rows a power of two apart would push one another out of the first-level cache.
     blocks = np.empty((threads, 2, BLOCK, edge + CACHE_LINE // 8))
-    if threads == 1:
-        for c, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
-            for p, (i, j) in enumerate(places.tolist()):
-                gramian_tile(X, first, last, i, j, blocks[0], parts[c, p])
-            squares[c] = weighted_squares(X, first, last, weights)
-    else:
-        for part in launches(tasks.size, work, threads):
-            with parallel(threads):
-                gramian_tiles(threads, tasks[part], X, bounds, places, weights, blocks, parts, squares)
-    _sum_tiles(parts, places, G, 1 if parts.size <= SERIAL_SUMS else threads)
+    tiles = Tiles(bounds, places, blocks, np.empty((ranges, len(places), edge, edge)), np.empty(ranges))
+    for part in launches(chosen.size, work, threads):
+        run_tasks(gramian_task, gramian_tasks, threads, chosen[part], X, scales, tiles)
+    parts = tiles.parts
+    run_tasks(sum_task, sum_tasks, 1 if parts.size <= SERIAL_SUMS else threads, places, parts, G)
     with np.errstate(over="ignore", invalid="ignore"):
-        return G, float(squares.sum())
+        return G, float(tiles.squares.sum())
 
 
-def _sum_tiles(parts: np.ndarray, places: np.ndarray, G: np.ndarray, threads: int) -> None:
-    """Write the sums over the ranges of all tiles to G in place."""
-    if threads > 1:
-        with parallel(threads):
-            sum_tiles(places, parts, G)
-        return
-    for p, (i, j) in enumerate(places.tolist()):
-        for first in range(0, parts.shape[2], SUMMED):
-            sum_tile(parts, p, first, i, j, G)
-
-
-def gramian_tasks(count: int, factors: int) -> tuple[int, np.ndarray, np.ndarray]:
+def tiling(count: int, factors: int) -> tuple[int, np.ndarray, np.ndarray]:
     """How the Gramian of (count, factors) is divided: edge of a tile, places of the upper tiles, bounds of rows."""
     width = -(-factors // PAD) * PAD
     across = max(round(width / TILE), 1)
@@ -136,13 +122,9 @@ def rotate(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np.n
     threads = 1 if work <= SERIAL_FLOPS else min(effective_num_threads(num_threads), bounds.size - 1)
     chunks = np.zeros((threads, CHUNK, width), Y.dtype)
     tiles = aligned_empty(threads * TILE_ROWS, PANEL, Y).reshape(threads, TILE_ROWS, PANEL)
-    if threads == 1:
-        for first, last in itertools.pairwise(bounds.tolist()):
-            rotate_rows(Y, first, last, panels, chunks[0], tiles[0], out)
-        return
     for part in launches(bounds.size - 1, work, threads):
-        with parallel(threads):
-            rotate_ranges(threads, bounds[part.start : part.stop + 1], Y, panels, chunks, tiles, out)
+        ranges = bounds[part.start : part.stop + 1]
+        run_tasks(rotate_task, rotate_tasks, threads, ranges, Y, panels, chunks, tiles, out)
 
 
 def eigenbasis(
@@ -151,15 +133,28 @@ def eigenbasis(
     unobserved_weight: float,
     num_threads: int | None,
     rotated: np.ndarray | None = None,
+    missing: np.ndarray = ALIKE,
 ) -> Basis:
-    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian.
+    """Rotate the fixed side's factors Y (n, factors) into the eigenbasis of their Gramian Y' diag(missing) Y.
 
     ``rotated`` is written in place if it is given: fresh memory costs a page fault every 4 KiB.
     """
+    G, penalty = gramian(Y, regularization, num_threads, missing)
+    return basis_of(Y, G, penalty, unobserved_weight, num_threads, rotated)
+
+
+def basis_of(
+    Y: np.ndarray,
+    G: np.ndarray,
+    penalty: float,
+    unobserved_weight: float,
+    num_threads: int | None,
+    rotated: np.ndarray | None = None,
+) -> Basis:
+    """Rotate rows Y (n, factors) into the eigenbasis of a Gramian G, which may be that of more rows than these."""
     factors = Y.shape[1]
     rotated = aligned_factors(Y) if rotated is None else rotated
     width = rotated.shape[1]
-    G, penalty = gramian(Y, regularization, num_threads)
     spectrum = np.ones(width)
     if np.isfinite(G).all():
         with single_threaded_blas():

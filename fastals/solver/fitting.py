@@ -1,23 +1,34 @@
-"""From parameters and data to a training, and from a training to the state of a model."""
+"""From parameters and data to a training, and from a training to the state of a model.
+
+How two arguments get from `ImplicitALS.fit` to the kernel that solves a row, and what they are on the way:
+
+    user_items      fit > prepare > check_rows (Rows) > build_sides (Side) > Training.sweep > solve_side > cg_rows >
+                    iterate_rows (Entries)
+    regularization  fit > prepare > checked_objective (Objective) > build_sides (Side, lambda of each row) >
+                    Training.sweep > solve_side (System) > cg_rows > iterate_rows (M)
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastals.core.features import check_features
 from fastals.core.overlay import Factors, History, LentFactors
 from fastals.core.progress import progress_bar
 from fastals.core.rows import Rows
 from fastals.core.state import State, needed
+from fastals.core.unobserved import Unobserved, check_exponents
 from fastals.core.validation import (
     LARGEST_INT32,
     check_choice,
     check_dtype,
     check_factors,
     check_integer,
+    check_pair,
     check_random_state,
     check_real,
     check_rows,
@@ -26,8 +37,10 @@ from fastals.core.validation import (
     is_true,
 )
 from fastals.objective import Objective
+from fastals.solver.features import Effects
+from fastals.solver.half import Half
 from fastals.solver.half_sweep import SOLVERS, Settings
-from fastals.solver.sides import build_sides
+from fastals.solver.sides import Side, build_sides
 from fastals.solver.sweeps import Training
 
 Callback = Callable[[State, int, float], tuple[Any, State]]
@@ -58,63 +71,184 @@ def checked_settings(parameters: Any) -> Settings:
     )
 
 
-def prepare(
-    parameters: Any, before: State, user_items: Any, preference: Any, user_factors: Any, item_factors: Any
-) -> tuple[Training, Rows]:
+class Given(NamedTuple):
+    """What ``ImplicitALS.fit`` is given besides its callbacks; see there."""
+
+    user_items: Any
+    preference: Any = None
+    unobserved_weights: Any = None
+    user_features: Any = None
+    item_features: Any = None
+    user_factors: Any = None
+    item_factors: Any = None
+
+
+def check_parameters(parameters: Any) -> tuple[Settings, Objective]:
+    """Check what can be told of a model's parameters without data; but for ``random_state``, whose stream may advance.
+
+    Returns the settings of the solver and the objective, whose alpha is 1 where it is "auto".
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter that is wrong.
+    """
+    settings = checked_settings(parameters)
+    objective = checked_objective(parameters, 1.0 if is_auto(parameters.alpha) else parameters.alpha)
+    check_integer("factors", parameters.factors, 1, LARGEST_INT32)
+    check_integer("iterations", parameters.iterations, 0)
+    check_dtype(parameters.dtype)
+    check_exponents(parameters.unobserved_exponent)
+    checked_feature_strengths(parameters)
+    acceleration = parameters.acceleration
+    if not isinstance(acceleration, bool) and not is_auto(acceleration):
+        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
+    return settings, objective
+
+
+def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Rows]:
     """Training of a model with these parameters, and the canonical rows of its users.
 
-    ``before`` is the state of an earlier fit, which is the start with ``warm_start``; the other arguments are those of
-    ``ImplicitALS.fit``.
+    ``before`` is the state of an earlier fit, which is the start with ``warm_start``.
 
     Raises
     ------
     TypeError, ValueError
         For arguments or parameters that do not fit.
     """
-    settings = checked_settings(parameters)
-    objective = checked_objective(parameters, 1.0 if is_auto(parameters.alpha) else parameters.alpha)
-    acceleration = parameters.acceleration
-    if not isinstance(acceleration, bool) and not is_auto(acceleration):
-        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
-    rows, phi = check_rows(user_items, "user_items", preference=preference, allow_empty=False)
+    settings, objective = check_parameters(parameters)
+    rows, phi = check_rows(given.user_items, "user_items", preference=given.preference, allow_empty=False)
     if is_auto(parameters.alpha):
         objective = objective.with_alpha_for(rows)
     dtype = check_dtype(parameters.dtype)
     _warn_of_unreachable_tolerance(settings, dtype)
-    given = user_factors is not None or item_factors is not None
-    if parameters.warm_start and not given:
-        kept = before.user_factors, before.item_factors
-        user_factors, item_factors = (None if factors is None else factors.array for factors in kept)
-        known = tuple(
-            size if factors is None else factors.shape[0] for size, factors in zip(rows.shape, kept, strict=True)
+    started = given.user_factors is not None or given.item_factors is not None
+    if parameters.warm_start and not started:
+        given = _continued(given, before, rows.shape)
+    unobserved = _unobserved(parameters, rows, given.unobserved_weights)
+    sides = build_sides(objective, rows, phi, dtype, unobserved)
+    features = tuple(
+        None if value is None else check_features(value, name, (count, None))
+        for value, name, count in (
+            (given.user_features, "user_features", rows.shape[0]),
+            (given.item_features, "item_features", rows.shape[1]),
         )
-        if known != rows.shape:
-            raise ValueError(
-                f"warm_start goes on from factors of {known[0]} users and {known[1]} items, but user_items has shape "
-                f"{rows.shape}: set warm_start=False to start afresh"
-            )
-    P, Q = _first_factors(parameters, rows.shape, dtype, user_factors, item_factors)
-    users, items = build_sides(objective, rows, phi, dtype)
-    accelerated = not given if is_auto(acceleration) else bool(acceleration)
-    training = Training(objective, settings, users, items, P, Q, accelerated=accelerated)
-    training.users_first = user_factors is None and item_factors is not None
+    )
+    factors = _first_factors(parameters, rows.shape, dtype, given)
+    strengths = tuple(strength / objective.unit for strength in checked_feature_strengths(parameters))
+    halves = _halves(sides, factors, features, strengths, settings)
+    for half, start in zip(halves, (given.user_factors, given.item_factors), strict=True):
+        half.settled = start is not None
+    accelerated = not started if is_auto(parameters.acceleration) else bool(parameters.acceleration)
+    training = Training(objective, settings, halves[0], halves[1], accelerated=accelerated)
+    training.unobserved = unobserved
+    training.users_first = given.user_factors is None and given.item_factors is not None
     return training, rows
+
+
+def _halves(
+    sides: tuple[Side, Side],
+    factors: tuple[np.ndarray, np.ndarray],
+    features: tuple[Rows | None, ...],
+    strengths: tuple[float, ...],
+    settings: Settings,
+) -> list[Half]:
+    """Halves of a training, of users and of items; their effects begin at zero."""
+    halves = []
+    for side, array, rows, strength in zip(sides, factors, features, strengths, strict=True):
+        effects = None
+        if rows is not None:
+            effects = Effects(rows, side.regularization, strength, array.shape[1], settings.num_threads)
+        halves.append(Half(side, array, effects))
+    return halves
+
+
+def checked_feature_strengths(parameters: Any) -> tuple[float, float]:
+    """``feature_regularization`` of users and items; TypeError or ValueError where it is wrong."""
+    users, items = check_pair("feature_regularization", parameters.feature_regularization)
+    return (
+        check_real("feature_regularization", users, positive=True),
+        check_real("feature_regularization", items, positive=True),
+    )
+
+
+def _continued(given: Given, before: State, shape: tuple[int, int]) -> Given:
+    """What is given, with the factors of an earlier fit as the start; ValueError where they are of another shape."""
+    kept = before.user_factors, before.item_factors
+    known = tuple(size if factors is None else factors.shape[0] for size, factors in zip(shape, kept, strict=True))
+    if known != shape:
+        raise ValueError(
+            f"warm_start goes on from factors of {known[0]} users and {known[1]} items, but user_items has shape "
+            f"{shape}: set warm_start=False to start afresh"
+        )
+    arrays = (None if factors is None else factors.array for factors in kept)
+    return given._replace(**dict(zip(("user_factors", "item_factors"), arrays, strict=True)))
+
+
+def _unobserved(parameters: Any, rows: Rows, given: Any) -> tuple[Unobserved | None, Unobserved | None]:
+    """Weights of missing pairs, of users and of items: those given, or by popularity."""
+    exponents = check_exponents(parameters.unobserved_exponent)
+    if given is None:
+        return (
+            Unobserved.by_popularity(rows.counts, exponents[0]),
+            Unobserved.by_popularity(rows.column_counts, exponents[1]),
+        )
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise TypeError(f"unobserved_weights must be a pair, of users and of items; got {describe(given)}")
+    return (
+        Unobserved.given(given[0], "unobserved_weights of users", rows.shape[0]),
+        Unobserved.given(given[1], "unobserved_weights of items", rows.shape[1]),
+    )
 
 
 def current_state(training: Training, rows: Rows) -> State:
     """State of a training after its last sweep; for callbacks, who read factors or training state at once or never."""
     halves = (training.users, training.items)
     users, items = (LentFactors(half.factors, training.until_it_goes_on(half.lend_factors)) for half in halves)
-    return State(
-        users, items, History(rows), training.objective.alpha, tuple(training.loss_history), training.summary(),
-        training_state=training.until_it_goes_on(training.state),
-    )  # fmt: skip
+    return _state(training, users, items, rows).changed(training_state=training.until_it_goes_on(training.state))
 
 
 def final_state(training: Training, rows: Rows) -> State:
     """State of a training that has come to its end."""
-    P, Q = Factors(training.users.factors), Factors(training.items.factors)
-    return State(P, Q, History(rows), training.objective.alpha, tuple(training.loss_history), training.summary())
+    return _state(training, Factors(training.users.factors), Factors(training.items.factors), rows)
+
+
+def _state(training: Training, users: Factors, items: Factors, rows: Rows) -> State:
+    return State(
+        users,
+        items,
+        History(rows),
+        training.objective.alpha,
+        tuple(training.loss_history),
+        unobserved=training.unobserved,
+        features=(training.users.features(), training.items.features()),
+        report=training.summary(),
+    )
+
+
+def refreshed(parameters: Any, objective: Objective, settings: Settings, state: State, sweeps: int) -> State:
+    """State after some sweeps over its history from its factors; their losses are appended."""
+    rows = needed(state.history).oriented(0)
+    factors = needed(state.user_factors).array.copy(), needed(state.item_factors).array.copy()
+    sides = build_sides(objective, rows, None, factors[0].dtype, state.unobserved)
+    known = tuple(None if side is None else side.rows.oriented(0) for side in state.features)
+    strengths = tuple(strength / objective.unit for strength in checked_feature_strengths(parameters))
+    users, items = _halves(sides, factors, known, strengths, settings)
+    for half, side in zip((users, items), state.features, strict=True):
+        half.settled = True
+        if half.effects is not None and side is not None:
+            half.effects.take(side.effects)
+    accelerated = parameters.acceleration is not False
+    training = Training(objective, settings, users, items, accelerated=accelerated)
+    for _ in range(sweeps):
+        training.sweep()
+    training.finish()
+    training.check_products()
+    return state.changed(
+        user_factors=Factors(users.factors), item_factors=Factors(items.factors),
+        features=(users.features(), items.features()),
+        loss_history=(*state.loss_history, *training.loss_history), report=training.summary(),
+    )  # fmt: skip
 
 
 def run(
@@ -146,21 +280,25 @@ def run(
 
 
 def _first_factors(
-    parameters: Any, shape: tuple[int, int], dtype: np.dtype, user_factors: Any, item_factors: Any
+    parameters: Any, shape: tuple[int, int], dtype: np.dtype, given: Given
 ) -> tuple[np.ndarray, np.ndarray]:
     """Factors to start from: those given, or random ones of the users."""
     factors = check_integer("factors", parameters.factors, 1, LARGEST_INT32)
-    user_shape, item_shape = (shape[0], factors), (shape[1], factors)
-    P = None if user_factors is None else check_factors(user_factors, "user_factors", user_shape, dtype)
-    Q = None if item_factors is None else check_factors(item_factors, "item_factors", item_shape, dtype)
+    P, Q = (
+        None if value is None else check_factors(value, name, (count, factors), dtype)
+        for value, name, count in (
+            (given.user_factors, "user_factors", shape[0]),
+            (given.item_factors, "item_factors", shape[1]),
+        )
+    )
     random = check_random_state(parameters.random_state)
     if P is None:
-        P = np.zeros(user_shape, dtype)
+        P = np.zeros((shape[0], factors), dtype)
         if Q is None:
-            for first in range(0, user_shape[0], DRAWN_ROWS):
+            for first in range(0, shape[0], DRAWN_ROWS):
                 random.standard_normal(dtype=dtype, out=P[first : first + DRAWN_ROWS])
             P *= dtype.type(0.1 / np.sqrt(factors))
-    return P, np.zeros(item_shape, dtype) if Q is None else Q
+    return P, np.zeros((shape[1], factors), dtype) if Q is None else Q
 
 
 def _warn_of_unreachable_tolerance(settings: Settings, dtype: np.dtype) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastals.core.features import Features
 from fastals.kernels.dense.memory import CACHE_LINE
 from fastals.solver.eigenbasis import aligned_factors
+from fastals.solver.features import Effects
 from fastals.solver.sides import Side
 
 
@@ -23,10 +25,14 @@ class Half:
         The last solution, or what it was extrapolated to.
     before : (n, factors) array, optional
         The solution of the sweep before, as long as one may be asked for.
+    effects : Effects, optional
+        Of the side's features.
+    settled : bool
+        Whether the factors are more than a random start: a solution, or given.
     """
 
-    def __init__(self, side: Side, factors: np.ndarray) -> None:
-        self.side, self.factors = side, factors
+    def __init__(self, side: Side, factors: np.ndarray, effects: Effects | None = None) -> None:
+        self.side, self.factors, self.effects, self.settled = side, factors, effects, False
         self.before: np.ndarray | None = None
         self._free: list[np.ndarray] = []
         self._lent: list[np.ndarray] = []
@@ -49,12 +55,26 @@ class Half:
 
     def advance(self, solved: np.ndarray, keep: bool) -> None:
         """Take over a solution, and ``keep`` the one it replaces as ``before``."""
-        replaced, self.factors = self.factors, solved
+        replaced, self.factors, self.settled = self.factors, solved, True
         if keep:
             outdated, self.before = self.before, replaced
             self.release(outdated)
         else:
             self.release(replaced)
+
+    def fit_effects(self) -> None:
+        """Fit the effects of the features, if there are any, to the factors."""
+        if self.effects is not None and self.settled:
+            self.effects.fit(self.factors)
+
+    def features(self) -> Features | None:
+        """Features and their present effects."""
+        return None if self.effects is None else self.effects.state()
+
+    @property
+    def features_digest(self) -> str:
+        """Of all that the effects depend on besides the factors; none without features."""
+        return "none" if self.effects is None else self.effects.digest
 
     def release(self, array: np.ndarray | None) -> None:
         """Make an array a buffer again, unless it is still in use, lent, or of no use as one."""

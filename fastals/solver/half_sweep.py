@@ -33,7 +33,7 @@ from fastals.kernels.rows.row import (
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import Basis, determined, gramian, rotate
 from fastals.solver.sides import Side, balanced_bounds
-from fastals.solver.threads import launches, parallel
+from fastals.solver.threads import launches, parallel, run_tasks
 
 SOLVERS = ("cg", "cholesky")
 RANGES_OF_A_LAUNCH = 4  # for each thread
@@ -48,7 +48,7 @@ LARGEST_TOLERANCE = 1e15  # its square is finite in float32; from 1 on, one step
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are solved: method, relative residual to reach, steps at the most, threads."""
+    """How rows are solved: method, relative error to reach, largest number of steps, threads."""
 
     solver: str
     tolerance: float
@@ -58,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """What a half-sweep saw.
+    """What a half-sweep did and found.
 
     loss : float
         Value of the objective after it, regularisation of both sides included, at the solutions as they are.
@@ -86,11 +86,18 @@ class Report:
 
 
 def solve_side(
-    side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings, guess: np.ndarray | None = None
+    side: Side,
+    basis: Basis,
+    X: np.ndarray,
+    objective: Objective,
+    settings: Settings,
+    guess: np.ndarray | None = None,
+    prior: np.ndarray | None = None,
 ) -> Report:
     """Solve all rows of one side into X (n_rows, factors) in place.
 
-    Iterations of long rows start from ``guess`` (n_rows, factors), if there is one; it may be X itself.
+    Iterations of long rows start from ``guess`` (n_rows, factors), if there is one; it may be X itself. ``prior``
+    (n_rows, width) is what the rows' features predict, in the eigenbasis.
 
     Raises
     ------
@@ -101,7 +108,11 @@ def solve_side(
     """
     given, basis = basis, determined(basis, X.shape[1], side.least_regularization)
     # The solution of least norm has nothing in directions left out, where a guess may have something.
-    totals = _solve_rows(side, basis, X, objective, settings, guess if basis is given else None)
+    none = np.empty((0, basis.rotated.shape[1]), X.dtype)
+    system = System(
+        basis.rotated, basis.spectrum, side.regularization, basis.Vt, objective.c0, none if prior is None else prior
+    )
+    totals = _solve_rows(side, basis, system, X, settings, guess if basis is given else None)
     if totals[FAILED]:
         raise FloatingPointError(
             f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "
@@ -117,17 +128,12 @@ def solve_side(
 
 
 def _solve_rows(
-    side: Side, basis: Basis, X: np.ndarray, objective: Objective, settings: Settings, guess: np.ndarray | None
+    side: Side, basis: Basis, system: System, X: np.ndarray, settings: Settings, guess: np.ndarray | None
 ) -> np.ndarray:
     """Solve all rows, those left over by one way in the next: iteration, directly, directly in float64.
 
     Returns the reports of all ranges in one: sums, and the largest ridge.
     """
-    scalar = X.dtype.type
-    system = System(
-        basis.rotated, basis.spectrum, side.regularization, basis.Vt,
-        scalar(objective.offset), scalar(objective.c0),
-    )  # fmt: skip
     status = np.full(X.shape[0], DIRECT, np.uint8)
     reports = []
     if settings.solver == "cg":
@@ -135,10 +141,11 @@ def _solve_rows(
         if guess is not None:
             rotate(guess, basis.V, settings.num_threads, X)
             warm_from = -(-X.shape[1] // GUESSED_FROM)
-        stop = Stop(scalar(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps, warm_from)
+        stop = Stop(X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps, warm_from)
         reports.append(_iterate(side, system, stop, X, status, settings))
-    reports.append(_solve_directly(np.flatnonzero(status == DIRECT), side, system, basis.rotated, X, status, settings))
-    reports.append(_solve_directly(np.flatnonzero(status == DOUBLE), side, system, basis.spectrum, X, status, settings))
+    if status.any():
+        for left, like in ((DIRECT, basis.rotated), (DOUBLE, basis.spectrum)):
+            reports.append(_solve_directly(np.flatnonzero(status == left), side, system, like, X, status, settings))
     lines = np.concatenate(reports)
     with np.errstate(over="ignore", invalid="ignore"):
         totals = lines.sum(axis=0)
@@ -152,11 +159,7 @@ def _iterate(
     """Run the row kernel of conjugate gradients over all rows; returns its reports."""
     launched = _Launches(side.bounds, side.indptr, X, settings)
     for ranges in launched:
-        if launched.serial:
-            cg_task(0, 1, ranges, side.entries, system, stop, X, status)
-        else:
-            with parallel(settings.num_threads) as tasks:
-                cg_rows(tasks, ranges, side.entries, system, stop, X, status)
+        run_tasks(cg_task, cg_rows, launched.threads, ranges, side.entries, system, stop, X, status)
     return launched.checked_reports()
 
 
@@ -170,11 +173,7 @@ def _solve_directly(
     indptr = np.concatenate(([0], np.cumsum(np.diff(side.indptr)[chosen])))
     launched = _Launches(balanced_bounds(indptr), indptr, X, settings)
     for ranges in launched:
-        if launched.serial:
-            direct_task(0, 1, ranges, chosen, side.entries, system, like, X, status)
-        else:
-            with parallel(settings.num_threads) as tasks:
-                direct_rows(tasks, ranges, chosen, side.entries, system, like, X, status)
+        run_tasks(direct_task, direct_rows, launched.threads, ranges, chosen, side.entries, system, like, X, status)
     return launched.checked_reports()
 
 
@@ -187,8 +186,8 @@ class _Launches:
 
     def __init__(self, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, settings: Settings) -> None:
         entries, factors = int(indptr[-1] - indptr[0]), X.shape[1]
-        self.serial = settings.num_threads == 1 or entries * factors <= SERIAL_WORK
-        self._bounds, self._threads, self._factors = bounds, 1 if self.serial else settings.num_threads, factors
+        self.threads = 1 if entries * factors <= SERIAL_WORK else settings.num_threads
+        self._bounds, self._factors = bounds, factors
         self._longest = int(np.diff(indptr).max(initial=0))
         self._work = 2.0 * factors * (factors + 20) * (entries + indptr.size)  # an upper bound
         # Each line is a cache line of its own, or threads would take them from one another.
@@ -197,7 +196,7 @@ class _Launches:
         self._reports = memory.reshape(-1)[first : first + (bounds.size - 1) * REPORTS].reshape(-1, REPORTS)
 
     def __iter__(self) -> Iterator[Ranges]:
-        for part in launches(len(self._reports), self._work, self._threads, each=RANGES_OF_A_LAUNCH):
+        for part in launches(len(self._reports), self._work, self.threads, each=RANGES_OF_A_LAUNCH):
             yield Ranges(self._bounds[part.start : part.stop + 1], self._longest, self._reports[part])
 
     def checked_reports(self) -> np.ndarray:
@@ -215,18 +214,22 @@ def finite_loss(loss: float) -> float:
 
 
 def full_loss(
-    users: Side, X: np.ndarray, Y: np.ndarray, item_regularization: np.ndarray, objective: Objective,
-    num_threads: int | None,
+    users: Side, items: Side, X: np.ndarray, Y: np.ndarray, objective: Objective, num_threads: int | None,
+    penalty: float | None = None,
 ) -> float:  # fmt: skip
-    """Loss of any factors, in float64: the stored pairs' sum + c0 tr(X'X Y'Y) + regularisation."""
+    """Loss of any factors, in float64: the stored pairs' sum + c0 tr(X' diag(v) X Y' diag(w) Y) + regularisation.
+
+    ``penalty`` takes the place of the regularisation sum_u lambda_u |x_u|^2 + sum_i lambda_i |y_i|^2.
+    """
     parts = np.empty(users.bounds.size - 1)
     work = 20.0 * X.shape[1] * users.indptr[-1]  # 2, but ten times as slow
     for part in launches(parts.size, work, num_threads, each=RANGES_OF_A_LAUNCH):
         with parallel(num_threads):
             bounds = users.bounds[part.start : part.stop + 1]
-            stored_loss_parts(bounds, users.entries, objective.offset, X, Y, parts[part])
-    GX, user_penalty = gramian(X, users.regularization, num_threads)
-    GY, item_penalty = gramian(Y, item_regularization, num_threads)
+            stored_loss_parts(bounds, users.entries, X, Y, parts[part])
+    GX, user_penalty = gramian(X, users.regularization, num_threads, users.entries.row_weights)
+    GY, item_penalty = gramian(Y, items.regularization, num_threads, items.entries.row_weights)
     with np.errstate(over="ignore", invalid="ignore"):
-        loss = parts.sum() + objective.c0 * np.vdot(GX, GY) + user_penalty + item_penalty
+        regularization = user_penalty + item_penalty if penalty is None else penalty
+        loss = parts.sum() + objective.c0 * np.vdot(GX, GY) + regularization
     return finite_loss(objective.unit * float(loss))

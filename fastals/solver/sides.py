@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from fastals.core.rows import Rows, transposed_entries
-from fastals.core.validation import as_type
+from fastals.core.unobserved import ALIKE, Unobserved, weights_or_alike
+from fastals.core.validation import as_type, read_only
 from fastals.kernels.rows.row import Entries
-from fastals.objective import Objective
+from fastals.objective import CHUNK, Objective
 
 RANGES = 1024  # of rows, by cost: threads take every n-th, and the more the more even are their shares
 LEAST_ROWS = 32  # in a range on average: solutions are rotated in blocks of eight
@@ -18,29 +20,71 @@ ROW_COST = 16  # what a row costs besides its entries, in entries
 
 @dataclass(frozen=True)
 class Side:
-    """One side's rows, ready to be solved: structure, weights, preferences, regularisation, work ranges.
+    """One side's rows, ready to be solved: their entries as the kernels take them, regularisation, work ranges.
 
-    ``least_regularization`` is the least lambda that a row with an entry can have: it depends on the objective and the
-    other side alone, so that a row is solved alike in training and in any fold-in.
+    ``least_regularization`` is the least lambda / v that a row with an entry can have: it depends on the model alone,
+    so that a row is solved alike in training and in any fold-in.
     """
 
-    indptr: np.ndarray
-    indices: np.ndarray
-    weight: np.ndarray
-    preference: np.ndarray
-    shift: np.floating
+    entries: Entries
     regularization: np.ndarray
     least_regularization: float
     bounds: np.ndarray
 
     @property
-    def entries(self) -> Entries:
-        """The stored pairs as the kernels take them."""
-        return Entries(self.indptr, self.indices, self.weight, self.preference, self.shift)
+    def indptr(self) -> np.ndarray:
+        """Row pointers, (n_rows + 1,) int64."""
+        indptr: np.ndarray = self.entries.indptr
+        return indptr
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Columns of the entries, (nnz,)."""
+        indices: np.ndarray = self.entries.indices
+        return indices
+
+
+class Missing(NamedTuple):
+    """Weights of the pairs of one side that are not stored: v of its rows and w of its columns, (n,) or ALIKE.
+
+    ``smallest`` and ``largest`` are those of v at the fit, of all rows of the model.
+    """
+
+    rows: np.ndarray = ALIKE
+    columns: np.ndarray = ALIKE
+    smallest: float = 1.0
+    largest: float = 1.0
+
+    @classmethod
+    def of(cls, own: Unobserved | None, other: Unobserved | None, rows: np.ndarray | None = None) -> Missing:
+        """Of a side's weights and the other's; ``rows`` are chosen rows' weights in the place of all."""
+        columns = weights_or_alike(other)
+        if own is None:
+            return cls(columns=columns)
+        return cls(own.array if rows is None else read_only(rows), columns, own.smallest, own.largest)
+
+    def total(self, n_columns: int) -> np.ndarray:
+        """v_u sum w of every row: the columns' number where all weigh 1."""
+        total: np.ndarray = self.rows * (n_columns if self.columns is ALIKE else self.columns.sum())
+        return total
+
+
+def loss_of_zero(side: Side, objective: Objective) -> float:
+    """The loss where all factors are zero: the sum of c phi^2 (Rendle's: w phi^2) over the stored pairs, float64."""
+    _, indices, weight, preference, offset = side.entries[:5]
+    if weight.size == preference.size == 1:
+        return objective.unit * indices.size * float((weight[0] + offset) * preference[0] * preference[0])
+    total = 0.0
+    for first in range(0, indices.size, CHUNK):
+        w, phi = (array if array.size == 1 else array[first : first + CHUNK] for array in (weight, preference))
+        total += float(np.sum((w + offset) * phi * phi, dtype=np.float64))
+    return objective.unit * total
 
 
 def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
     """Row numbers that divide CSR rows into at most RANGES ranges of about equal cost, int64."""
+    if indptr.size - 1 < 2 * LEAST_ROWS:
+        return np.arange(0, indptr.size, max(indptr.size - 1, 1), dtype=np.int64)
     cost = indptr + ROW_COST * np.arange(indptr.size, dtype=np.int64)
     ranges = min(RANGES, max((indptr.size - 1) // LEAST_ROWS, 1))
     goals = np.linspace(0, cost[-1], ranges + 1)
@@ -54,28 +98,82 @@ def even_bounds(count: int, ranges: int = 1024) -> np.ndarray:
     return np.unique(np.linspace(0, count, min(ranges, max(count, 1)) + 1).astype(np.int64))
 
 
-def build_side(objective: Objective, rows: Rows, axis: int, dtype: np.dtype) -> Side:
+def build_side(objective: Objective, rows: Rows, axis: int, dtype: np.dtype, missing: Missing | None = None) -> Side:
     """One side of canonical rows: the users' (axis 0) or the items'."""
-    weight, preference = objective.weight(rows.data, dtype), objective.preference(rows.data, dtype)
-    return _side(objective, rows, axis, weight, preference)
+    weight = objective.weight(rows.data, dtype, rows.room)
+    preference = objective.preference(rows.data, dtype, rows.room)
+    return _side(objective, rows, axis, weight, preference, missing or Missing())
 
 
-def build_sides(objective: Objective, rows: Rows, phi: np.ndarray | None, dtype: np.dtype) -> tuple[Side, Side]:
-    """Users' and items' sides of canonical rows (and of separate preferences, if there are any)."""
+def build_sides(
+    objective: Objective,
+    rows: Rows,
+    phi: np.ndarray | None,
+    dtype: np.dtype,
+    unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None),
+) -> tuple[Side, Side]:
+    """Users' and items' sides of canonical rows (and of separate preferences, if there are any).
+
+    Of rows on a disk the transpose is there already, and what is weighed goes to the disk, too: written once and then
+    read like the indices, it costs no sweep anything, where weighing anew would cost each a logarithm for each pair.
+    """
+    users, items = unobserved
+    if rows.disk is not None and rows.disk.columns is not None and phi is None:
+        return (
+            build_side(objective, rows, 0, dtype, Missing.of(users, items)),
+            build_side(objective, rows.disk.columns, 1, dtype, Missing.of(items, users)),
+        )
     weight = objective.weight(rows.data, dtype)
     preference = objective.preference(rows.data, dtype) if phi is None else as_type(phi, dtype, "preference")
     indptr, indices, column_weight = transposed_entries(rows, weight)
     columns = Rows(indptr, indices, rows.data[:1], rows.shape[::-1])
     column_preference = preference if preference.size == 1 else transposed_entries(rows, preference)[2]
     return (
-        _side(objective, rows, 0, weight, preference),
-        _side(objective, columns, 1, column_weight, column_preference),
+        _side(objective, rows, 0, weight, preference, Missing.of(users, items)),
+        _side(objective, columns, 1, column_weight, column_preference, Missing.of(items, users)),
     )
 
 
-def _side(objective: Objective, rows: Rows, axis: int, weight: np.ndarray, preference: np.ndarray) -> Side:
+def _side(
+    objective: Objective, rows: Rows, axis: int, weight: np.ndarray, preference: np.ndarray, missing: Missing
+) -> Side:
     strength = (objective.user_regularization, objective.item_regularization)[axis]
-    regularization = objective.regularization_of(strength, rows.counts, rows.shape[1])
-    least = objective.regularization_of(strength, 1, rows.shape[1])
-    bounds, shift = balanced_bounds(rows.indptr), weight.dtype.type(objective.shift)
-    return Side(rows.indptr, rows.indices, weight, preference, shift, regularization, float(least), bounds)
+    total = missing.total(rows.shape[1])
+    _check_largest(objective, missing, weight.dtype)
+    regularization = objective.regularization_of(strength, rows.counts, total)
+    entries = Entries(
+        read_only(rows.indptr),
+        read_only(rows.indices),
+        read_only(weight),
+        read_only(preference),
+        weight.dtype.type(objective.offset),
+        objective.shift,
+        objective.missing,
+        missing.rows,
+        missing.columns,
+    )
+    least = _least_regularization(objective, strength, missing, rows.shape[1])
+    return Side(entries, regularization, least, balanced_bounds(rows.indptr))
+
+
+def _least_regularization(objective: Objective, strength: float, missing: Missing, n_columns: int) -> float:
+    """Least lambda / v of a row with one entry whose v lies between the smallest and the largest of the model.
+
+    (1 + a v)^e / v falls as v rises, up to v = 1 / (a (e - 1)) if e > 1, and rises from there on.
+    """
+    smallest, largest, exponent = missing.smallest, missing.largest, objective.regularization_exponent
+    whole = n_columns if missing.columns is ALIKE else float(missing.columns.sum())
+    slope = objective.unobserved_weight * whole * (exponent - 1)
+    at = largest if slope <= 0 else min(max(1 / slope, smallest), largest)
+    return float(objective.regularization_of(strength, 1, at * whole)) / at
+
+
+def _check_largest(objective: Objective, missing: Missing, dtype: np.dtype) -> None:
+    """ValueError where c0 v w is so large that squares of residuals overflow."""
+    largest = objective.c0 * max(missing.largest, float(missing.rows.max(initial=0))) * missing.columns.max(initial=0)
+    limit = float(np.sqrt(np.finfo(dtype).max))
+    if not largest < limit:
+        raise ValueError(
+            f"unobserved_weights times unobserved_weight must stay below {limit * objective.unit:.3g} in {dtype}; "
+            f"got up to {largest * objective.unit:.3g}"
+        )

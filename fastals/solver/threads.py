@@ -8,13 +8,15 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numba
 import numpy as np
 
 from fastals.kernels import forks
+from fastals.kernels.jit import as_argument
 
-LAUNCH_FLOPS = 2e10
+LAUNCH_FLOPS = 2e10  # of a launch: one to two tenths of a second on two cores, after which an interrupt is heard
 
 # Numba's workqueue layer aborts the process when two Python threads launch parallel loops at once.
 _lock = threading.RLock()
@@ -116,8 +118,32 @@ def launches(pieces: int, work: float, num_threads: int | None, each: int = 1) -
     thread, so that their shares are even.
     """
     count = max(int(min(work / LAUNCH_FLOPS, pieces / (each * effective_num_threads(num_threads)))), 1)
+    if count == 1:
+        yield slice(0, pieces)
+        return
     for first, last in itertools.pairwise(np.linspace(0, pieces, count + 1).astype(int).tolist()):
         yield slice(first, last)
+
+
+def run_tasks(task: Any, in_parallel: Any, num_threads: int | None, *arguments: Any) -> None:
+    """Run the tasks of a kernel, one for each thread; one thread is the calling one, and no other is started.
+
+    Parameters
+    ----------
+    task : kernel
+        ``task(number, tasks, *arguments)`` is a serial one.
+    in_parallel : kernel
+        ``in_parallel(task, tasks, *arguments)`` runs all of them; its ``task`` is what ``as_argument`` gives.
+    num_threads : int or None
+        As for ``parallel``.
+    *arguments
+        Of all tasks.
+    """
+    if num_threads == 1:
+        task(0, 1, *arguments)
+        return
+    with parallel(num_threads) as tasks:
+        in_parallel(as_argument(task, 0, tasks, *arguments), tasks, *arguments)
 
 
 @contextlib.contextmanager

@@ -24,18 +24,30 @@ _LONGEST_LINE = 2**23  # a run of two such pieces without an end of line is refu
 
 
 @contextlib.contextmanager
-def connection() -> Iterator[Any]:
-    """Connection to a database of its own in memory, which spills to a temporary folder; ImportError without DuckDB."""
+def connection(folder: Path | None = None, memory_limit: int | None = None) -> Iterator[Any]:
+    """Connection to a database of its own, which spills to a temporary folder; ImportError without DuckDB.
+
+    The database is in memory, or in a file in ``folder``, which is removed with it by whoever made the folder.
+    ``memory_limit`` is in bytes; by default DuckDB's, a share of the machine's.
+    """
     try:
         import duckdb
     except ModuleNotFoundError:
         raise ImportError("reading tables needs DuckDB: pip install 'fastals[tables]'") from None
     config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    with tempfile.TemporaryDirectory() as spill:
-        con = duckdb.connect(config={**config, "temp_directory": spill})
+    if memory_limit is not None:
+        config["memory_limit"] = f"{memory_limit // 1000}KB"
+    with tempfile.TemporaryDirectory(dir=folder) as spill:
+        place = ":memory:" if folder is None else str(folder / "pairs.duckdb")
+        con = duckdb.connect(place, config={**config, "temp_directory": spill})
         try:
+            con.execute("set enable_progress_bar = false")  # it would write to standard output
             yield con
-        except duckdb.Error as error:
+        except (duckdb.Error, RuntimeError) as error:
+            if "interrupted" in str(error).lower():  # what DuckDB makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            if not isinstance(error, duckdb.Error):
+                raise
             raise ValueError(_reason(str(error))) from None
         finally:
             con.close()

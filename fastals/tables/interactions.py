@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from fastals.core.safe_open import brief
 from fastals.core.validation import check_interactions
+from fastals.tables.columns import check_times, check_values, eager_frame, frame_columns
+from fastals.tables.duplicates import Duplicates, check_duplicates
 from fastals.tables.ids import IdIndex, factorise
+from fastals.tables.pairs import checked_csr, csr, to_csr
 
 __all__ = ["Duplicates", "Interactions"]
-
-Duplicates = Literal["sum", "mean", "max", "last", "count", "error"]
 
 
 class Interactions:
@@ -48,7 +48,7 @@ class Interactions:
 
     def __init__(self, user_items: Any, user_ids: Any = None, item_ids: Any = None) -> None:
         checked = check_interactions(user_items, dtype=np.float32)
-        self._set(_csr(checked.data, checked.indices, checked.indptr, checked.shape), user_ids, item_ids)
+        self._set(csr(checked.data, checked.indices, checked.indptr, checked.shape), user_ids, item_ids)
 
     def _set(self, user_items: sparse.csr_array, user_ids: Any, item_ids: Any) -> None:
         n_users, n_items = user_items.shape
@@ -86,6 +86,10 @@ class Interactions:
             What rows with the same user and item become: their sum (in float64), mean, maximum, the last of them,
             their number (the values are then ignored), or a ValueError.
 
+        Returns
+        -------
+        Interactions
+
         Notes
         -----
         A pair whose value comes out as zero is not an observation and is dropped; its user and item keep their ids.
@@ -115,16 +119,15 @@ class Interactions:
         times: Any = None,
     ) -> Interactions:
         """Build from ids that are numbered already."""
-        if duplicates not in get_args(Duplicates):
-            raise ValueError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {duplicates!r}")
+        check_duplicates(duplicates)
         if not user_codes.size:
             raise ValueError("there are no interactions: users and items are empty")
-        numbers = _check_values(values, user_codes.size)
-        when = None if times is None else _check_times(times, user_codes.size)
-        matrix, latest = _to_csr(user_codes, item_codes, numbers, when, duplicates, user_ids, item_ids)
+        numbers = check_values(values, user_codes.size)
+        when = None if times is None else check_times(times, user_codes.size)
+        matrix, latest = to_csr(user_codes, item_codes, numbers, when, duplicates, user_ids, item_ids)
         made = cls._from_canonical(matrix, user_ids, item_ids)
         if latest is not None:
-            made.times = _csr(latest, matrix.indices, matrix.indptr, matrix.shape)
+            made.times = csr(latest, matrix.indices, matrix.indptr, matrix.shape)
         return made
 
     @classmethod
@@ -152,35 +155,34 @@ class Interactions:
         duplicates : str
             As in `from_arrays`.
 
+        Returns
+        -------
+        Interactions
+
         Raises
         ------
         ImportError
             If narwhals is not installed.
+        TypeError
+            If the frame is no table in memory, such as a LazyFrame of polars.
         ValueError
             If a column does not exist (the message lists those that do) or has missing entries.
         """
-        try:
-            import narwhals.stable.v1 as nw
-        except ModuleNotFoundError:
-            raise ImportError("dataframes need narwhals: pip install 'fastals[tables]'") from None
-        table = nw.from_native(frame, eager_only=True)
-        columns: list[np.ndarray | None] = []
-        for argument, name in (("user", user), ("item", item), ("value", value), ("time", time)):
-            if argument in ("value", "time") and name is None:
-                columns.append(None)
-                continue
-            if name not in table.columns:
-                raise ValueError(f"{argument}: no column {name!r}; the table has {', '.join(map(repr, table.columns))}")
-            missing = table[name].is_null()
-            if missing.any():
-                raise ValueError(f"{argument}: column {name!r} has a missing entry in row {missing.arg_true()[0]}")
-            columns.append(table[name].to_numpy())
+        columns = frame_columns(eager_frame(frame), user, item, value, time)
         *table_columns, times = columns
         return cls.from_arrays(*table_columns, times=times, duplicates=duplicates)
 
     @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray]) -> Interactions:
         """Rebuild from what `to_arrays` gave.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+
+        Returns
+        -------
+        Interactions
 
         Raises
         ------
@@ -191,10 +193,16 @@ class Interactions:
         if missing:
             raise ValueError(f"saved interactions lack {', '.join(missing)}")
         user_ids, item_ids = arrays["user_ids"], arrays["item_ids"]
-        return cls._from_canonical(_checked_csr(arrays, (user_ids.size, item_ids.size)), user_ids, item_ids)
+        return cls._from_canonical(checked_csr(arrays, (user_ids.size, item_ids.size)), user_ids, item_ids)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Plain arrays (no objects) that hold everything: ``user_ids, item_ids, indptr, indices, data``."""
+        """Everything as plain arrays, without objects.
+
+        Returns
+        -------
+        dict of str to array
+            ``user_ids``, ``item_ids``, ``indptr``, ``indices`` and ``data``.
+        """
         matrix = self.user_items
         return {
             "user_ids": self.user_ids,
@@ -225,7 +233,15 @@ class Interactions:
         return self.user_items.shape[1]
 
     def user_index(self, ids: Any) -> Any:
-        """Row of one user id (int), or rows of several (array of int64).
+        """Row of one user id, or rows of several.
+
+        Parameters
+        ----------
+        ids : int, str, or sequence of either
+
+        Returns
+        -------
+        int, or (n,) int64 array
 
         Raises
         ------
@@ -235,7 +251,15 @@ class Interactions:
         return self._users.positions(ids, self._items)
 
     def item_index(self, ids: Any) -> Any:
-        """Column of one item id (int), or columns of several (array of int64).
+        """Column of one item id, or columns of several.
+
+        Parameters
+        ----------
+        ids : int, str, or sequence of either
+
+        Returns
+        -------
+        int, or (n,) int64 array
 
         Raises
         ------
@@ -246,120 +270,3 @@ class Interactions:
 
     def __repr__(self) -> str:
         return f"<Interactions: {self.n_users:,} users x {self.n_items:,} items, {self.user_items.nnz:,} stored>"
-
-
-def _check_values(values: Any, size: int) -> np.ndarray | None:
-    if values is None:
-        return None
-    numbers = np.asarray(values)
-    if numbers.dtype.kind not in "biuf":
-        raise TypeError(f"values must be numbers, got dtype {numbers.dtype}")
-    if numbers.shape != (size,):
-        raise ValueError(f"values must have one entry for each of the {size} rows, got shape {numbers.shape}")
-    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-        position = int(np.argmin(np.isfinite(numbers)))
-        raise ValueError(f"values must be finite, got {numbers[position]} at position {position}")
-    return numbers
-
-
-def _check_times(times: Any, size: int) -> np.ndarray:
-    """Times as int64; datetimes in seconds since 1970."""
-    array = np.asarray(times)
-    if array.dtype.kind == "M":
-        if np.isnat(array).any():
-            raise ValueError(f"times must not be missing, got NaT at position {int(np.argmax(np.isnat(array)))}")
-        array = array.astype("datetime64[s]").astype(np.int64)
-    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.trunc(array)).all():
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"times must be integers or datetimes, got dtype {array.dtype}")
-    if array.shape != (size,):
-        raise ValueError(f"times must have one entry for each of the {size} rows, got shape {array.shape}")
-    return array.astype(np.int64)
-
-
-def _to_csr(
-    users: np.ndarray,
-    items: np.ndarray,
-    values: np.ndarray | None,
-    times: np.ndarray | None,
-    duplicates: Duplicates,
-    user_ids: np.ndarray,
-    item_ids: np.ndarray,
-) -> tuple[sparse.csr_array, np.ndarray | None]:
-    """Canonical CSR of coded pairs, and their latest times: stable sort by (user, item), then one value per run."""
-    n_users, n_items = shape = (user_ids.size, item_ids.size)
-    pair = users * n_items + items  # below 2**62 while there are fewer than 2**31 users and items
-    if (pair[1:] > pair[:-1]).all():
-        order, first = None, np.arange(pair.size)
-    else:
-        order = np.argsort(pair, kind="stable")
-        pair = pair[order]
-        first = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
-    if duplicates == "error" and first.size < pair.size:
-        run = first[np.argmax(np.diff(np.append(first, pair.size)) > 1)]
-        user, item = divmod(int(pair[run]), n_items)
-        user_id, item_id = brief(repr(user_ids[user].item())), brief(repr(item_ids[item].item()))
-        raise ValueError(f"user {user_id} and item {item_id} meet more than once")
-    data = _merge(values, order, first, pair.size, duplicates)
-    latest = None if times is None else np.maximum.reduceat(times if order is None else times[order], first)
-    pair = pair[first]
-    if not data.all():
-        latest = None if latest is None else latest[data != 0]
-        pair, data = pair[data != 0], data[data != 0]
-    indptr = np.zeros(n_users + 1, dtype=np.int64)
-    np.cumsum(np.bincount(pair // n_items, minlength=n_users), out=indptr[1:])
-    return _csr(data, pair % n_items, indptr, shape), latest
-
-
-def _csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
-    """CSR of canonical arrays, with int32 indices where they suffice (SciPy holds both in one type)."""
-    kind = np.int32 if max(data.size, *shape) < 2**31 else np.int64
-    matrix = sparse.csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=shape)
-    matrix.has_canonical_format = True
-    return matrix
-
-
-def _merge(
-    values: np.ndarray | None, order: np.ndarray | None, first: np.ndarray, size: int, duplicates: Duplicates
-) -> np.ndarray:
-    """One float32 value for each run of equal pairs."""
-    counts = np.diff(np.append(first, size))
-    with np.errstate(over="ignore"):
-        if values is None or duplicates == "count":
-            merged = counts if duplicates in ("sum", "count") else np.ones(first.size)
-        else:
-            ordered = values if order is None else values[order]
-            if duplicates == "last":
-                merged = ordered[first + counts - 1]
-            elif duplicates == "max":
-                merged = np.maximum.reduceat(ordered, first)
-            else:
-                merged = np.add.reduceat(ordered, first, dtype=np.float64)
-                merged = merged / counts if duplicates == "mean" else merged
-        data = merged.astype(np.float32)
-    if not np.isfinite(data).all():
-        raise ValueError(f"values must fit float32, got {merged[np.argmin(np.isfinite(data))]}")
-    return data
-
-
-def _checked_csr(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> sparse.csr_array:
-    """CSR of arrays that come from a file: every bound that compiled code relies on is checked."""
-    indptr, indices, data = (arrays[name] for name in ("indptr", "indices", "data"))
-    good = (
-        indptr.shape == (shape[0] + 1,)
-        and indices.ndim == data.ndim == 1
-        and indptr.dtype.kind == indices.dtype.kind == "i"
-        and data.dtype == np.float32
-        and indptr[0] == 0
-        and indptr[-1] == indices.size == data.size
-        and bool((indptr[1:] >= indptr[:-1]).all())
-    )
-    if good and indices.size:
-        rising = indices[1:] > indices[:-1]
-        starts = indptr[1:-1]
-        rising[starts[(starts > 0) & (starts < indices.size)] - 1] = True  # a new row may begin lower
-        good = bool(rising.all()) and indices.min() >= 0 and indices.max() < shape[1] and bool(np.isfinite(data).all())
-    if not good:
-        raise ValueError(f"saved interactions are damaged: their arrays are not a canonical matrix of shape {shape}")
-    return _csr(data, indices, indptr, shape)

@@ -52,7 +52,7 @@ def read_matrix_market(path: Path) -> sparse.coo_array:
     except ValueError as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path}: this is no usable MatrixMarket file ({brief(error)})") from None
+        raise ValueError(f"{path}: this is not a usable MatrixMarket file ({brief(error)})") from None
     values = table[:, 2] if columns == 3 else np.ones(n_stored)
     if sign:
         apart = rows != cols

@@ -9,16 +9,25 @@ import numpy as np
 
 from fastals.core.safe_open import brief, open_bytes, open_regular, text_errors
 from fastals.core.validation import check_choice
-from fastals.tables.interactions import Duplicates, Interactions
+from fastals.tables.duplicates import Duplicates, check_duplicates
+from fastals.tables.interactions import Interactions
 from fastals.tables.layout import Columns, match_name
 from fastals.tables.matrix_market import read_matrix_market
 from fastals.tables.npz import PlainArchive, open_npz
 from fastals.tables.numbering import read_table
 from fastals.tables.scans import Options
 
-__all__ = ["read_interactions"]
+__all__ = ["is_matrix_file", "read_interactions"]
 
 _MATRIX_MARKET = b"%%matrixmarket"
+_OLD_EXCEL = b"\xd0\xcf\x11\xe0"
+# What a spreadsheet is told by: a member of its archive, but for the format of Excel before 2007.
+_SHEETS = {
+    "[Content_Types].xml": "an Excel workbook",
+    "content.xml": "an OpenDocument spreadsheet",
+    "xls": "an Excel workbook of before 2007",
+}
+_ADVICE = "save its sheet as CSV (UTF-8), or read it with pandas and call Interactions.from_dataframe"
 
 
 def read_interactions(
@@ -87,16 +96,17 @@ def read_interactions(
     """
     path = Path(path)
     check_choice("decimal", decimal, (".", ","))
+    check_duplicates(duplicates)
     if path.is_dir():
         raise ValueError(f"{path}: this is a folder, wanted a file")
     columns = Columns(user_column, item_column, value_column, time_column)
-    with open_regular(path) as packed:
-        magic = packed.read(4)
-    if magic == b"PK\x03\x04" or path.suffix == ".npz":
+    if _magic(path) == _OLD_EXCEL:
+        raise ValueError(f"{path}: this is {_SHEETS['xls']}; {_ADVICE}")
+    if _is_npz(path):
         return _read_npz(path, columns, duplicates)
-    if magic[:2] in (b"\x1f\x8b", b"%%") and _is_matrix_market(path):
+    if _is_matrix_market(path):
         with text_errors(path):
-            return _read_matrix_market(path)
+            return _read_matrix_market(path, columns)
     table = read_table(path, columns, Options(separator, header, encoding, decimal, skip_bad))
     try:
         made = Interactions._from_codes(
@@ -108,7 +118,23 @@ def read_interactions(
     return made
 
 
+def is_matrix_file(path: Path) -> bool:
+    """Whether a file is read as a whole, without a database: ``.npz`` or MatrixMarket."""
+    return _is_npz(path) or _is_matrix_market(path)
+
+
+def _magic(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read(4)
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix == ".npz" or _magic(path) == b"PK\x03\x04"
+
+
 def _is_matrix_market(path: Path) -> bool:
+    if _magic(path)[:2] not in (b"\x1f\x8b", b"%%"):
+        return False
     try:
         with text_errors(path), open_bytes(path) as file:
             return file.read(len(_MATRIX_MARKET)).lower() == _MATRIX_MARKET
@@ -120,20 +146,23 @@ def _read_npz(path: Path, columns: Columns, duplicates: Duplicates) -> Interacti
     arrays: dict[str, np.ndarray] = {}
     with open_npz(path) as archive:
         if not archive.has_arrays:
-            if "[Content_Types].xml" in archive.names:
-                raise ValueError(f"{path}: this is an Excel workbook; save it as CSV")
+            for member, kind in _SHEETS.items():
+                if member in archive.names:
+                    raise ValueError(f"{path}: this is {kind}; {_ADVICE}")
             held = brief(", ".join(map(repr, archive.names)) or "nothing")
             raise ValueError(
                 f"{path}: this is a zip archive without arrays, of {held}; unpack it and pass a table in it"
             )
         if {"format", "shape"} <= set(archive.names):
+            _refuse_times(path, columns)
             matrix = archive.read_sparse()
         else:
-            arrays = _id_arrays(path, archive, columns)
+            picked = _array_names(path, archive, columns)
+            arrays = {argument: archive.read(name) for argument, name in picked.items()}
     try:
         if arrays:
-            made = Interactions.from_arrays(*arrays.values(), duplicates=duplicates)
-            made.source = f"{path.name}: arrays {', '.join(map(repr, arrays))}"
+            made = Interactions.from_arrays(**arrays, duplicates=duplicates)
+            made.source = f"{path.name}: arrays {', '.join(map(repr, picked.values()))}"
         else:
             made = Interactions(matrix)
             made.source = f"{path.name}: sparse matrix, ids are positions counted from 0"
@@ -142,12 +171,14 @@ def _read_npz(path: Path, columns: Columns, duplicates: Duplicates) -> Interacti
     return made
 
 
-def _id_arrays(path: Path, archive: PlainArchive, columns: Columns) -> dict[str, np.ndarray]:
-    """The arrays of users, items and perhaps values, in this order."""
+def _array_names(path: Path, archive: PlainArchive, columns: Columns) -> dict[str, str]:
+    """Names of the arrays of users and items, of values if there are any, and of times if they are asked for."""
     names = archive.names
-    picked = []
-    for kind in ("user", "item", "value"):
+    picked = {}
+    for kind in ("user", "item", "value", "time"):
         wanted: Any = getattr(columns, kind)
+        if wanted is None and kind == "time":
+            continue
         if wanted is None:
             position = match_name(names, kind)
             wanted = None if position is None else names[position]
@@ -157,11 +188,17 @@ def _id_arrays(path: Path, archive: PlainArchive, columns: Columns) -> dict[str,
             what = "array" if wanted is None else f"array {wanted!r}"
             there = brief(", ".join(map(repr, names)) or "none", 1000)
             raise ValueError(f"{path}: no {kind} {what}; the file has {there}")
-        picked.append(wanted)
-    return {name: archive.read(name) for name in picked}
+        picked[f"{kind}s"] = wanted
+    return picked
 
 
-def _read_matrix_market(path: Path) -> Interactions:
+def _refuse_times(path: Path, columns: Columns) -> None:
+    if columns.time is not None:
+        raise ValueError(f"{path}: no time column {columns.time!r}; this is a sparse matrix, which holds no times")
+
+
+def _read_matrix_market(path: Path, columns: Columns) -> Interactions:
+    _refuse_times(path, columns)
     matrix = read_matrix_market(path)
     try:
         made = Interactions(matrix)

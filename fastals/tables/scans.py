@@ -1,8 +1,9 @@
 """Tables in files brought into the database: delimited text, Parquet and JSON.
 
-Each scan fills one table, ``source (row, u, i, v, t, v_text, t_text)``: ids as text, values and times as numbers (NULL
-where they are not), and the text that these came from, for messages. Of Parquet and JSON, whose ids have types, a table
-``integers (u, i)`` says whether they are integers.
+Each scan fills one table, ``source (u, i, v, t, v_text, t_text)``, in the order of the file: ids as text (or, of
+Parquet, as integers), values and times as numbers (NULL where they are not), and the text that these came from where
+they are none, for messages. A table ``integers (u, i)`` says whether the ids are integers; of delimited text, once the
+bad rows are gone.
 """
 
 from __future__ import annotations
@@ -87,10 +88,20 @@ def _fill(con: Any, scan: str, cells: list[str], layout: Layout, options: Option
     time = "NULL" if layout.time is None else cells[layout.time]
     number = f"replace({value}, ',', '.')" if options.decimal == "," else value
     con.execute("drop table if exists reject_errors; drop table if exists reject_scans")
+    exact = f"if(contains({value}, '_'), NULL, try_cast({number} as double))"
+    _fill_source(con, scan, f"{cells[layout.user]} as u, {cells[layout.item]} as i", exact, value, time)
+
+
+def _fill_source(con: Any, scan: str, ids: str, number: str, value: str, time: str) -> None:
+    """Fill the source, given the ids, the value as a number and as text, and the time as text, in SQL.
+
+    The texts of good numbers are not kept: nobody reads them, and they may be most of the table.
+    """
+    seconds = _SECONDS.format(time)
     con.execute(
-        f"create or replace temp table source as select row_number() over () as row, {cells[layout.user]} as u, "
-        f"{cells[layout.item]} as i, if(contains({value}, '_'), NULL, try_cast({number} as double)) as v, "
-        f"{_SECONDS.format(time)} as t, {value} as v_text, {time} as t_text from {scan}"
+        f"create or replace table source as select {ids}, {number} as v, "
+        f"{seconds} as t, if(isfinite({number}), NULL, {value}) as v_text, if({seconds} is null, {time}, NULL) as "
+        f"t_text from {scan}"
     )
 
 
@@ -108,21 +119,18 @@ def scan_parquet(con: Any, path: Path, columns: Columns) -> tuple[Layout, list[B
     names = tuple(row[0] for row in described)
     layout = layout_of_columns(columns, names, len(names), _texts(con, scan))
     cells = ['"' + name.replace('"', '""') + '"' for name in names]
-    kinds = {}
+    kinds, ids = {}, []
     for position, kind in ((layout.user, "u"), (layout.item, "i")):
         found = described[position][1]
         if not re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|VARCHAR|ENUM.*", found):
             raise ValueError(f"column {layout.column(position)} holds {found}, wanted ids of integers or text")
         kinds[kind] = "INT" in found
+        ids.append(f"cast({cells[position]} as {'bigint' if kinds[kind] else 'varchar'}) as {kind}")
     value = "NULL" if layout.value is None else cells[layout.value]
     time = "NULL" if layout.time is None else cells[layout.time]
-    con.execute(
-        f"create temp table source as select row_number() over () as row, cast({cells[layout.user]} as varchar) as u, "
-        f"cast({cells[layout.item]} as varchar) as i, try_cast({value} as double) as v, "
-        f"{_SECONDS.format(f'cast({time} as varchar)')} as t, cast({value} as varchar) as v_text, "
-        f"cast({time} as varchar) as t_text from {scan}"
-    )
-    con.execute(f"create temp table integers as select {kinds['u']} as u, {kinds['i']} as i")
+    number, text = f"try_cast({value} as double)", f"cast({value} as varchar)"
+    _fill_source(con, scan, ", ".join(ids), number, text, f"cast({time} as varchar)")
+    con.execute(f"create or replace table integers as select {kinds['u']} as u, {kinds['i']} as i")
     return layout, []
 
 
@@ -155,9 +163,7 @@ def scan_json(con: Any, path: Path, compression: str, lines: list[str], columns:
         f"as {name}"
         for position, name in ((layout.user, "u"), (layout.item, "i"))
     )
-    con.execute(
-        f"create temp table source as select row_number() over () as row, {kinds}, try_cast({value} as double) as v, "
-        f"{_SECONDS.format(time)} as t, {value} as v_text, {time} as t_text from {scan}"
-    )
-    con.execute("create temp table integers as select bool_and(u_whole) as u, bool_and(i_whole) as i from source")
+    _fill_source(con, scan, kinds, f"try_cast({value} as double)", value, time)
+    whole = "bool_and(u_whole) as u, bool_and(i_whole) as i"
+    con.execute(f"create or replace table integers as select {whole} from source")
     return layout, []

@@ -52,6 +52,10 @@ class TuningResult:
     def to_frame(self) -> Any:
         """Trials as a pandas DataFrame, best first.
 
+        Returns
+        -------
+        pandas.DataFrame
+
         Raises
         ------
         ImportError

@@ -13,6 +13,7 @@ from command_line import cells, fails, run
 from typer.testing import CliRunner
 
 from fastals import ImplicitALS, __version__
+from fastals.cli import show
 from fastals.cli.app import app
 from fastals.datasets.synthetic import make_interactions
 
@@ -46,7 +47,7 @@ def test_fit_shows_data_loss_and_file(fitted, data):
     assert f"{data.user_items.nnz:,} (" in output
     assert "user column 'listener', item column 'artist', values 'plays'" in output
     model = ImplicitALS.load(path)
-    losses = [f"{loss:,.8g}" for loss in model.loss_history]
+    losses = [show.number(loss) for loss in model.loss_history]
     assert len(losses) == 4
     assert all(loss in output for loss in losses)
     assert str(path) in output.replace("\n", "")
@@ -60,26 +61,12 @@ def test_fit_equals_the_library(fitted, file):
     np.testing.assert_array_equal(got.item_factors, expected.item_factors)
 
 
-def test_fit_passes_every_setting_on(file, tmp_path):
-    path = tmp_path / "m.fastals"
-    options = {
-        "factors": 3,
-        "regularization": 0.5,
-        "alpha": 2.0,
-        "iterations": 1,
-        "unobserved_weight": 0.25,
-        "regularization_exponent": 0.5,
-        "objective": "rendle",
-        "confidence": "log",
-        "epsilon": 2.0,
-        "solver": "cholesky",
-        "dtype": "float64",
-    }
-    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
-    run("fit", file, "-o", path, "--threads", 1, "--seed", 7, *flags)
-    got = ImplicitALS.load(path).get_params()
-    expected = {**ImplicitALS().get_params(), **options, "num_threads": 1, "random_state": 7}
-    assert got == expected
+def test_alpha_that_was_chosen_is_shown(file, fitted):
+    chosen = f"alpha {show.number(ImplicitALS.load(fitted[1]).alpha_, 4)} (chosen from the density and the mean value"
+    assert chosen in fitted[0]
+    assert "(chosen from" in run("evaluate", file, *QUICK).stdout
+    assert "(chosen from" in run("demo", "--data", file, *QUICK).stdout
+    assert "(chosen from" not in run("evaluate", file, "--alpha", 2, *QUICK).stdout
 
 
 def test_fit_reads_columns_by_number_and_separator(tmp_path):
@@ -266,7 +253,7 @@ def test_paths_that_do_not_exist(tmp_path, file, fitted):
     assert "there is no folder" in fails("fit", file, "-o", tmp_path / "no" / "m.fastals")
     assert "this is a folder" in fails("fit", file, "-o", tmp_path)
     assert "No such file" in fails("recommend", tmp_path / "none", "--user", 1)
-    assert "must end in .csv or .parquet" in fails("recommend", fitted[1], "--all", "-o", tmp_path / "a.txt")
+    assert "must end in .csv, .csv.gz or .parquet" in fails("recommend", fitted[1], "--all", "-o", tmp_path / "a.txt")
 
 
 def test_files_that_are_no_model(tmp_path, file, fitted):
@@ -286,7 +273,11 @@ def test_errors_go_to_standard_error(tmp_path):
 
 
 def test_unknown_ids(fitted):
-    assert "unknown user id 'nobody'" in fails("recommend", fitted[1], "--user", "nobody")
+    assert fails("recommend", fitted[1], "--user", "nobody").endswith(
+        "unknown user id 'nobody' (60 user ids are known)"
+    )
+    assert fails("similar", fitted[1], "--item", "RED a31").endswith("; did you mean '[red]a31'?")
+    assert "did you mean 'u33'" in fails("recommend", fitted[1], "--user", "u33 ")
     assert "unknown item id 'u3'; known as user id: are users and items swapped?" in fails(
         "similar", fitted[1], "--item", "u3"
     )
@@ -310,7 +301,9 @@ def test_unknown_ids(fitted):
     ],
 )
 def test_wrong_usage(arguments, message):
-    assert message in fails(*arguments, code=2)
+    told = fails(*arguments, code=2)
+    assert message in told
+    assert "Invalid value: " not in told
 
 
 def test_defects_keep_their_traceback(monkeypatch, file):
@@ -324,7 +317,14 @@ def test_interrupt(monkeypatch, file):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fastals.cli.show.train", interrupt)
-    assert fails("fit", file, code=130) == "error: interrupted"
+    assert fails("evaluate", file, code=130) == "error: interrupted"
+
+
+def test_python_runs_the_package():
+    arguments = [sys.executable, "-W", "error", "-m", "fastals", "--version"]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"fastals {__version__}\n"
 
 
 def test_missing_libraries_are_named():

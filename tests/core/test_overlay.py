@@ -152,3 +152,31 @@ class TestDerived:
         derived = Derived()
         derived.get("index", threading.Lock)  # which cannot be pickled
         assert pickle.loads(pickle.dumps(derived)).get("index", lambda: 4) == 4
+
+
+@pytest.mark.usefixtures("merged_from")
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 99), st.booleans()), max_size=5),
+    st.integers(0, 1),
+)
+def test_both_sides_of_a_history_change_in_agreement(updates, axis):
+    expected = random_dense(1, (5, 4))
+    history = History(rows_of(expected)).replaced(axis, np.array([1]), rows_of(random_dense(2, (1, (4, 5)[axis]))))
+    expected = history.oriented(0).as_csr(np.dtype(np.float64)).toarray()
+    for new_users, new_items, seed, read in updates:
+        grown = np.zeros((len(expected) + new_users, expected.shape[1] + new_items))
+        grown[: len(expected), : expected.shape[1]] = expected
+        grown += random_dense(seed, grown.shape) * (np.random.default_rng(seed).random(grown.shape) < 0.3)
+        before = np.zeros_like(grown)
+        before[: len(expected), : expected.shape[1]] = expected
+        users, items = (np.flatnonzero((grown != before).any(axis=1 - side)) for side in (0, 1))
+        history = history.updated((users, rows_of(grown[users])), (items, rows_of(grown.T[items])))
+        expected = grown
+        assert history.shape == expected.shape
+        if read:
+            assert_rows(history.taken(np.arange(len(expected))[::2], 0), expected[::2])
+            assert_rows(history.taken(np.arange(expected.shape[1])[::2], 1), expected.T[::2])
+    assert history.fitted_shape == (5, 4)
+    assert_rows(history.oriented(1), expected.T)
+    assert_rows(history.oriented(0), expected)
+    assert_rows(pickle.loads(pickle.dumps(history)).oriented(1), expected.T)

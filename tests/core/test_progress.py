@@ -9,6 +9,7 @@ import pytest
 from models import assert_same, small
 
 from fastals.core import progress
+from fastals.core.progress import stage_bar
 
 
 @pytest.fixture(params=["with tqdm", "without tqdm"])
@@ -54,6 +55,18 @@ def test_display_ends_where_the_fit_does(ratings, capsys):
 @pytest.mark.usefixtures("tqdm")
 def test_nothing_to_do(ratings):
     small(iterations=0).fit(ratings, show_progress=True)
+
+
+@pytest.mark.usefixtures("tqdm")
+def test_stages_are_shown_by_name(capsys):
+    for shown in (False, True):
+        with stage_bar(shown) as stage:
+            for name in ("reading", "sorting"):
+                for done in range(4):
+                    stage(name, done, 3)
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert ("reading" in printed.err and "sorting" in printed.err) == shown
 
 
 class Terminal(io.StringIO):

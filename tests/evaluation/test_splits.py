@@ -1,3 +1,5 @@
+import datetime
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -159,6 +161,25 @@ def test_temporal_order_and_counts():
     assert dense[test.nonzero()].min() == 40
 
 
+@pytest.mark.parametrize(
+    "cutoff",
+    [
+        "2023-09-01",
+        "2023-09-01T00:00:00",
+        np.datetime64("2023-09-01", "ns"),
+        datetime.date(2023, 9, 1),
+        datetime.datetime(2023, 9, 1),
+        datetime.datetime(2023, 9, 1, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
+    ],
+)
+def test_cutoff_may_be_a_date(cutoff):
+    matrix = sp.csr_array(np.ones((2, 2)))
+    dates = np.array(["2023-08-31T23:59:59", "2023-09-01", "2024-01-01", "1969-01-01"], "M8[s]")
+    for times in (dates, dates.astype("M8[us]"), dates.astype(np.int64)):
+        _, test = temporal_split(matrix, times, cutoff=cutoff)
+        np.testing.assert_array_equal(test.toarray(), [[0, 1], [1, 0]])
+
+
 def test_temporal_ties_at_the_border():
     matrix = interactions()
     times = tied_times(matrix)
@@ -212,6 +233,10 @@ def test_strong_generalization_share_of_users():
         (lambda m: leave_k_out_split(m, 20), "more than K = 20"),
         (lambda m: leave_k_out_split(m, train_only_size=1.0), "train_only_size"),
         (lambda m: temporal_split(m, times_of(m), test_size=0.2, cutoff=3), "not both"),
+        (lambda m: temporal_split(m, times_of(m), cutoff="soon"), "cutoff must be a number or a date"),
+        (lambda m: temporal_split(m, times_of(m), cutoff=True), "cutoff must be a number or a date"),
+        (lambda m: temporal_split(m, times_of(m), cutoff=np.datetime64("NaT")), "cutoff must be a number or a date"),
+        (lambda m: temporal_split(m, np.full(m.nnz, "2023", "M8[D]"), cutoff=3), "cutoff must be a date, such as"),
         (lambda m: temporal_split(m, np.ones(3)), "timestamps has shape"),
         (lambda m: temporal_split(m, np.full(m.nnz, np.nan)), "without NaN"),
         (lambda m: temporal_split(m, times_of(m)[:5]), "timestamps has shape"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastals.core.validation import read_only
 from fastals.kernels.factors import extrapolate, stored_loss_parts
 from fastals.kernels.rows.row import Entries
 from fastals.solver.eigenbasis import gramian
@@ -17,9 +18,11 @@ def test_gramian(dtype, shape, threads):
     X, weights = random.normal(size=shape).astype(dtype), random.random(shape[0])
 
     G, squares = gramian(X, weights, threads)
+    weighted, _ = gramian(X, weights, threads, read_only(weights))
 
     wide = X.astype(np.float64)
     np.testing.assert_allclose(G, wide.T @ wide, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(weighted, (wide.T * weights) @ wide, rtol=1e-12, atol=1e-12)
     assert squares == pytest.approx((weights[:, None] * wide**2).sum(), rel=1e-12)
 
 
@@ -29,13 +32,16 @@ def test_stored_loss(shift, offset):
     X, Y = random.normal(size=(3, 4)), random.normal(size=(6, 4))
     indptr, indices = np.array([0, 2, 2, 5]), np.array([1, 5, 0, 2, 3], np.int32)
     weight, phi, parts = random.uniform(1, 3, 5), random.random(5), np.empty(2)
-    entries = Entries(indptr, indices, weight, phi, np.float64(shift))
+    v, w = read_only(random.uniform(0, 3, 3)), read_only(random.uniform(0, 3, 6))
+    missing = shift + offset
+    entries = Entries(indptr, indices, weight, phi, np.float64(offset), shift, missing, v, w)
 
-    stored_loss_parts(np.array([0, 2, 3]), entries, offset, X, Y, parts)
+    stored_loss_parts(np.array([0, 2, 3]), entries, X, Y, parts)
 
     rows = np.repeat(np.arange(3), np.diff(indptr))
     scores, target = np.einsum("tk,tk->t", X[rows], Y[indices]), (weight + offset) * phi
-    expected = target * phi - 2 * target * scores + (weight - shift) * scores**2
+    extra = weight + offset - missing * v[rows] * w[indices]
+    expected = target * phi - 2 * target * scores + extra * scores**2
     np.testing.assert_allclose(parts, [expected[:2].sum(), expected[2:].sum()], rtol=1e-12)
 
 

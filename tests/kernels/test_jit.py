@@ -5,7 +5,7 @@ import re
 import numba
 import numpy as np
 
-from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.jit import as_argument, compiled, compiled_parallel
 
 
 def test_options_follow_numpy_and_respect_nan():
@@ -51,3 +51,26 @@ def test_every_library_calls_its_own_copies_under_names_of_their_own():
         assert all(re.search(r"\.[0-9a-f]{12}\"?$", name) for name in found), found
         copies += found
     assert len(set(copies)) == len(copies)
+
+
+def test_a_kernel_as_an_argument_is_called_where_it_is():
+    @compiled
+    def inner(task, tasks, x, out):
+        for t in range(task, x.size, tasks):
+            out[t] = 2 * x[t]
+
+    @compiled_parallel
+    def outer(kernel, tasks, x, out):
+        for task in numba.prange(tasks):
+            kernel(np.int64(task), tasks, x, out)
+
+    for dtype in (np.float32, np.float64):
+        x = np.arange(7, dtype=dtype)
+        for tasks in (1, 3):
+            got = np.zeros(7, dtype)
+            outer(as_argument(inner, 0, tasks, x, got), tasks, x, got)
+            np.testing.assert_array_equal(got, 2 * x)
+
+    if hasattr(inner, "signatures"):
+        assert len(inner.signatures) == len(outer.signatures) == 2
+        assert not any("inner" in text for text in outer.inspect_llvm().values())

@@ -83,6 +83,19 @@ def test_arrays(path, name, change, message, mmap):
         ImplicitALS.load(path, mmap=mmap)
 
 
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize("name", ["data", "loss_history"])
+def test_damage_is_found_in_what_is_mapped(path, name, mmap):
+    """Only factors go by without their checksum being compared, which would mean reading all of a large file."""
+    content = bytearray(path.read_bytes())
+    _, arrays = read_model_file(path)
+    content[content.index(arrays[name].tobytes()) + 1] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        ImplicitALS.load(path, mmap=mmap)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

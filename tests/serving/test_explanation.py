@@ -37,8 +37,8 @@ def test_undetermined_users_are_named(ratings):
 
 
 def test_overflow_is_refused(ratings):
-    model = ImplicitALS(2, iterations=0, dtype="float64", alpha=1e100).fit(ratings)
-    model.item_factors = np.full((22, 2), 1e120)
+    model = ImplicitALS(2, iterations=0, dtype="float64").fit(ratings)
+    model.item_factors = np.full((22, 2), 9e153)
     with pytest.raises(FloatingPointError, match="item_factors and the weights of user_items are too large"):
         model.explain(0, itemid=1)
 

@@ -61,12 +61,11 @@ def check_new_rows(problem: Problem, model: ImplicitALS, checks: Checks) -> None
         with checks.unchanged("fold-in leaves its arguments", matrix):
             got = recalculate(np.arange(len(ratings)), matrix)
         other = (model.item_factors, model.user_factors)[axis]
-        rows = solved_rows(
-            problem.terms_of_rows(ratings), got, other, problem.rows_lambda(ratings, axis), Method.of(problem)
-        )
+        terms, lambdas = problem.terms_of_rows(ratings, axis), problem.rows_lambda(ratings, axis)
+        rows = solved_rows(terms, got, other, lambdas, Method.of(problem))
         checks.solved(f"new {name}s", rows)
         one = choices.integer("one", 0, len(ratings) - 1)
-        checks.same(f"new {name} alone as in company", recalculate(0, sp.csr_array(ratings[[one]])), got[one])
+        checks.same(f"new {name} alone as in company", recalculate(one, sp.csr_array(ratings[[one]])), got[one])
         checks.true("new empty rows are zero", not got[~ratings.any(axis=1)].any())
 
 

@@ -2,14 +2,15 @@
 
 Notation: u is the unit roundoff of the factors' type, k their number, n the entries of a row; |.| are 2-norms of
 vectors and spectral norms of matrices, |v|_A = (v'A v)^1/2. A row's system is A = M + sum extra_t y_t y_t' with
-M = c0 Y'Y + lambda I, and its right-hand side b = sum target_t y_t. With the exact eigenvectors V of Y'Y, M is the
-diagonal m_j = c0 s_j + lambda, and
+M = c0 v Y' diag(w) Y + lambda I, and its right-hand side b = sum target_t y_t. With the exact eigenvectors V of
+Y' diag(w) Y, M is the diagonal m_j = c0 v s_j + lambda, and
 
     S_A = |M| + sum |extra_t| |y_t|^2       S_b = sum |target_t| |y_t|       trace = sum |extra_t| |y_t|^2_{M^-1}
 
-are the sizes of what is added up. All counts below are worst cases of every rounding (Higham 2002, chapter 3: a sum of
-n products errs by n u times the sum of their sizes), to first order: nothing is fitted to what the package does. Errors
-are of three sorts, and the residual r = b - A x of a returned x is their sum:
+are the sizes of what is added up. (An extra is a difference of c and c0 v w_i: where v w_i is not 1, it errs by u times
+the larger of them, so |extra| + c0 v w_i stands for |extra| here.) All counts below are worst cases of every rounding
+(Higham 2002, chapter 3: a sum of n products errs by n u times the sum of their sizes), to first order: nothing is
+fitted to what the package does. Errors are of three sorts, and the residual r = b - A x of a returned x is their sum:
 
 beta, small in the ordinary norm. y_t V is rounded: V itself by u, sums of k products by k u, so each component by
     (k + 1) u |y_t| and the vector by k^1/2 (k + 1) u |y_t|; so is x = V x~. They enter b once, y_t y_t' x twice, and
@@ -38,7 +39,7 @@ tol, the error at which "cg" stops, e'A e <= tol^2 x'A x (README). With A e = r 
     |r_j| <= (v_j'A v_j)^1/2 tol |x|_A.
 
 So, component by component in the eigenbasis,  |r_j| <= beta + m_j^1/2 alpha + (v_j'A v_j)^1/2 tol |x|_A,  and in the
-norm of the loss, with A >= w M for w = min(1, c / c0),
+norm of the loss, with A >= w M for w = min(1, c / (c0 v w_i)),
 
     |x - A^-1 b|_A <= tol |x|_A + w^-1/2 (alpha + beta (sum_j 1 / m_j)^1/2),
 
@@ -127,10 +128,11 @@ def solved_rows(terms: Terms, X: np.ndarray, Y: np.ndarray, lambdas: np.ndarray,
     X, Y = X.astype(np.float64), Y.astype(np.float64)
     A, b = normal_equations(terms, Y, lambdas)
     residuals = b - (A @ X[:, :, None])[:, :, 0]
-    spectrum, V = np.linalg.eigh(Y.T @ Y)
+    spectrum, V = np.linalg.eigh((terms.w * Y.T) @ Y)
     sizes = _sizes(terms, X, Y, lambdas, np.maximum(spectrum, 0), V, method)
     with np.errstate(divide="ignore", invalid="ignore"):
-        lowest = np.where(terms.stored & (terms.weight < terms.c0), terms.weight / terms.c0, 1.0).min(axis=1)
+        below = terms.stored & (terms.weight < terms.missing)
+        lowest = np.where(below, terms.weight / terms.missing, 1.0).min(axis=1)
     solution = _solutions(A, b, sizes.system, lowest * sizes.least)
     regular = ~np.isnan(solution[:, 0])
     # x'A x of the exact solution is b.x; of the returned one where there is no other.
@@ -164,18 +166,19 @@ def _sizes(
     terms: Terms, X: np.ndarray, Y: np.ndarray, lambdas: np.ndarray, spectrum: np.ndarray, V: np.ndarray, method: Method
 ) -> _Sizes:
     k, eps = X.shape[1], 2 * ROUNDOFF[method.dtype]
-    extra, target, counts = np.abs(terms.extra), np.abs(terms.target), terms.stored.sum(axis=1)
+    extra, target, counts = _sizes_of_extra(terms), np.abs(terms.target), terms.stored.sum(axis=1)
     squares, rotated, x = (Y**2).sum(axis=1), Y @ V, X @ V
     lengths = np.sqrt(squares)
-    M = terms.c0 * spectrum + lambdas[:, None]
+    M = terms.c0 * terms.v[:, None] * spectrum + lambdas[:, None]
     system = M.max(axis=1) + extra @ squares
     least = M.min(axis=1)
     singular = least < (PIVOT + (4 * k + counts) * U64) * system
     ridge = np.where(singular, RIDGE * system, 0.0)
     M = np.maximum(M + ridge[:, None], np.finfo(np.float64).tiny)
     with np.errstate(divide="ignore", invalid="ignore"):
-        sources = np.sqrt(np.where(terms.extra > 0, target**2 / extra, 0.0).sum(axis=1))
-    noise = terms.c0 * spectrum + lambdas.min() < 2 * k * max(k * eps**2, 2 * U64) * terms.c0 * spectrum.max()
+        sources = np.sqrt(np.where(terms.extra > 0, target**2 / terms.extra, 0.0).sum(axis=1))
+    least_weight, largest_weight = terms.c0 * terms.v.min(), terms.c0 * terms.v.max()
+    noise = least_weight * spectrum + lambdas.min() < 2 * k * max(k * eps**2, 2 * U64) * largest_weight * spectrum.max()
     x_length = np.sqrt((x**2).sum(axis=1))
     in_noise = (target.sum(axis=1) + (extra @ lengths) * x_length) * k * eps * np.sqrt(spectrum.max())
     return _Sizes(
@@ -203,9 +206,15 @@ def _beta(sizes: _Sizes, k: int, method: Method) -> np.ndarray:
     return u * rounded + oracle + underflow + sizes.ridge * sizes.x
 
 
+def _sizes_of_extra(terms: Terms) -> np.ndarray:
+    """|extra|, and where missing pairs do not weigh alike what it is a difference of."""
+    alike = (terms.v == 1).all() and (terms.w == 1).all()
+    return np.abs(terms.extra) + (0 if alike else np.where(terms.stored, terms.missing, 0.0))
+
+
 def _heavy(terms: Terms, rounding: float) -> np.ndarray:
     """Rows that "cg" solves directly, the border moved by so much; rows at the border may be solved either way."""
-    return (terms.extra > HEAVY * terms.c0 * (1 + rounding)).any(axis=1)
+    return (terms.extra > HEAVY * terms.missing * (1 + rounding)).any(axis=1)
 
 
 def _tolerance(terms: Terms, sizes: _Sizes, method: Method) -> np.ndarray:

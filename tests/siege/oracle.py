@@ -3,7 +3,7 @@
     L(P, Q) = sum_ui own_ui (phi_ui - x_ui)^2 + sum_ui background_ui x_ui^2 + sum_u lambda_u |p_u|^2 + sum_i ...
 
 with x = P Q'. ``own`` is the weight with which a stored pair pulls x to phi, and zero elsewhere; ``background`` pulls x
-to zero: Hu's c0 on the pairs that are not stored, Rendle's c0 on all of them. A row's normal equations are then
+to zero: Hu's c0 v_u w_i on the pairs that are not stored, Rendle's on all of them. A row's normal equations are then
 
     A = sum_i (own_i + background_i) y_i y_i' + lambda I,     b = sum_i own_i phi_i y_i.
 
@@ -21,17 +21,27 @@ Array = np.ndarray
 
 
 class Terms(NamedTuple):
-    """The objective's terms for one orientation, dense (rows, columns); ``c0`` is the weight of what is not stored."""
+    """The objective's terms for one orientation, dense (rows, columns).
+
+    ``c0`` v w' is the weight of what is not stored, v (rows,) and w (columns,).
+    """
 
     own: Array
     phi: Array
     background: Array
     stored: Array
     c0: float
+    v: Array
+    w: Array
 
     @property
     def transposed(self) -> Terms:
-        return Terms(self.own.T, self.phi.T, self.background.T, self.stored.T, self.c0)
+        return Terms(self.own.T, self.phi.T, self.background.T, self.stored.T, self.c0, self.w, self.v)
+
+    @property
+    def missing(self) -> Array:
+        """What every pair would weigh if it were not stored."""
+        return self.c0 * np.outer(self.v, self.w)
 
     @property
     def weight(self) -> Array:
@@ -45,8 +55,8 @@ class Terms(NamedTuple):
 
     @property
     def extra(self) -> Array:
-        """What a stored pair weighs above c0; negative where c < c0."""
-        return np.where(self.stored, self.weight - self.c0, 0.0)
+        """What a stored pair weighs above its missing weight; negative where it weighs less."""
+        return np.where(self.stored, self.weight - self.missing, 0.0)
 
     @property
     def constants(self) -> Array:
@@ -59,15 +69,17 @@ def sizes(ratings: Array, confidence: str, epsilon: float) -> Array:
     return np.log1p(np.abs(ratings) / epsilon) if confidence == "log" else np.abs(ratings)
 
 
-def terms_of(ratings: Array, preference: Array | None, alpha: float, parameters: Mapping[str, Any]) -> Terms:
-    """README's weights and preferences; zeros of ``ratings`` are not stored."""
+def terms_of(
+    ratings: Array, preference: Array | None, alpha: float, parameters: Mapping[str, Any], v: Array, w: Array
+) -> Terms:
+    """README's weights and preferences; zeros of ``ratings`` are not stored. v and w are weights of what is missing."""
     stored, c0 = ratings != 0, float(parameters["unobserved_weight"])
     phi = np.where(stored, (ratings > 0) if preference is None else preference, 0.0)
-    w = alpha * sizes(ratings, parameters["confidence"], parameters["epsilon"])
+    size, missing = alpha * sizes(ratings, parameters["confidence"], parameters["epsilon"]), c0 * np.outer(v, w)
     if parameters["objective"] == "rendle":
-        return Terms(np.where(stored, w, 0.0), phi, np.full(ratings.shape, c0), stored, c0)
-    own = w if parameters["confidence"] == "raw" else c0 + w
-    return Terms(np.where(stored, own, 0.0), phi, np.where(stored, 0.0, c0), stored, c0)
+        return Terms(np.where(stored, size, 0.0), phi, missing, stored, c0, v, w)
+    own = size if parameters["confidence"] == "raw" else c0 + size
+    return Terms(np.where(stored, own, 0.0), phi, np.where(stored, 0.0, missing), stored, c0, v, w)
 
 
 def automatic_alpha(ratings: Array, confidence: str, epsilon: float, c0: float) -> float:
@@ -77,12 +89,21 @@ def automatic_alpha(ratings: Array, confidence: str, epsilon: float, c0: float) 
     return (c0 / density**0.5 if c0 else 1.0) / sizes(ratings, confidence, epsilon)[stored].mean()
 
 
-def regularizations(ratings: Array, strengths: tuple[float, float], exponent: float, c0: float) -> tuple[Array, Array]:
-    """Lambda of every user and of every item: regularization (stored in the row + c0 * its length)^exponent."""
+def popularity_weights(counts: Array, exponent: float, scale: float | None = None) -> tuple[Array, float]:
+    """Weights of what is missing by rule, max(n, 1)^exponent / scale, and the scale, by default their mean."""
+    powers = np.maximum(counts, 1.0) ** exponent
+    scale = float(powers.mean()) if scale is None else scale
+    return powers / scale, scale
+
+
+def regularizations(
+    ratings: Array, strengths: tuple[float, float], exponent: float, c0: float, v: Array, w: Array
+) -> tuple[Array, Array]:
+    """Lambda of every user and of every item: regularization (stored in the row + c0 v_u sum w)^exponent."""
     stored = ratings != 0
-    return tuple(
-        strength * (stored.sum(axis=axis) + c0 * stored.shape[axis]) ** exponent
-        for strength, axis in zip(strengths, (1, 0), strict=True)
+    return (
+        strengths[0] * (stored.sum(axis=1) + c0 * v * w.sum()) ** exponent,
+        strengths[1] * (stored.sum(axis=0) + c0 * w * v.sum()) ** exponent,
     )
 
 

@@ -22,6 +22,7 @@ PARAMETERS: dict[str, dict[Any, float]] = {
     "alpha": {"auto": 3, 1e-3: 1, 0.3: 2, 1.0: 2, 40.0: 3, 1e3: 1},
     "epsilon": {0.01: 1, 0.5: 1, 1.0: 2, 10.0: 1},
     "unobserved_weight": {0.0: 2, 1e-6: 1, 0.1: 3, 1.0: 6, 30.0: 1},
+    "unobserved_exponent": {0.0: 8, 0.5: 2, (0.3, 0.7): 1, (1.0, 0.0): 0.5, -0.5: 0.5, 2.0: 0.5},
     "regularization": {
         0.0: 1, 1e-9: 1, 1e-4: 1, 0.05: 3, 0.5: 4, 10.0: 3, (0.5, 2.0): 2, (1e-6, 0.1): 1, (0.0, 1.0): 0.5,
         (1.0, 0.0): 0.5,
@@ -53,6 +54,7 @@ class Problem:
     seed: int
     preference: np.ndarray | None = None
     given: dict[str, np.ndarray] = field(default_factory=dict)
+    unobserved: tuple[np.ndarray | None, np.ndarray | None] | None = None  # weights of missing pairs that are given
 
     def model(self, **more: Any) -> ImplicitALS:
         """Model not yet fitted; ``more`` overrides parameters."""
@@ -67,7 +69,7 @@ class Problem:
     @cached_property
     def data(self) -> dict[str, Any]:
         """Arguments of ``fit``."""
-        arguments = {"user_items": self.matrix, **self.given}
+        arguments = {"user_items": self.matrix, **self.given, **self.weights_given}
         if self.preference is not None:
             rows, columns = np.nonzero(pattern_of(self.matrix))
             triplets = self.preference[rows, columns], (rows, columns)
@@ -75,9 +77,39 @@ class Problem:
         return arguments
 
     @property
+    def weights_given(self) -> dict[str, Any]:
+        """``unobserved_weights``, if there are any."""
+        return {} if self.unobserved is None else {"unobserved_weights": self.unobserved}
+
+    @cached_property
+    def missing(self) -> tuple[np.ndarray, np.ndarray]:
+        """v and w, of the missing pairs of users and of items."""
+        return tuple(self.missing_of(axis, np.arange(self.shape[axis]), self._counts[axis]) for axis in (0, 1))
+
+    @property
+    def _counts(self) -> tuple[np.ndarray, np.ndarray]:
+        stored = self.ratings != 0
+        return stored.sum(axis=1), stored.sum(axis=0)
+
+    def missing_of(self, axis: int, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Weights of rows with ``counts`` entries as ``ids``: by their counts in the scale of the fit, or those given.
+
+        New ids get the mean of those given.
+        """
+        if self.unobserved is not None:
+            given = self.unobserved[axis]
+            if given is None:
+                return np.ones(ids.size)
+            return np.where(ids < given.size, given[np.minimum(ids, given.size - 1)], given.mean())
+        exponent = self.parameters["unobserved_exponent"]
+        pair = exponent if isinstance(exponent, tuple) else (0.0, exponent)
+        _, scale = oracle.popularity_weights(self._counts[axis], pair[axis])
+        return oracle.popularity_weights(counts, pair[axis], scale)[0]
+
+    @property
     def loss_data(self) -> dict[str, Any]:
         """Arguments of ``loss``."""
-        return {name: value for name, value in self.data.items() if not name.endswith("_factors")}
+        return {name: value for name, value in self.data.items() if name in ("user_items", "preference")}
 
     @property
     def plain(self) -> sp.csr_array:
@@ -108,24 +140,31 @@ class Problem:
     @cached_property
     def terms(self) -> oracle.Terms:
         """What the fit minimises."""
-        return oracle.terms_of(self.ratings, self.preference, self.alpha, self.parameters)
+        return oracle.terms_of(self.ratings, self.preference, self.alpha, self.parameters, *self.missing)
 
-    def terms_of_rows(self, ratings: np.ndarray) -> oracle.Terms:
-        """Terms of rows folded in, or explained: phi follows from the sign of the values."""
-        return oracle.terms_of(ratings, None, self.alpha, self.parameters)
+    def terms_of_rows(self, ratings: np.ndarray, axis: int = 0, ids: np.ndarray | None = None) -> oracle.Terms:
+        """Terms of rows folded in, or explained, as ``ids``: phi follows from the sign of the values."""
+        v, w = self._missing_of_rows(ratings, axis, ids)
+        return oracle.terms_of(ratings, None, self.alpha, self.parameters, v, w)
+
+    def _missing_of_rows(self, ratings: np.ndarray, axis: int, ids: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        ids = np.arange(len(ratings)) if ids is None else ids
+        return self.missing_of(axis, ids, (ratings != 0).sum(axis=1)), self.missing[1 - axis]
 
     @cached_property
     def lambdas(self) -> tuple[np.ndarray, np.ndarray]:
         """Lambda of users and of items."""
         strength = self.parameters["regularization"]
         pair = strength if isinstance(strength, tuple) else (strength, strength)
-        return oracle.regularizations(self.ratings, pair, self.parameters["regularization_exponent"], self.c0)
+        exponent = self.parameters["regularization_exponent"]
+        return oracle.regularizations(self.ratings, pair, exponent, self.c0, *self.missing)
 
-    def rows_lambda(self, ratings: np.ndarray, axis: int) -> np.ndarray:
-        """Lambda of other rows of users (axis 0) or items (axis 1), ``ratings`` (rows, columns)."""
+    def rows_lambda(self, ratings: np.ndarray, axis: int, ids: np.ndarray | None = None) -> np.ndarray:
+        """Lambda of other rows of users (axis 0) or items (axis 1) as ``ids``, ``ratings`` (rows, columns)."""
         strength, exponent = self.parameters["regularization"], self.parameters["regularization_exponent"]
         pair = strength if isinstance(strength, tuple) else (strength, strength)
-        return oracle.regularizations(ratings, (pair[axis], 0.0), exponent, self.c0)[0]
+        v, w = self._missing_of_rows(ratings, axis, ids)
+        return oracle.regularizations(ratings, (pair[axis], 0.0), exponent, self.c0, v, w)[0]
 
     @property
     def may_have_no_solution(self) -> bool:
@@ -137,7 +176,8 @@ class Problem:
         given = ", ".join(self.given) or "none"
         return (
             f"{self.shape[0]} x {self.shape[1]}, {np.count_nonzero(self.ratings)} stored, {self.factors} factors, "
-            f"preference {'given' if self.preference is not None else 'by sign'}, given factors: {given}\n"
+            f"preference {'given' if self.preference is not None else 'by sign'}, given factors: {given}, "
+            f"weights of missing pairs {'given' if self.unobserved is not None else 'by exponent'}\n"
             f"  {self.form}\n  {self.parameters}, random_state={self.seed}"
         )
 
@@ -206,6 +246,22 @@ def draw_given(choices: Choices, shape: tuple[int, int], factors: int) -> dict[s
     return given
 
 
+def draw_unobserved(choices: Choices, shape: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray | None] | None:
+    """Weights of missing pairs, of users, of items or of both: of any size, and some of them zero."""
+    which = choices.weighted("unobserved", {(): 8, (0,): 0.5, (1,): 1, (0, 1): 1})
+    if not which:
+        return None
+    found: list[np.ndarray | None] = [None, None]
+    for axis in which:
+        random = choices.generator(f"unobserved {axis}")
+        weights = np.exp(random.normal(size=shape[axis]) * choices.pick(f"unobserved {axis} spread", (0.3, 1.0, 3.0)))
+        if choices.chance(f"unobserved {axis} zeros", 0.15):
+            weights[random.random(shape[axis]) < 0.3] = 0
+        weights[random.integers(shape[axis])] = 1
+        found[axis] = weights
+    return found[0], found[1]
+
+
 def draw_problem(choices: Choices, *, preferences: bool = True, given: bool = True, **parameters: Any) -> Problem:
     """Any problem; ``parameters`` are those that the case prescribes."""
     shape = draw_shape(choices)
@@ -216,5 +272,5 @@ def draw_problem(choices: Choices, *, preferences: bool = True, given: bool = Tr
         preference = choices.generator("preference").choice([0.0, 1.0, 0.25, -1.0, 2.5], shape)
     return Problem(
         choices, ratings, form, factors, draw_parameters(choices) | parameters, choices.integer("seed", 0, 10**6),
-        preference, draw_given(choices, shape, factors) if given else {},
+        preference, draw_given(choices, shape, factors) if given else {}, draw_unobserved(choices, shape),
     )  # fmt: skip

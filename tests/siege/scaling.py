@@ -21,8 +21,11 @@ def check_scale(choices: Choices, checks: Checks) -> None:
     plain = draw_scalable(choices)
     largest = plain.terms.weight.max() + max(lambdas.max() for lambdas in plain.lambdas)
     exponent = choices.generator("s").uniform(-30, min(15, np.log10(LARGEST_WEIGHT / largest)))
-    exact = choices.chance("power of four", 0.5)  # then every product is the same but for its exponent; roots, too
-    s = 4.0 ** round(exponent / np.log10(4)) if exact else 10.0**exponent
+    # By a power of four every product is the same but for its exponent; roots, too.
+    power = choices.chance("power of four", 0.5)
+    s = 4.0 ** round(exponent / np.log10(4)) if power else 10.0**exponent
+    # With tol = 0 iterations go on until squares of residuals underflow, which exponents decide.
+    exact = power and (plain.parameters["solver"] == "cholesky" or plain.parameters["tol"] > 0)
     scaled = times(plain, s)
     checks.description = f"{plain.describe()}\n  s = {s!r}"
     recorders = Recorder(), Recorder()

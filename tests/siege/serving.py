@@ -92,7 +92,11 @@ def check_explanation(problem: Problem, model: ImplicitALS, checks: Checks) -> N
 def row_of(terms: oracle.Terms, row: int) -> oracle.Terms:
     """The terms of one row."""
     return terms._replace(
-        own=terms.own[[row]], phi=terms.phi[[row]], background=terms.background[[row]], stored=terms.stored[[row]]
+        own=terms.own[[row]],
+        phi=terms.phi[[row]],
+        background=terms.background[[row]],
+        stored=terms.stored[[row]],
+        v=terms.v[[row]],
     )
 
 

@@ -10,14 +10,15 @@ from problems import problems
 
 from fastals import ImplicitALS
 from fastals.core.validation import check_rows
-from fastals.kernels.rows.cg_rows import iterate_rows
-from fastals.kernels.rows.row import REPORTS, scratch_for
+from fastals.kernels.rows.cg_rows import cg_scratch_for, iterate_rows
+from fastals.kernels.rows.conjugate_gradient import Stop
+from fastals.kernels.rows.row import REPORTS, STEPS, System
 from fastals.objective import Objective
 from fastals.persistence.checkpoint import Checkpoint, read_state
 from fastals.solver.eigenbasis import aligned_factors, eigenbasis
 from fastals.solver.half_sweep import Settings, solve_side
 from fastals.solver.sides import build_sides
-from fastals.solver.sweeps import Training
+from fastals.solver.sweeps import LOOSEST, Training
 
 N_USERS, N_ITEMS, FACTORS = 130, 75, 12
 PARAMETERS = {"objective": "hu", "confidence": "linear", "alpha": 10.0, "unobserved_weight": 1.0, "epsilon": 1.0}
@@ -43,6 +44,11 @@ def from_zero(monkeypatch) -> None:
     monkeypatch.setattr(Training, "_guessed", lambda training, half: False)
 
 
+def accurately(monkeypatch) -> None:
+    """Every sweep is solved to the tolerance asked for, so that sweeps can be compared digit by digit."""
+    monkeypatch.setattr(Training, "_paying_tolerance", lambda training: training.settings.tolerance)
+
+
 @pytest.mark.parametrize("acceleration", [True, False])
 def test_fewer_steps(likes, monkeypatch, acceleration):
     got = unfitted(acceleration=acceleration, iterations=20).fit(likes).solver_report_["cg_steps"]
@@ -54,6 +60,7 @@ def test_fewer_steps(likes, monkeypatch, acceleration):
 
 @pytest.mark.parametrize("acceleration", [True, False])
 def test_the_same_factors(likes, monkeypatch, acceleration):
+    accurately(monkeypatch)
     parameters = {"acceleration": acceleration, "dtype": "float64", "tol": 1e-9}
     got = unfitted(**parameters).fit(likes)
     from_zero(monkeypatch)
@@ -92,10 +99,12 @@ def test_error_keeps_to_the_tolerance(likes, acceleration, tolerance):
         if sweep >= 2:
             errors.append(naive.energy_errors(terms, model.user_factors, model.item_factors, np.ones(N_USERS)).max())
 
-    unfitted(acceleration=acceleration, tol=tolerance).fit(likes, callback=measure)
+    model = unfitted(acceleration=acceleration, tol=tolerance).fit(likes, callback=measure)
 
-    assert 0 < max(errors) < tolerance
+    assert 0 < max(errors) < (LOOSEST if acceleration else tolerance)
     assert len(errors) == 7
+    measure(model, 9, model.loss_history[-1])
+    assert 0 < errors[-1] < tolerance
 
 
 @given(problems(), st.booleans(), st.sampled_from([1e-2, 1e-6]))
@@ -106,7 +115,7 @@ def test_error_keeps_to_the_tolerance_whatever_the_problem(problem, acceleration
 
     def measure(model, sweep, loss):
         P, Q = model.user_factors, model.item_factors
-        residuals.append(naive.residuals(problem.terms, P, Q, users, problem.c0).max())
+        residuals.append(naive.residuals(problem.terms, P, Q, users, problem.missing).max())
         errors.append(naive.energy_errors(problem.terms, P, Q, users).max())
 
     with pytest.MonkeyPatch.context() as patch:
@@ -114,10 +123,13 @@ def test_error_keeps_to_the_tolerance_whatever_the_problem(problem, acceleration
         patch.setattr("fastals.solver.half_sweep.GUESSED_FROM", 1000)
         model = problem.model(iterations=6, tol=tolerance, acceleration=acceleration, random_state=0, max_cg_steps=200)
         model.fit(**problem.data, callback=measure)
+    measure(model, 6, model.loss_history[-1])
 
-    assert max(residuals) <= 1.01 * tolerance
+    assert max(residuals) <= 1.01 * (LOOSEST if acceleration else tolerance)
+    assert residuals[-1] <= 1.01 * tolerance
     if problem.parameters["confidence"] != "raw":  # no negative weights
-        assert max(errors) <= 1.01 * tolerance
+        assert max(errors) <= 1.01 * (LOOSEST if acceleration else tolerance)
+        assert errors[-1] <= 1.01 * tolerance
     if problem.preference is None:
         np.testing.assert_array_equal(model.recalculate_user(np.arange(len(users))), model.user_factors)
 
@@ -172,7 +184,7 @@ def test_resumption_equals_a_fit_without_a_break(likes, tmp_path, acceleration, 
     with pytest.raises(BreakError):
         checkpoint.fit(unfitted(acceleration=acceleration), likes, callback=break_there)
     state = read_state(checkpoint.path)
-    assert (state.previous_users is None) == (sweeps < 2)
+    assert (state.previous_users is None) == (sweeps < 3)
     got = checkpoint.fit(unfitted(acceleration=acceleration), likes)
 
     np.testing.assert_array_equal(got.user_factors, whole.user_factors)
@@ -182,6 +194,7 @@ def test_resumption_equals_a_fit_without_a_break(likes, tmp_path, acceleration, 
 
 
 def test_an_extrapolation_that_goes_too_far_is_taken_back(likes, monkeypatch):
+    accurately(monkeypatch)
     parameters = {"dtype": "float64", "tol": 1e-10}
     plain = unfitted(**parameters, acceleration=False).fit(likes)
     monkeypatch.setattr(Training, "_next_momentum", lambda training: 1000.0)
@@ -248,22 +261,27 @@ def test_the_guess_may_lie_where_the_solutions_will(likes):
 def test_each_row_starts_from_its_own_guess(likes, least):
     """From its solution a row needs one step, wherever the rows beside it start."""
     _, users, basis = items_side(likes, np.float64)
-    system = users.arrays, basis.rotated, basis.spectrum, users.regularization, basis.Vt
-    scratch = scratch_for(basis.rotated.shape[1], N_ITEMS, users.arrays, 1.0, basis.rotated)
-    exact = np.zeros((N_USERS, FACTORS))
-    left, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
+    system = System(basis.rotated, basis.spectrum, users.regularization, basis.Vt, 1.0, basis.rotated[:0])
+    scratch = cg_scratch_for(np.int64(N_ITEMS), users.entries, basis.rotated)
+    status, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
     counts = np.diff(users.indptr)
-    iterate_rows(0, N_USERS, *system, exact, (1.0, 1.0, 1e-13, 100, N_ITEMS + 1), scratch, left, report)
+
+    def iterate(first, last, X, tolerance, warm_from):
+        stop = Stop(tolerance, 100, warm_from)
+        iterate_rows(first, last, users.entries, system, stop, X, status, scratch, report)
+        assert not status.any()
+
+    exact = np.zeros((N_USERS, FACTORS))
+    iterate(0, N_USERS, exact, 1e-13, N_ITEMS + 1)
     width = basis.rotated.shape[1]
     V = basis.Vt.transpose(1, 0, 2).reshape(width, -1)[:FACTORS, :FACTORS].T
     rotated = exact @ V
-    settings = 1.0, 1.0, 1e-9, 100, least
     X = rotated.copy()
-    iterate_rows(0, N_USERS, *system, X, settings, scratch, left, report)
+    iterate(0, N_USERS, X, 1e-9, least)
     alone = np.zeros(N_USERS)
     for u in np.flatnonzero(counts):
-        iterate_rows(u, u + 1, *system, rotated.copy(), settings, scratch, left, report)
-        alone[u] = report[1]
+        iterate(u, u + 1, rotated.copy(), 1e-9, least)
+        alone[u] = report[STEPS]
 
     assert (alone[counts >= least] == 1).all()
     assert (alone[(counts > 1) & (counts < least)] > 1).all()

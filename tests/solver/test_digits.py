@@ -75,13 +75,21 @@ def test_the_scale_of_weights_changes_the_scale_of_the_loss_alone(solver, scale)
     assert got.explain(3, itemid=5)[0] == pytest.approx(expected.explain(3, itemid=5)[0], abs=1e-4)
 
 
-def test_a_power_of_two_changes_no_bit():
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+@pytest.mark.parametrize("exponent", [-60, -42, 58, 60])
+def test_a_power_of_four_changes_no_bit(solver, exponent):
     R = sp.random(50, 40, 0.2, "csr", random_state=2)
-    options = {"regularization_exponent": 0, "random_state": 0, "iterations": 3}
-    one = ImplicitALS(6, alpha=4.0, regularization=0.5, **options).fit(R)
-    other = ImplicitALS(6, alpha=2.0**62, unobserved_weight=2.0**60, regularization=2.0**59, **options).fit(R)
-    np.testing.assert_array_equal(one.user_factors, other.user_factors)
-    assert [loss * 2.0**60 for loss in one.loss_history] == other.loss_history
+
+    def fit(scale):
+        return ImplicitALS(
+            6, alpha=2 * scale, unobserved_weight=scale, regularization=scale / 2, regularization_exponent=0,
+            random_state=0, iterations=3, solver=solver,
+        ).fit(R)  # fmt: skip
+
+    got, expected = fit(2.0**exponent), fit(1.0)
+
+    np.testing.assert_array_equal(got.user_factors, expected.user_factors)
+    assert got.loss_history == [loss * 2.0**exponent for loss in expected.loss_history]
 
 
 @pytest.mark.filterwarnings("ignore:.* rows are underdetermined:RuntimeWarning")

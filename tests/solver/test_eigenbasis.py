@@ -6,7 +6,7 @@ from layers import LAYERS, needs_fork, run_under_layer
 
 from fastals.kernels import factors as kernels
 from fastals.solver import eigenbasis as module
-from fastals.solver.eigenbasis import PARTIAL_SUMS, eigenbasis, gramian, gramian_tasks, in_panels, rotate
+from fastals.solver.eigenbasis import PARTIAL_SUMS, eigenbasis, gramian, in_panels, rotate, tiling
 
 SHAPES = [(1, 1), (5, 3), (700, 20), (3000, 64), (900, 130), (700, 300), (500, 400), (300, 700)]
 
@@ -77,7 +77,7 @@ def test_overflow_is_told_by_what_is_not_finite():
     [(41_000, 64, 64), (41_000, 256, 20), (1_000_000, 64, 256), (1_000_000, 256, 128), (30_000, 2048, 128)],
 )
 def test_there_are_tasks_for_many_threads_and_memory_is_bounded(count, factors, least):
-    edge, places, bounds = gramian_tasks(count, factors)
+    edge, places, bounds = tiling(count, factors)
     ranges = bounds.size - 1
 
     assert ranges * len(places) >= least
@@ -89,8 +89,8 @@ def test_the_calling_thread_runs_the_overloads_of_the_others(monkeypatch):
     """Else one row's fold-in would wait for a compilation of its own."""
     monkeypatch.setattr(module, "SERIAL_FLOPS", 0.0)
     monkeypatch.setattr(module, "SERIAL_SUMS", 0)
-    serial = (kernels.gramian_tile, kernels.weighted_squares, kernels.sum_tile, kernels.rotate_rows)
-    if not hasattr(kernels.rotate_ranges, "signatures"):
+    serial = (kernels.gramian_task, kernels.sum_task, kernels.rotate_task)
+    if not hasattr(kernels.rotate_task, "signatures"):
         pytest.skip("nothing is compiled")
     X, frozen = random_factors(400, 300, np.float32), random_factors(400, 300, np.float32)
     frozen.flags.writeable = False

@@ -9,6 +9,7 @@ from fastals.core.overlay import Factors, LentFactors
 from fastals.core.state import State
 from fastals.solver import fitting
 from fastals.solver.fitting import (
+    check_parameters,
     checked_objective,
     checked_settings,
     current_state,
@@ -88,6 +89,20 @@ def test_automatic_alpha_is_that_of_the_training(ratings):
 def test_wrong_parameters_are_named(ratings, name, value, error):
     with pytest.raises(error, match=f"^{name} must"):
         prepared(small(**{name: value}), ratings)
+    if name != "random_state":
+        with pytest.raises(error, match=f"^{name} must"):
+            check_parameters(small(**{name: value}))
+
+
+def test_checking_parameters_draws_no_random_numbers():
+    random = np.random.RandomState(0)
+    settings, objective = check_parameters(small(random_state=random, alpha="auto", tol=0.25))
+
+    assert random.randint(2**30) == np.random.RandomState(0).randint(2**30)
+    assert settings.tolerance == 0.25
+    assert objective.alpha == 1.0
+    with pytest.raises(ValueError, match=r"^iterations must"):
+        check_parameters(small(iterations=-1))
 
 
 def test_steps_beyond_the_kernels_integers_are_as_many_as_these_hold():

@@ -15,10 +15,10 @@ LIKES = (0, 0, 0, 1, 2, 5)
 
 
 def both_sides(problem: Problem, model: ImplicitALS, P: np.ndarray):
-    """(solved, fixed, terms, regularization) of the two half-sweeps of a model's only sweep from P."""
+    """(solved, fixed, terms, regularization, missing) of the two half-sweeps of a model's only sweep from P."""
     users, items = problem.regularizations
-    yield model.item_factors, P, naive.transpose(problem.terms), items
-    yield model.user_factors, model.item_factors, problem.terms, users
+    yield model.item_factors, P, naive.transpose(problem.terms), items, problem.missing.T
+    yield model.user_factors, model.item_factors, problem.terms, users, problem.missing
 
 
 def row_errors(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_direct_half_sweeps_equal_dense_solves(problem):
 
     model = problem.model(solver="cholesky").fit(**problem.data, user_factors=P)
 
-    for solved, fixed, terms, regularization in both_sides(problem, model, P):
+    for solved, fixed, terms, regularization, _ in both_sides(problem, model, P):
         expected = naive.half_sweep(terms, fixed, regularization)
         assert row_errors(solved, expected).max() < 1e-10
 
@@ -45,7 +45,7 @@ def test_gradient_vanishes_after_a_half_sweep(problem):
 
     model = problem.model(solver="cholesky").fit(**problem.data, user_factors=P)
 
-    for solved, fixed, terms, regularization in both_sides(problem, model, P):
+    for solved, fixed, terms, regularization, _ in both_sides(problem, model, P):
         at_zero = naive.gradient(terms, np.zeros_like(solved), fixed, regularization)
         got = naive.gradient(terms, solved, fixed, regularization)
         assert np.abs(got).max() <= 1e-10 * max(np.abs(at_zero).max(), 1)
@@ -58,8 +58,8 @@ def test_conjugate_gradients_reach_the_tolerance(tol, problem):
 
     model = problem.model(solver="cg", tol=tol, max_cg_steps=200).fit(**problem.data, user_factors=P)
 
-    for solved, fixed, terms, regularization in both_sides(problem, model, P):
-        got = naive.residuals(terms, solved, fixed, regularization, problem.c0)
+    for solved, fixed, terms, regularization, missing in both_sides(problem, model, P):
+        got = naive.residuals(terms, solved, fixed, regularization, missing)
         assert got.max() <= 1.01 * tol
         if problem.parameters["confidence"] != "raw":  # no negative weights
             assert naive.energy_errors(terms, solved, fixed, regularization).max() <= 1.01 * tol
@@ -86,7 +86,7 @@ def test_float32_half_sweeps(solver, problem):
     model = problem.model(solver=solver, tol=1e-5, dtype="float32").fit(**problem.data, user_factors=P)
 
     assert model.user_factors.dtype == model.item_factors.dtype == np.float32
-    for solved, fixed, terms, regularization in both_sides(problem, model, P):
+    for solved, fixed, terms, regularization, _ in both_sides(problem, model, P):
         expected = naive.half_sweep(terms, fixed, regularization)
         assert row_errors(solved, expected).max() < 2e-3
 
@@ -129,7 +129,7 @@ def test_shapes(shape, factors, objective, solver):
 
     model = problem.model(solver=solver, tol=1e-12, max_cg_steps=500).fit(problem.matrix, user_factors=P)
 
-    for solved, fixed, terms, regularization in both_sides(problem, model, P):
+    for solved, fixed, terms, regularization, _ in both_sides(problem, model, P):
         expected = naive.half_sweep(terms, fixed, regularization)
         assert row_errors(solved, expected).max() < (1e-10 if solver == "cholesky" else 1e-8)
     empty_users, empty_items = ~R.any(axis=1), ~R.any(axis=0)
@@ -156,7 +156,7 @@ def test_confidence_below_that_of_unobserved_pairs(ratings, solver, dtype):
 
     model = problem.model(solver=solver, tol=1e-6, max_cg_steps=100, dtype=dtype).fit(ratings, user_factors=P)
 
-    for solved, fixed, terms, regularization in both_sides(problem, model, P):
+    for solved, fixed, terms, regularization, _ in both_sides(problem, model, P):
         expected = naive.half_sweep(terms, fixed, regularization)
         assert row_errors(solved, expected).max() < (1e-3 if dtype == "float32" or solver == "cg" else 1e-10)
 

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from fastals.core.unobserved import Unobserved
 from fastals.core.validation import check_rows
 from fastals.objective import Objective
-from fastals.solver.sides import balanced_bounds, build_side, build_sides, even_bounds
+from fastals.solver import sides as module
+from fastals.solver.sides import balanced_bounds, build_side, build_sides, even_bounds, loss_of_zero
 
 PARAMETERS = {
     "objective": "hu", "confidence": "linear", "alpha": 2.0, "epsilon": 1.0, "unobserved_weight": 0.5,
@@ -42,10 +44,28 @@ def test_sides_are_the_dense_terms(ratings, objective, kind):
         (sides[0], weights, terms[0][1], lambdas[0]),
         (sides[1], weights.T, terms[0][1].T, lambdas[1]),
     ):
-        np.testing.assert_allclose(dense(side, side.extra, W.shape[1]), W, rtol=1e-14)
-        np.testing.assert_allclose(dense(side, side.preference, W.shape[1]), T, rtol=1e-14)
+        np.testing.assert_allclose(dense(side, side.entries.weight, W.shape[1]), W, rtol=1e-14)
+        np.testing.assert_allclose(dense(side, side.entries.preference, W.shape[1]), T, rtol=1e-14)
         np.testing.assert_allclose(side.regularization, regularization, rtol=1e-14)
         assert side.bounds[[0, -1]].tolist() == [0, W.shape[0]]
+
+
+@pytest.mark.parametrize("objective", ["hu", "rendle"])
+@pytest.mark.parametrize("confidence", ["linear", "raw"])
+@pytest.mark.parametrize("values", ["equal", "mixed", "given preferences"])
+def test_loss_of_zero_is_that_of_all_pairs(ratings, monkeypatch, objective, confidence, values):
+    monkeypatch.setattr(module, "CHUNK", 7)
+    if values == "equal":
+        ratings.data[:] = 3
+    phi = ratings.copy() if values == "given preferences" else None
+    R, parameters = ratings.toarray(), {**PARAMETERS, "objective": objective, "confidence": confidence}
+    checked = Objective.checked(**parameters)
+    users, items = build_sides(checked, *check_rows(ratings, "user_items", preference=phi), FLOAT64)
+    c = np.where(R != 0, 2.0 * R + (0.5 if objective == "hu" and confidence == "linear" else 0), 0.0)
+    expected = (c * (R if phi is not None else R > 0) ** 2).sum()
+
+    for side in (users, items):
+        assert loss_of_zero(side, checked) == pytest.approx(expected, rel=1e-12)
 
 
 def test_least_regularization_is_that_of_a_row_with_one_entry(ratings):
@@ -66,8 +86,36 @@ def test_one_side_alone_is_that_of_both(ratings, axis):
 
     got = build_side(objective, rows, axis, FLOAT64)
 
-    for name in ("indptr", "indices", "extra", "preference", "regularization", "least_regularization", "bounds"):
+    for name in ("regularization", "least_regularization", "bounds"):
         np.testing.assert_array_equal(getattr(got, name), getattr(expected, name), err_msg=name)
+    for name, value in got.entries._asdict().items():
+        np.testing.assert_array_equal(value, getattr(expected.entries, name), err_msg=name)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 1.7])
+@pytest.mark.parametrize("c0", [0.02, 0.5])
+def test_least_regularization_over_the_weights_of_all_rows(ratings, exponent, c0):
+    """lambda / v of a row with one entry, for the v between the smallest and the largest that makes it least."""
+    v, w = np.linspace(0.01, 3, 30), np.linspace(0, 2, 22)
+    missing = Unobserved.given(v, "v", 30), Unobserved.given(w, "w", 22)
+    checked = Objective.checked(**{**PARAMETERS, "regularization_exponent": exponent, "unobserved_weight": c0})
+
+    users, _ = build_sides(checked, check_rows(ratings, "user_items")[0], None, FLOAT64, missing)
+
+    between = np.linspace(0.01, 3, 100_000)
+    expected = (0.3 * (1 + c0 * between * w.sum()) ** exponent / between).min()
+    assert users.least_regularization == pytest.approx(expected, rel=1e-6)
+    lambdas = naive.regularizations(
+        ratings.toarray(), regularization=(0.3, 2.0), exponent=exponent, c0=c0, missing=(v, w)
+    )
+    np.testing.assert_allclose(users.regularization, lambdas[0], rtol=1e-12)
+
+
+def test_weights_that_overflow_are_refused(ratings):
+    missing = Unobserved.given(np.full(30, 1e15), "v", 30), Unobserved.given(np.full(22, 1e15), "w", 22)
+    rows = check_rows(ratings, "user_items")[0]
+    with pytest.raises(ValueError, match=r"unobserved_weights times unobserved_weight must stay below"):
+        build_sides(Objective.checked(**PARAMETERS), rows, None, np.dtype(np.float32), missing)
 
 
 @pytest.mark.parametrize("counts", [[1], [0, 0, 0], [5] * 1000, [0] * 500 + [100000] + [1] * 500, [3, 0, 2]])

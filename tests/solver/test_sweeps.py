@@ -7,7 +7,9 @@ import scipy.sparse as sp
 from fastals import ImplicitALS
 from fastals.core.parameters import NotFittedError
 from fastals.datasets import make_interactions
-from fastals.solver.sweeps import Training
+from fastals.solver import sweeps
+from fastals.solver.half_sweep import solve_side
+from fastals.solver.sweeps import FIRST, LOOSEST, SHARE, Training
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,111 @@ def test_bad_acceleration(plays, value):
         model.fit(plays)
     with pytest.raises(NotFittedError):
         _ = model.user_factors
+
+
+@pytest.fixture
+def tolerances(monkeypatch) -> list[float]:
+    """Of every half-sweep, in order."""
+    seen: list[float] = []
+
+    def solve_and_note(side, basis, X, objective, settings, *more):
+        seen.append(settings.tolerance)
+        return solve_side(side, basis, X, objective, settings, *more)
+
+    monkeypatch.setattr(sweeps, "solve_side", solve_and_note)
+    return seen
+
+
+@pytest.mark.parametrize("alpha", [5.0, 500.0])
+def test_accuracy_follows_the_fall_of_the_loss(plays, tolerances, alpha):
+    first_items = []
+    model = ImplicitALS(16, alpha=alpha, regularization=2.0, regularization_exponent=0.0, tol=1e-6, random_state=0)
+    stop = model.set_params(iterations=1).fit(plays)
+    Q = np.array(stop.item_factors)
+    P = ImplicitALS(16, iterations=0, random_state=0).fit(plays).user_factors
+    first_items.append(loss_of(plays, P, Q, alpha))
+    tolerances.clear()
+
+    history = model.set_params(iterations=12).fit(plays).loss_history
+
+    expected, zero = [FIRST], (1 + alpha * plays.data.astype(float)).sum()
+    for before, loss in zip(first_items + history[:-2], history[:-1], strict=True):
+        share = min(1, loss / (zero - loss))
+        expected.append(max(min(SHARE * np.sqrt((before - loss) / loss), LOOSEST) * share, 1e-6))
+    np.testing.assert_allclose(tolerances, [*np.repeat(expected, 2), 1e-6], rtol=1e-3)
+    assert expected[-1] < expected[2]
+
+
+def loss_of(plays, P, Q, alpha) -> float:
+    """In full, over all pairs: c = 1 + alpha r, lambda 2."""
+    r, scores = plays.toarray().astype(float), P.astype(float) @ Q.T.astype(float)
+    return ((1 + alpha * r) * ((r > 0) - scores) ** 2).sum() + 2.0 * ((P**2).sum() + (Q.astype(float) ** 2).sum())
+
+
+def test_plain_sweeps_keep_to_the_tolerance(plays, tolerances):
+    fitted(plays, acceleration=False, tol=1e-4)
+
+    assert set(tolerances) == {1e-4}
+
+
+def test_a_tolerance_above_the_sweeps_own_stands(plays, tolerances):
+    fitted(plays, tol=0.2)
+
+    assert set(tolerances) == {0.2}
+
+
+@pytest.mark.parametrize("given", ["user_factors", "item_factors", "warm_start"])
+def test_a_start_that_may_be_good_is_not_spoiled(plays, tolerances, given):
+    model = fitted(plays, iterations=20).set_params(iterations=2, acceleration=True)
+    last = model.loss_history[-1]
+    tolerances.clear()
+
+    if given == "warm_start":
+        model.set_params(warm_start=True).fit(plays)
+    else:
+        model.fit(plays, **{given: np.array(getattr(model, given))})
+
+    assert tolerances[0] == 1e-3
+    assert model.loss_history[0] < last * (1 + 1e-6)
+
+
+def test_fewer_steps_and_no_more_loss(plays, monkeypatch):
+    def steps_and_loss() -> tuple[int, float]:
+        seen = []
+        model = ImplicitALS(16, alpha=5.0, regularization=2.0, regularization_exponent=0.0, random_state=0)
+        model.fit(plays, callback=lambda model, *_: seen.append(model.solver_report_["cg_steps"]))
+        return sum(seen), model.loss(plays)
+
+    steps, loss = steps_and_loss()
+    monkeypatch.setattr(Training, "_paying_tolerance", lambda training: training.settings.tolerance)
+    usual_steps, usual_loss = steps_and_loss()
+
+    assert steps < 0.75 * usual_steps
+    assert loss < usual_loss * (1 + 1e-4)
+
+
+def test_sweeps_that_are_too_coarse_are_solved_again(plays, monkeypatch, tolerances):
+    monkeypatch.setattr(sweeps, "LOOSEST", 0.9)
+    monkeypatch.setattr(sweeps, "SHARE", 100.0)
+    monkeypatch.setattr(sweeps, "FIRST", 0.9)
+
+    history = fitted(plays, iterations=30, tol=1e-6).loss_history
+
+    assert (np.diff(history) <= 1e-10 * np.abs(history[1:])).all()
+    assert max(tolerances) > 0.1
+    assert len(tolerances) > 61
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+def test_users_reach_the_tolerance_and_are_those_of_fold_in(plays, iterations):
+    model = fitted(plays, iterations=iterations, tol=1e-10)
+    P, Q, c0 = model.user_factors, model.item_factors, 1.0
+    c = c0 + 5.0 * np.log1p(plays.toarray().astype(float))
+    for u in range(0, 400, 13):
+        A = (Q.T * c[u]) @ Q + 2.0 * np.eye(16)
+        np.testing.assert_allclose(
+            P[u], np.linalg.solve(A, Q.T @ (c[u] * (plays.toarray()[u] > 0))), rtol=1e-7, atol=1e-9
+        )
+
+    np.testing.assert_array_equal(model.recalculate_user(np.arange(400)), P)
+    assert model.loss(plays) <= model.loss_history[-1] * (1 + 1e-12)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from layers import LAYERS, needs_fork, run_under_layer
 
-from fastals.solver.threads import parallel
+from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.solver.threads import parallel, run_tasks
 
 # A parallel sum launched only through `parallel`.
 SUM = """
@@ -41,6 +42,36 @@ def two_threads():
     numba.set_num_threads(2)
     yield
     numba.set_num_threads(before)
+
+
+@compiled
+def note(task, tasks, x, out):
+    for n in range(task, x.size, tasks):
+        out[n] = 10 * tasks + x[n]
+
+
+@compiled_parallel
+def notes(kernel, tasks, x, out):
+    for task in numba.prange(tasks):
+        kernel(np.int64(task), tasks, x, out)
+
+
+@pytest.mark.parametrize(("threads", "tasks"), [(1, 1), (2, min(2, numba.config.NUMBA_NUM_THREADS))])
+def test_every_task_is_run(threads, tasks):
+    x, out = np.arange(5.0), np.zeros(5)
+
+    run_tasks(note, notes, threads, x, out)
+
+    np.testing.assert_array_equal(out, 10 * tasks + x)
+
+
+def test_one_task_is_run_by_the_calling_thread():
+    def refuse(*arguments):
+        raise AssertionError("in parallel")
+
+    run_tasks(note, refuse, 1, np.zeros(3), np.zeros(3))
+    with pytest.raises(AssertionError, match="in parallel"):
+        run_tasks(note, refuse, 2, np.zeros(3), np.zeros(3))
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -9,7 +9,7 @@ from pathlib import Path
 import fastals.kernels
 
 KERNELS = Path(fastals.kernels.__file__).parent
-COMPILING = ("forks.py", "jit.py", "machine_code.py", "private_folder.py")
+COMPILING = ("forks.py", "jit.py", "machine_code.py", "patience.py", "private_folder.py")
 INNER = "from fastals.kernels.jit import compiled\n@compiled\ndef inner(x):\n    return x * {factor}\n"
 OUTER = """
 import numba

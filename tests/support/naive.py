@@ -13,16 +13,25 @@ def weights(R, *, alpha, confidence, epsilon):
     return alpha * np.log1p(size / epsilon) if confidence == "log" else alpha * size
 
 
-def terms(R, *, objective="hu", confidence="linear", alpha=1.0, epsilon=1.0, c0=1.0, preference=None):
-    """Terms of the objective on a dense matrix R, whose zeros are not stored; dislikes are negative."""
+def terms(R, *, objective="hu", confidence="linear", alpha=1.0, epsilon=1.0, c0=1.0, preference=None, missing=None):
+    """Terms of the objective on a dense matrix R, whose zeros are not stored; dislikes are negative.
+
+    ``missing`` (v, w) are weights of the pairs that are not stored.
+    """
     R = np.asarray(R, np.float64)
     stored = R != 0
     phi = np.where(stored, R > 0 if preference is None else preference, 0.0)
     w = weights(R, alpha=alpha, confidence=confidence, epsilon=epsilon)
     if objective == "rendle":
-        return [(np.where(stored, w, 0.0), phi), (np.full(R.shape, c0), np.zeros(R.shape))]
+        return [(np.where(stored, w, 0.0), phi), (missing_weights(R.shape, c0, missing), np.zeros(R.shape))]
     confidences = w if confidence == "raw" else c0 + w
-    return [(np.where(stored, confidences, c0), phi)]
+    return [(np.where(stored, confidences, missing_weights(R.shape, c0, missing)), phi)]
+
+
+def missing_weights(shape, c0, missing=None):
+    """c0 v_u w_i of all pairs."""
+    v, w = (np.ones(count) for count in shape) if missing is None else missing
+    return c0 * np.outer(v, w)
 
 
 def transpose(objective):
@@ -30,13 +39,14 @@ def transpose(objective):
     return [(W.T, T.T) for W, T in objective]
 
 
-def regularizations(R, *, regularization, exponent=0.0, c0=1.0):
-    """lambda_u and lambda_i: regularization (stored in the row + c0 times its length)^exponent."""
+def regularizations(R, *, regularization, exponent=0.0, c0=1.0, missing=None):
+    """lambda_u and lambda_i: regularization (stored + weight of all pairs of the row, were they missing)^exponent."""
     stored = np.asarray(R) != 0
+    weights = missing_weights(stored.shape, c0, missing)
     users, items = regularization if isinstance(regularization, tuple) else (regularization, regularization)
     return (
-        users * (stored.sum(axis=1) + c0 * stored.shape[1]) ** exponent,
-        items * (stored.sum(axis=0) + c0 * stored.shape[0]) ** exponent,
+        users * (stored.sum(axis=1) + weights.sum(axis=1)) ** exponent,
+        items * (stored.sum(axis=0) + weights.sum(axis=0)) ** exponent,
     )
 
 
@@ -82,14 +92,14 @@ def gradient(objective, X, Y, regularization):
     return total
 
 
-def residuals(objective, X, Y, regularization, c0):
-    """|b - A x| / |b| of every row in the norm of (c0 Y'Y + lambda I)^-1; zero where b is zero."""
+def residuals(objective, X, Y, regularization, missing):
+    """|b - A x| / |b| of every row in the norm of M^-1, M = Y' diag(missing_u) Y + lambda I; zero where b is zero."""
     Y = np.asarray(Y, np.float64)
     got = np.zeros(len(regularization))
     for u in range(len(regularization)):
         A, b = normal_equations(objective, Y, regularization, u)
         r = b - A @ np.asarray(X[u], np.float64)
-        M = c0 * Y.T @ Y + regularization[u] * np.eye(Y.shape[1])
+        M = (Y.T * missing[u]) @ Y + regularization[u] * np.eye(Y.shape[1])
         if b.any():
             got[u] = np.sqrt((r @ np.linalg.solve(M, r)) / (b @ np.linalg.solve(M, b)))
     return got

@@ -17,13 +17,14 @@ VALUES = [0, 0, 0, 0, 1, 2, 5, 0.5, -1, -3]
 
 @dataclass
 class Problem:
-    """Ratings (dense, zeros are not stored), perhaps preferences, and the parameters of a model."""
+    """Ratings (dense, zeros are not stored), perhaps preferences, weights of missing pairs, parameters of a model."""
 
     R: np.ndarray
     preference: np.ndarray | None
     factors: int
     parameters: dict[str, Any]
     seed: int
+    unobserved_weights: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def matrix(self) -> sp.csr_array:
@@ -31,6 +32,16 @@ class Problem:
 
     @property
     def data(self) -> dict[str, Any]:
+        """Arguments of ``fit``."""
+        return {**self.pairs, "unobserved_weights": self.unobserved_weights}
+
+    @property
+    def missing(self) -> np.ndarray:
+        """c0 v_u w_i of all pairs."""
+        return naive.missing_weights(self.R.shape, self.c0, self.unobserved_weights)
+
+    @property
+    def pairs(self) -> dict[str, Any]:
         """Arguments of ``fit`` and ``loss``; the preferences have the pattern of the ratings, zeros included."""
         if self.preference is None:
             return {"user_items": self.matrix}
@@ -49,13 +60,16 @@ class Problem:
     def terms(self) -> list[tuple[np.ndarray, np.ndarray]]:
         names = ("objective", "confidence", "alpha", "epsilon")
         return naive.terms(
-            self.R, c0=self.c0, preference=self.preference, **{name: self.parameters[name] for name in names}
-        )
+            self.R, c0=self.c0, preference=self.preference, missing=self.unobserved_weights,
+            **{name: self.parameters[name] for name in names},
+        )  # fmt: skip
 
     @property
     def regularizations(self) -> tuple[np.ndarray, np.ndarray]:
         exponent, regularization = self.parameters["regularization_exponent"], self.parameters["regularization"]
-        return naive.regularizations(self.R, regularization=regularization, exponent=exponent, c0=self.c0)
+        return naive.regularizations(
+            self.R, regularization=regularization, exponent=exponent, c0=self.c0, missing=self.unobserved_weights
+        )
 
     def model(self, **more: Any) -> ImplicitALS:
         """Model of one sweep in float64, unless said otherwise."""
@@ -86,4 +100,8 @@ def problems(draw: Any, values: tuple[float, ...] = tuple(VALUES), largest: int 
         "regularization": draw(st.sampled_from([0.1, 10, (0.5, 2.0)])),
         "regularization_exponent": draw(st.sampled_from([0, 0.5, 1])),
     }
-    return Problem(R, preference, draw(st.integers(1, 24)), parameters, draw(st.integers(0, 99)))
+    weights = None
+    if draw(st.booleans()):
+        weights = tuple(draw(arrays(np.float64, count, elements=st.sampled_from([1, 0, 0.3, 4]))) for count in shape)
+        assume(all(side.any() for side in weights))
+    return Problem(R, preference, draw(st.integers(1, 24)), parameters, draw(st.integers(0, 99)), weights)

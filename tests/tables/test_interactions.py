@@ -296,5 +296,14 @@ def test_categories_of_dataframes():
 
 def test_what_is_no_dataframe_is_refused():
     pytest.importorskip("narwhals")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="frame must be a pandas, polars or pyarrow table in memory, got builtins list"):
         Interactions.from_dataframe([1, 2], user="u", item="i")
+
+
+def test_lazy_frames_are_to_be_collected():
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("narwhals")
+    frame = polars.LazyFrame({"u": ["a"], "i": [1]})
+    with pytest.raises(TypeError, match=r"in memory, got polars LazyFrame; call its collect\(\) first"):
+        Interactions.from_dataframe(frame, user="u", item="i")
+    assert Interactions.from_dataframe(frame.collect(), user="u", item="i").n_users == 1

@@ -6,15 +6,18 @@ makes of the same rows at the beginning of small arrays.
 
 import mmap
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
 from fastals.core.rows import Rows
+from fastals.core.unobserved import ALIKE
 from fastals.core.validation import read_only
 from fastals.evaluation import metrics
 from fastals.kernels.metrics import areas_under_curve, ranking_values
+from fastals.kernels.rows.row import Entries
 from fastals.kernels.sparse import transpose
 from fastals.kernels.top_items import walk as ranking_kernels
 from fastals.objective import Objective
@@ -68,9 +71,10 @@ def test_half_sweeps_and_loss(rows, behind, solver, uniform):
     values = np.full(1, 2.0, np.float32) if uniform else rows.data.astype(np.float32)
     phi = np.ones(1, np.float32) if uniform else (rows.data > 2).astype(np.float32)
     lambdas, bounds = np.full(30, 0.5), np.array([0, 10, 30])
-    near = Side(rows.indptr, rows.indices, values, phi, lambdas, 0.5, bounds)
+    constants = np.float32(1), 0.0, 1.0, ALIKE, ALIKE  # offset, shift, c0, v, w
+    near = Side(Entries(rows.indptr, rows.indices, values, phi, *constants), lambdas, 0.5, bounds)
     values, phi = (values, phi) if uniform else (behind(values), behind(phi))
-    far = Side(rows.indptr + FIRST, behind(rows.indices), values, phi, lambdas, 0.5, bounds)
+    far = Side(Entries(rows.indptr + FIRST, behind(rows.indices), values, phi, *constants), lambdas, 0.5, bounds)
     Y = np.random.default_rng(0).standard_normal((22, 6), np.float32)
     basis = eigenbasis(Y, np.zeros(22), 1.0, 1)
     got, expected = np.zeros((30, 6), np.float32), np.zeros((30, 6), np.float32)
@@ -82,7 +86,8 @@ def test_half_sweeps_and_loss(rows, behind, solver, uniform):
 
     np.testing.assert_array_equal(got, expected)
     assert reports[0] == reports[1]
-    assert full_loss(far, got, Y, np.zeros(22), objective, 1) == full_loss(near, got, Y, np.zeros(22), objective, 1)
+    items = replace(near, regularization=np.zeros(22))
+    assert full_loss(far, items, got, Y, objective, 1) == full_loss(near, items, got, Y, objective, 1)
 
 
 @pytest.mark.parametrize("parallel_blocks", [True, False])

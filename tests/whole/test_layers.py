@@ -63,10 +63,11 @@ FLOORS = (
     ("solver", "datasets"),
     ("serving", "persistence"),
     ("model", "evaluation"),
-    ("callbacks", "interactions", "checkpoint", "export"),
+    ("callbacks", "interactions", "checkpoint", "export", "compat"),
     ("tuning",),
     ("",),  # the package's face
     ("cli",),
+    ("__main__",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

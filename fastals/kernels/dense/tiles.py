@@ -10,6 +10,28 @@ Everything here is one of two shapes over C-contiguous arrays whose row length i
 
 The vector length follows the target Numba compiles for (512, 256 or 128 bits), and a tile is emitted in as many
 strips as its registers allow. Offsets and leading dimensions are in elements. Outputs are written in place.
+
+How to read and change a tile
+-----------------------------
+`make_group` and `make_tile` return intrinsics. Their ``codegen`` runs when a kernel is compiled, once for each
+signature, and emits the code: a loop of Python is unrolled in it, ``emit.loop`` is a loop at run time. `Arguments` has
+the operands by name, `Emitter` the vector operations. The functions of ``plain`` define what those of ``tiled`` do, so
+change them first; ``tests/kernels/dense/test_tiled.py`` compares both, on targets emulated too.
+
+What has been emitted shows in a process that has compiled it, not in one that has loaded it from the cache:
+
+    NUMBA_CACHE_DIR=$(mktemp -d) python
+    >>> from fastals.kernels.dense.tiled import add_products
+    >>> add_products(Y, indices, weights, p, q)
+    >>> (signature,) = add_products.signatures
+    >>> print(add_products.inspect_llvm(signature))    # the IR; inspect_asm(signature): the assembly
+
+``NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2,+fma`` and the like compile for another target. They differ:
+
+    AVX-512         512 bits, 32 registers: an 8 x 32 tile of float32 is one strip of 16 sums
+    AVX2 and FMA    256 bits, 16 registers: four strips of 8 sums
+    other x86-64    128 bits, 16 registers: eight strips of 8 sums, a product and a sum instead of one operation
+    AArch64         128 bits, 32 registers: four strips of 16 sums; longer vectors (SVE) are not used
 """
 
 from llvmlite import ir

@@ -20,14 +20,18 @@ from fastals.kernels.rows.row import (
     STEPS,
     Gathered,
     accept,
+    begin_right_hand_side,
     diagonal,
     gather_row,
     gathered_for,
     least_share,
     row_loss,
+    solve_empty_row,
+    value_of,
 )
 
-# c_max / c0 beyond which a residual says little about the error, and conjugate gradients take too many steps.
+# max c / m, with m = c0 v_u w_i, beyond which a residual says little about the error, and conjugate gradients take too
+# many steps.
 HEAVY = 1e3
 PREFETCHED_ROWS = 16  # of the next row: more compete with the present one's loads (measured)
 
@@ -59,14 +63,12 @@ def cg_scratch_for(longest, entries, Y):
 def _start(Y, indices, weights, targets, x, warm, lines):
     """Right-hand side b, and the residual b - A x of where the iteration starts: x, if ``warm``, or zero.
 
-    Written to ``lines`` (Vectors) in place; x becomes zero where the loss is less there. Returns x.(b + r), by which
-    the loss at x is less than at zero.
+    Written to ``lines`` (Vectors) in place, whose b has the part of the features already; x becomes zero where the loss
+    is less there. Returns x.(b + r), by which the loss at x is less than at zero.
     """
     width = Y.shape[1]
     r, _, q, _, M, b = vectors_of(lines, width)
     energy = x[0] * 0
-    for j in range(width):
-        b[j] = 0
     if warm:
         for j in range(width):
             q[j] = M[j] * x[j]
@@ -104,20 +106,24 @@ def _iterate_row(u, entries, system, stop, x, warm, scratch, report):
         SOLVED, or how the row is to be solved: DIRECT or DOUBLE.
     """
     Y, vectors = system.Y, vectors_of(scratch.lines, system.Y.shape[1])
-    constant, largest = gather_row(entries, u, system.offset, scratch.row)
-    if not largest <= HEAVY * system.unobserved_weight:
+    constant, largest, least = gather_row(entries, u, scratch.row)
+    row_weight = value_of(entries.row_weights, u)
+    missing = system.unobserved_weight * row_weight
+    if not largest < HEAVY * missing:
         x[:] = 0
         return DIRECT
-    if entries.shift > 0:
-        # Where c < c0, A is below M down to c / c0 M: an error in its norm needs a residual as many times smaller.
-        share = least_share(scratch.row, entries.indptr[u + 1] - entries.indptr[u], system.unobserved_weight)
+    if least < 0:
+        # Where c < m, A is below M down to c / m M: an error in its norm needs a residual as many times smaller.
+        share = least_share(least, missing)
         if not share >= 1 / HEAVY:
             x[:] = 0
             return DOUBLE
-        stop = Stop(stop.tolerance * np.sqrt(share), stop.max_steps, stop.warm_from)
+        tolerance = Y.dtype.type(stop.tolerance * np.sqrt(share))
+        stop = Stop(tolerance, stop.max_steps, stop.warm_from)
     fours = (entries.indptr[u + 1] - entries.indptr[u] + 3) // 4 * 4
     indices, weights, targets = scratch.row.indices[:fours], scratch.row.weights[:fours], scratch.row.targets[:fours]
-    diagonal(system.spectrum, system.regularization[u], vectors.M)
+    diagonal(system.spectrum, row_weight, system.regularization[u], vectors.M)
+    constant += begin_right_hand_side(system, u, vectors.b)
     energy = _start(Y, indices, weights, targets, x, warm, scratch.lines)
     steps = conjugate_gradient(Y, indices, weights, x, energy, scratch.lines, stop)
     if steps < 0:
@@ -158,7 +164,8 @@ def iterate_rows(first, last, entries, system, stop, X, status, scratch, report)
         for u in range(start, end):
             x = solved[u - start]
             if indptr[u] == indptr[u + 1]:
-                x[:] = 0
+                vectors = vectors_of(scratch.lines, Y.shape[1])
+                solve_empty_row(u, entries, system, vectors.M, vectors.b, x, report)
                 status[u] = SOLVED
                 continue
             if u + 1 < last:
@@ -176,7 +183,7 @@ def iterate_rows(first, last, entries, system, stop, X, status, scratch, report)
 
 @compiled
 def cg_task(task, tasks, ranges, entries, system, stop, X, status):
-    """Run ``iterate_rows`` over the ranges task, task + tasks, ..., one after the other; see there.
+    """Run ``iterate_rows`` over the ranges task, task + tasks, ... in turn; see there.
 
     So each of ``tasks`` tasks has its share of long and of short rows. One thread runs all of them as task 0 of 1.
     """
@@ -187,7 +194,7 @@ def cg_task(task, tasks, ranges, entries, system, stop, X, status):
 
 
 @compiled_parallel
-def cg_rows(tasks, ranges, entries, system, stop, X, status):
-    """Run all tasks of ``cg_task`` in parallel."""
+def cg_rows(kernel, tasks, ranges, entries, system, stop, X, status):
+    """Run all tasks of ``cg_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
     for task in prange(tasks):
-        cg_task(np.int64(task), tasks, ranges, entries, system, stop, X, status)
+        kernel(np.int64(task), tasks, ranges, entries, system, stop, X, status)

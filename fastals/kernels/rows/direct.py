@@ -1,9 +1,10 @@
-"""Direct solution of one row of the normal equations, (diag(M) + sum_t extra_t y_t y_t') x = sum_t target_t y_t.
+"""Direct solution of one row of the normal equations, (diag(M) + sum_t extra_t y_t y_t') x = p + sum_t target_t y_t.
 
-*Primal*: form the width x width matrix and factorise it. *Dual*, for rows with fewer entries than factors: with
-Z = extra^1/2 Y M^-1/2 and s = target / extra^1/2 the push-through identity gives
+p = lambda z is what the row's features add, mostly zero. *Primal*: form the width x width matrix and factorise it.
+*Dual*, for rows with fewer entries than factors: with x0 = M^-1 p, Z = extra^1/2 Y M^-1/2 and
+s = (target - extra Y x0) / extra^1/2 the push-through identity gives
 
-    x = M^-1/2 Z' z,    (I + Z Z') z = s,
+    x = x0 + M^-1/2 Z' z,    (I + Z Z') z = s,
 
 exact, and count x count instead of width x width. It needs positive weights. The arithmetic is that of the scratch
 arrays: float64 scratch solves a float32 model's row in float64.
@@ -27,6 +28,7 @@ class Direct(NamedTuple):
 
     M : (width + 32,) diagonal of the system, c0 s + lambda
     x, b : (width + 32,) solution, right-hand side
+    prior : (width + 32,) p, the features' part of the right-hand side
     z : (width + 32,) solution of the factorised system
     root, right : (width + 32,) of the dual: M^-1/2, and s
     squares : (width + 32,) column sums of squares of the row's factors, to recognise columns without any
@@ -40,6 +42,7 @@ class Direct(NamedTuple):
     x: Any
     z: Any
     b: Any
+    prior: Any
     root: Any
     right: Any
     squares: Any
@@ -61,11 +64,42 @@ def direct_for(width, like):
         lines[4],
         lines[5],
         lines[6],
+        lines[7],
         aligned_empty(max(width, 2 * GATHERED_ROWS), width, like),
         aligned_empty(width, width + 2 * PAD, like),
         np.empty((width // TILE_ROWS, TILE_ROWS, TILE_ROWS), like.dtype),
         np.arange(width + PAD, dtype=np.int32),
     )
+
+
+@compiled_without_refcounts
+def _weighted_rows(Y, indices, weights, targets, scratch):
+    """Write x0, Z and s of the dual form to ``x``, ``rows`` and ``right`` in place.
+
+    With x = x0 + d and b' = b - A x0,  b.x = b'.d + p.x0 + sum_t (y_t.x0) (2 target_t - extra_t y_t.x0)  at the
+    solution; returns all but b'.d.
+    """
+    M, x, root, right, Z = scratch.M, scratch.x, scratch.root, scratch.right, scratch.rows
+    width, product = Y.shape[1], 0.0
+    one = M.dtype.type(1)  # a float32 product would be rounded before it reaches float64 scratch
+    predicted = False
+    for j in range(width):
+        root[j] = 1 / np.sqrt(M[j])
+        x[j] = scratch.prior[j] / M[j]
+        predicted |= x[j] != 0
+        product += np.float64(scratch.prior[j]) * x[j]
+    for t in range(indices.shape[0]):
+        y, row, weight = Y[indices[t]], Z[t], np.sqrt(one * weights[t])
+        for j in range(width):
+            row[j] = weight * y[j] * root[j]
+        right[t] = targets[t] / weight
+        if predicted:
+            score = 0.0
+            for j in range(width):
+                score += np.float64(y[j]) * x[j]
+            right[t] -= weight * score
+            product += score * (2 * targets[t] - weights[t] * score)
+    return product
 
 
 @compiled_without_refcounts
@@ -77,16 +111,7 @@ def _solve_dual(Y, indices, weights, targets, scratch, floor):
     count, width = indices.shape[0], Y.shape[1]
     fours, size = (count + 3) // 4 * 4, (count + 7) // 8 * 8
     padded = size // 16 * 16 + 16
-    one = M.dtype.type(1)  # a float32 product would be rounded before it reaches float64 scratch
-    for j in range(width):
-        root[j] = 1 / np.sqrt(M[j])
-        x[j] = 0
-        b[j] = 0
-    for t in range(count):
-        y, row, weight = Y[indices[t]], Z[t], np.sqrt(one * weights[t])
-        for j in range(width):
-            row[j] = weight * y[j] * root[j]
-        right[t] = targets[t] / weight
+    product = _weighted_rows(Y, indices, weights, targets, scratch)
     for t in range(count, fours):
         right[t] = 0
         for j in range(width):
@@ -109,12 +134,14 @@ def _solve_dual(Y, indices, weights, targets, scratch, floor):
         return -1.0, 0.0
     back_substitute(K, size, size, scratch.diagonal, z)
     numbers = scratch.numbers[:fours]
-    add_rows(Z, numbers, z[:fours], x)
-    add_rows(Z, numbers, right[:fours], b)
-    product = 0.0
     for j in range(width):
-        product += np.float64(b[j]) * x[j]  # (M^-1/2 b).(M^1/2 x)
-        x[j] *= root[j]
+        M[j] = 0  # from here on M^1/2 d
+        b[j] = 0
+    add_rows(Z, numbers, z[:fours], M)
+    add_rows(Z, numbers, right[:fours], b)
+    for j in range(width):
+        product += np.float64(b[j]) * M[j]  # (M^-1/2 b').(M^1/2 d)
+        x[j] += root[j] * M[j]
     return np.float64(trace), product
 
 
@@ -126,7 +153,7 @@ def _solve_primal(Y, indices, weights, targets, scratch, floor):
     Z, W = scratch.rows[:GATHERED_ROWS], scratch.rows[GATHERED_ROWS : 2 * GATHERED_ROWS]
     one = M.dtype.type(1)  # as in the dual form
     for j in range(width):
-        b[j] = 0
+        b[j] = scratch.prior[j]
     for i in range(width):
         for j in range(i // 16 * 16, width + 16):
             A[i, j] = 0
@@ -168,24 +195,30 @@ def _solve_primal(Y, indices, weights, targets, scratch, floor):
 
 
 @compiled_without_refcounts
-def prefers_dual(count, width):
-    """Whether the count x count system is the cheaper one: count^2 width + count^3 / 3 against count width^2 + ..."""
-    return 4 * count <= 3 * width
+def prefers_dual(count, width, factors):
+    """Whether the count x count system is the cheaper one: count^2 width + count^3 / 3 against count width^2 + ...
+
+    And safe: of more entries than ``factors`` the y_t are dependent, and x would inherit rounding errors of all of s,
+    while a part of s has no influence on it.
+    """
+    return 4 * count <= 3 * width and count <= factors
 
 
 @compiled_without_refcounts
-def solve_direct(Y, indices, weights, targets, scratch, floor):
+def solve_direct(Y, factors, indices, weights, targets, scratch, floor):
     """Solve one row, for ``scratch.x[:width]`` in place.
 
     Parameters
     ----------
     Y : (n, width) array
         Factors of the other side, rotated to the eigenbasis; the row's are ``Y[indices]``.
+    factors : int
+        Their number; columns past it are zero.
     indices : (count,) array
     weights, targets : (count,) arrays
         c - c0 and c phi of each entry.
     scratch : Direct
-        M (input), x (output), and scratch.
+        M and prior (input), x (output), and scratch.
     floor : scalar of the type of the scratch
         Smallest acceptable pivot relative to the largest diagonal element.
 
@@ -201,7 +234,7 @@ def solve_direct(Y, indices, weights, targets, scratch, floor):
         positive &= scratch.M[j] > 0
     for t in range(weights.shape[0]):
         positive &= weights[t] > 0
-    if positive and prefers_dual(indices.shape[0], width):
+    if positive and prefers_dual(indices.shape[0], width, factors):
         # Rows of fewer independent y_t than entries leave of I + Z Z' rounding errors where Z Z' is large: entries may
         # then be many, but A is no worse for it.
         trace, product = _solve_dual(Y, indices, weights, targets, scratch, DUAL_FLOOR * floor)

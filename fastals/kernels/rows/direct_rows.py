@@ -18,17 +18,20 @@ from fastals.kernels.rows.row import (
     SOLVED,
     Gathered,
     accept,
+    begin_right_hand_side,
     diagonal,
     gather_row,
     gathered_for,
     least_share,
     row_loss,
+    solve_empty_row,
+    value_of,
 )
 
 # Condition beyond which a float32 factorisation is done in float64: 1e4 x 6e-8 leaves three digits at the worst.
 FLOAT32_TRACE = 1e4
-FLOAT64_FLOOR = 1e-14
-LEAST_SHARE = 1e-3  # c / c0 below which A is a small difference of large numbers, and solved in float64
+FLOAT64_FLOOR = 1e-14  # share of the diagonal below which a pivot is a rounding error: 45 epsilons
+LEAST_SHARE = 1e-3  # c / (c0 v_u w_i) below which A is a small difference of large numbers, and solved in float64
 RIDGES = 8  # that are tried: none, and 1e-12 to 1e-6
 
 
@@ -44,24 +47,25 @@ class DirectScratch(NamedTuple):
 def direct_scratch_for(longest, entries, Y, like):
     """Scratch of a thread for rows of up to ``longest`` entries, their systems in the type of ``like``."""
     width = Y.shape[1]
-    return DirectScratch(gathered_for(longest, entries, Y), direct_for(width, like), chunk_for(width, Y))
+    return DirectScratch(gathered_for(longest, entries, like), direct_for(width, like), chunk_for(width, Y))
 
 
 @compiled_without_refcounts
-def _solve_row(u, entries, system, x, scratch, report):
+def _solve_row(u, factors, entries, system, x, scratch, report):
     """Solve row u for x in place, in the model's type; returns SOLVED, or DOUBLE with x zero if that does not do.
 
     Parameters are those of ``solve_rows``, x (width,).
     """
     row, direct, count = scratch.row, scratch.direct, entries.indptr[u + 1] - entries.indptr[u]
-    constant, _ = gather_row(entries, u, system.offset, row)
-    if entries.shift > 0 and not least_share(row, count, system.unobserved_weight) >= LEAST_SHARE:
+    constant, _, least = gather_row(entries, u, row)
+    row_weight = value_of(entries.row_weights, u)
+    if not least_share(least, system.unobserved_weight * row_weight) >= LEAST_SHARE:
         x[:] = 0
         return DOUBLE
-    diagonal(system.spectrum, system.regularization[u], direct.M)
-    trace, product = solve_direct(
-        system.Y, row.indices[:count], row.weights[:count], row.targets[:count], direct, direct.M.dtype.type(0)
-    )
+    diagonal(system.spectrum, row_weight, system.regularization[u], direct.M)
+    constant += begin_right_hand_side(system, u, direct.prior)
+    indices, weights, targets = row.indices[:count], row.weights[:count], row.targets[:count]
+    trace, product = solve_direct(system.Y, factors, indices, weights, targets, direct, direct.M.dtype.type(0))
     report[DIRECTLY] += 1
     if not 0 <= trace <= FLOAT32_TRACE:
         x[:] = 0
@@ -89,26 +93,28 @@ def _measure(Y, indices, weights, squares):
 
 
 @compiled_without_refcounts
-def _solve_row_in_float64(u, entries, system, x, scratch, report):
+def _solve_row_in_float64(u, factors, entries, system, x, scratch, report):
     """Solve row u for x in place with float64 scratch, whatever the model's type; x is NaN if that fails, too.
 
     A system whose pivots vanish (no regularisation and fewer independent entries than factors) gets a ridge, so that
     the row is the regularised limit and not garbage: 1e-12 of the trace of sum_t |extra_t| y_t y_t' (or of the largest
     element of M, if that is larger), and ten times as much, up to 1e-6 of it, where that is not enough. The loss
-    reported is that of the problem as it is stated, without the ridge: of (A + ridge I) x = b
+    reported is that of the stated problem, without the ridge: of (A + ridge I) x = b
     there remains r = ridge x.
 
-    Columns in which the row's y_t are all zero, such as those past ``factors``, get zero whatever stands on the
+    Columns in which the row's y_t and z are all zero, such as those past ``factors``, get zero whatever stands on the
     diagonal, but compared with it pivots might seem to vanish: it is the trace for them.
 
     Parameters are those of ``solve_rows``, x (width,).
     """
     Y, row, direct, count = system.Y, scratch.row, scratch.direct, entries.indptr[u + 1] - entries.indptr[u]
     M, solution, squares, width = direct.M, direct.x, direct.squares, Y.shape[1]
-    constant, _ = gather_row(entries, u, system.offset, row)
+    constant, _, _ = gather_row(entries, u, row)
+    constant += begin_right_hand_side(system, u, direct.prior)
+    row_weight = value_of(entries.row_weights, u)
     indices, weights, targets = row.indices[:count], row.weights[:count], row.targets[:count]
     largest = _measure(Y, indices, weights, squares)
-    diagonal(system.spectrum, system.regularization[u], M)
+    diagonal(system.spectrum, row_weight, system.regularization[u], M)
     undetermined = False
     for j in range(width):
         if squares[j] > 0:
@@ -116,10 +122,10 @@ def _solve_row_in_float64(u, entries, system, x, scratch, report):
         undetermined |= squares[j] == 0 and M[j] == 0
     ridge, trace, product = 0.0, -1.0, 0.0
     for _ in range(RIDGES):
-        diagonal(system.spectrum, system.regularization[u], M)
+        diagonal(system.spectrum, row_weight, system.regularization[u], M)
         for j in range(width):
-            M[j] = M[j] + ridge if squares[j] > 0 else max(largest, 1e-300)
-        trace, product = solve_direct(Y, indices, weights, targets, direct, M.dtype.type(FLOAT64_FLOOR))
+            M[j] = M[j] + ridge if squares[j] > 0 or direct.prior[j] != 0 else max(largest, 1e-300)
+        trace, product = solve_direct(Y, factors, indices, weights, targets, direct, M.dtype.type(FLOAT64_FLOOR))
         if trace >= 0:
             break
         ridge = max(10 * ridge, 1e-12 * largest)
@@ -165,7 +171,7 @@ def solve_rows(first, last, chosen, entries, system, X, status, scratch, report)
         for n in range(start, end):
             u, x = chosen[n], solved[n - start]
             if indptr[u] == indptr[u + 1]:
-                x[:] = 0
+                solve_empty_row(u, entries, system, scratch.direct.M, scratch.direct.b, x, report)
                 status[u] = SOLVED
                 continue
             if n + 1 < last:
@@ -173,9 +179,9 @@ def solve_rows(first, last, chosen, entries, system, X, status, scratch, report)
                 begin = indptr[following]
                 prefetch(Y, indices[begin : min(indptr[following + 1], begin + GATHERED_ROWS)])
             if status[u] == DOUBLE:
-                status[u] = _solve_row_in_float64(u, entries, system, x, scratch, report)
+                status[u] = _solve_row_in_float64(u, X.shape[1], entries, system, x, scratch, report)
             else:
-                status[u] = _solve_row(u, entries, system, x, scratch, report)
+                status[u] = _solve_row(u, X.shape[1], entries, system, x, scratch, report)
         multiply_chunk(solved, end - start, system.rotation, tile, 0, rotated)
         for n in range(start, end):
             for j in range(X.shape[1]):
@@ -195,7 +201,7 @@ def direct_task(task, tasks, ranges, chosen, entries, system, like, X, status):
 
 
 @compiled_parallel
-def direct_rows(tasks, ranges, chosen, entries, system, like, X, status):
-    """Run all tasks of ``direct_task`` in parallel."""
+def direct_rows(kernel, tasks, ranges, chosen, entries, system, like, X, status):
+    """Run all tasks of ``direct_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
     for task in prange(tasks):
-        direct_task(np.int64(task), tasks, ranges, chosen, entries, system, like, X, status)
+        kernel(np.int64(task), tasks, ranges, chosen, entries, system, like, X, status)

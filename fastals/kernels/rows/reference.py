@@ -9,12 +9,12 @@ import numpy as np
 from numba import prange
 
 from fastals.kernels.jit import compiled_parallel
-from fastals.kernels.rows.row import target_of, value_of
+from fastals.kernels.rows.row import extra_of, target_of, value_of
 
 
 @compiled_parallel
-def solve_rows_by_the_book(entries, Y, gramian, regularization, offset, X):
-    """Solve (c0 Y'Y + lambda_u I + sum_t extra_t y_t y_t') x_u = sum_t target_t y_t for every row u of X in place.
+def solve_rows_by_the_book(entries, Y, gramian, regularization, X):
+    """Solve (c0 v_u Y' diag(w) Y + lambda_u I + sum_t extra_t y_t y_t') x_u = sum_t target_t y_t for every row u of X.
 
     Parameters
     ----------
@@ -23,24 +23,24 @@ def solve_rows_by_the_book(entries, Y, gramian, regularization, offset, X):
     Y : (n, k) array
         Factors of the other side.
     gramian : (k, k) float64 array
-        c0 Y'Y.
+        c0 Y' diag(w) Y.
     regularization : (n_rows,) float64 array
         lambda of each row.
-    offset : float
-        target = (w + offset) phi; see ``rows.row``.
     X : (n_rows, k) float64 array
-        Solutions (output).
+        Solutions (output, in place).
     """
     k = Y.shape[1]
     for u in prange(X.shape[0]):
-        A, x = gramian.copy(), X[u]
+        row_weight = value_of(entries.row_weights, np.int64(u))
+        A, x = row_weight * gramian, X[u]
         x[:] = 0  # the right-hand side first
         for i in range(k):
             A[i, i] += regularization[u]
         for t in range(entries.indptr[u], entries.indptr[u + 1]):
             y, weight = Y[entries.indices[t]], value_of(entries.weight, t)
-            extra = weight - entries.shift
-            target = target_of(weight, offset, value_of(entries.preference, t))
+            relative = row_weight * value_of(entries.column_weights, entries.indices[t])
+            extra = extra_of(weight, entries.shift, entries.missing, relative)
+            target = target_of(weight, entries.offset, value_of(entries.preference, t))
             for i in range(k):
                 x[i] += target * y[i]
                 for j in range(i + 1):

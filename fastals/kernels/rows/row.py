@@ -2,19 +2,21 @@
 
 **The free loss.** Against the fixed factors Y of the other side, a row x contributes to the objective
 
-    Hu:      f(x) = sum_i c_i (phi_i - x.y_i)^2 + lambda |x|^2        over ALL i; c_i = c0, phi_i = 0 if not stored
-    Rendle:  f(x) = sum_t w_t (phi_t - x.y_t)^2 + c0 sum_i (x.y_i)^2 + lambda |x|^2        t: stored pairs
+    Hu:      f(x) = sum_i c_i (phi_i - x.y_i)^2 + lambda |x - z|^2        over ALL i; c_i = m_i, phi_i = 0 if not stored
+    Rendle:  f(x) = sum_t w_t (phi_t - x.y_t)^2 + sum_i m_i (x.y_i)^2 + lambda |x - z|^2        t: stored pairs
 
+where m_i = c0 v_u w_i is the weight of the row's missing pairs, and z, what its features predict, is mostly zero.
 Multiplied out, both are  f(x) = constant - 2 b.x + x.A x  with
 
-    A = c0 Y'Y + lambda I + sum_t extra_t y_t y_t',    b = sum_t target_t y_t,    constant = sum_t target_t phi_t,
+    A = Y' diag(m) Y + lambda I + sum_t extra_t y_t y_t',    b = sum_t target_t y_t + lambda z,
+    constant = sum_t target_t phi_t + lambda |z|^2,
 
-where  extra = c - c0, target = c phi  for Hu and  extra = w, target = w phi  for Rendle. What is stored of a pair is a
-weight w, with  extra = w - shift, target = (w + offset) phi:
+where  extra = c - m, target = c phi  for Hu and  extra = w, target = w phi  for Rendle. What is stored of a pair is a
+weight, with  extra = weight - shift + missing (1 - v_u w_i), target = (weight + offset) phi:
 
-    Hu:                          w = c - c0, shift = 0, offset = c0
-    Hu with raw confidences:     w = c, shift = c0, offset = 0, since c - c0 loses the digits of a c far below c0
-    Rendle:                      shift = offset = 0
+    Hu:                          weight = c - c0, shift = 0, offset = c0, missing = c0
+    Hu with raw confidences:     weight = c, shift = c0, offset = 0, missing = c0: c - c0 loses digits where c << c0
+    Rendle:                      weight = w, shift = offset = missing = 0
 
 The constant is sum c phi^2 for Hu, sum w for Rendle where phi = 1. A solver ends at some x with the residual
 r = b - A x. Then A x = b - r, and
@@ -30,12 +32,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.kernels.dense.memory import aligned_empty
-from fastals.kernels.jit import compiled, compiled_without_refcounts
+from fastals.kernels.jit import compiled, compiled_without_refcounts, shared
 
 # What a range of rows reports, one column each; a range's line of the reports is a cache line, which no thread shares.
 LOSS, STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR, RIDGE, FAILED, REPORTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
 # How a row stands: solved, or to be solved directly in the model's type, or directly in float64.
 SOLVED, DIRECT, DOUBLE = 0, 1, 2
+LEAST_WEIGHT = 1e-300  # for a w_i of zero, which divides
 
 
 class Entries(NamedTuple):
@@ -47,15 +50,25 @@ class Entries(NamedTuple):
         w, as above.
     preference : (nnz,) array, or (1,) where all are equal
         phi.
-    shift : scalar of the type of the weights
-        extra = w - shift.
+    offset : scalar of the type of the weights
+        target = (weight + offset) phi.
+    shift, missing : float
+        extra = weight - shift + missing (1 - v_u w_i).
+    row_weights : (n_rows,) float64 array, or (1,) where all are 1
+        v, of the rows' missing pairs.
+    column_weights : (n,) float64 array, or (1,) where all are 1
+        w, of the columns' missing pairs.
     """
 
     indptr: Any
     indices: Any
     weight: Any
     preference: Any
+    offset: Any
     shift: Any
+    missing: Any
+    row_weights: Any
+    column_weights: Any
 
 
 class System(NamedTuple):
@@ -64,23 +77,23 @@ class System(NamedTuple):
     Y : (n, width) array
         Factors of the other side in the eigenbasis of their Gramian, zeros past ``factors``.
     spectrum : (width,) float64 array
-        c0 times the eigenvalues of the Gramian; ones past ``factors``.
+        c0 times the eigenvalues of the Gramian Y' diag(w) Y; ones past ``factors``.
     regularization : (n_rows,) float64 array
         lambda of each row.
     rotation : (panels, width, PANEL) array
         Transposed eigenvectors, back to the basis of the solutions, in panels of columns; see ``multiply_chunk``.
-    offset : scalar of the type of Y
-        target = (w + offset) phi.
-    unobserved_weight : scalar of the type of Y
+    unobserved_weight : float
         c0.
+    prior : (n_rows, width) array of the type of Y, or (0, width)
+        z, what the rows' features predict, in the eigenbasis; without rows where there are no features.
     """
 
     Y: Any
     spectrum: Any
     regularization: Any
     rotation: Any
-    offset: Any
     unobserved_weight: Any
+    prior: Any
 
 
 class Ranges(NamedTuple):
@@ -104,7 +117,7 @@ class Gathered(NamedTuple):
 
     indices : (longest + 4,) array of the type of the indices
     weights, targets : (longest + 4,) arrays
-        c - c0 and c phi.
+        extra and target.
     """
 
     indices: Any
@@ -126,17 +139,55 @@ def value_of(array, t):
     return array[0 if array.shape[0] == 1 else t]
 
 
-@compiled_without_refcounts
+@shared
+def extra_of(weight, shift, missing, relative):
+    """extra of a pair, or of many; ``relative`` is v_u w_i. Where that is 1 it is ``weight - shift``."""
+    return weight + ((missing - shift) - missing * relative)
+
+
+@shared
 def target_of(weight, offset, phi):
-    """Target c phi of a pair of weight w."""
+    """Target c phi of a pair, or of many."""
     return (weight + offset) * phi
 
 
 @compiled_without_refcounts
-def diagonal(spectrum, ridge, M):
-    """Write M = c0 s + lambda to M (width,) in place; ``spectrum`` is c0 s and ``ridge`` lambda, both float64."""
+def diagonal(spectrum, row_weight, ridge, M):
+    """Write M = c0 v s + lambda to M (width,) in place.
+
+    ``spectrum`` is c0 s, ``row_weight`` v and ``ridge`` lambda, all float64.
+    """
     for j in range(spectrum.shape[0]):
-        M[j] = spectrum[j] + ridge
+        M[j] = spectrum[j] * row_weight + ridge
+
+
+@compiled_without_refcounts
+def begin_right_hand_side(system, u, b):
+    """Write lambda z, what row u's features predict of its right-hand side, to b (width,) in place; zero without any.
+
+    Returns lambda |z|^2, its part of the constant in the loss.
+    """
+    for j in range(b.shape[0]):
+        b[j] = 0
+    if system.prior.shape[0] == 0:
+        return 0.0
+    ridge, squared = system.regularization[u], 0.0
+    for j in range(system.prior.shape[1]):
+        z = np.float64(system.prior[u, j])
+        b[j] = ridge * z
+        squared += z * z
+    return ridge * squared
+
+
+@compiled_without_refcounts
+def solve_empty_row(u, entries, system, M, b, x, report):
+    """Solve a row without entries for x in place: M x = lambda z; M and b (width,) are scratch."""
+    diagonal(system.spectrum, value_of(entries.row_weights, u), system.regularization[u], M)
+    constant, b_dot_x = begin_right_hand_side(system, u, b), 0.0
+    for j in range(x.shape[0]):
+        x[j] = b[j] / M[j] if b[j] != 0 else 0
+        b_dot_x += np.float64(b[j]) * x[j]
+    accept(x, row_loss(constant, b_dot_x, 0.0), report)
 
 
 @compiled_without_refcounts
@@ -146,13 +197,13 @@ def row_loss(constant, b_dot_x, x_dot_r):
 
 
 @compiled_without_refcounts
-def _weigh_entries(first, last, entries, offset, row):
+def _weigh_entries(first, last, entries, row):
     """Write weights and targets of the entries first .. last to ``row`` in place; returns the constant in the loss."""
     constant = 0.0
     for t in range(first, last):
         weight = value_of(entries.weight, t)
         phi = value_of(entries.preference, t)
-        target = target_of(weight, offset, phi)
+        target = target_of(weight, entries.offset, phi)
         row.weights[t - first] = weight - entries.shift
         row.targets[t - first] = target
         constant += np.float64(target) * phi
@@ -160,40 +211,69 @@ def _weigh_entries(first, last, entries, offset, row):
 
 
 @compiled_without_refcounts
-def gather_row(entries, u, offset, row):
+def _all_missing_alike(entries):
+    """Whether v and w are all 1."""
+    rows, columns = entries.row_weights, entries.column_weights
+    return rows.shape[0] == 1 and columns.shape[0] == 1 and rows[0] == 1 and columns[0] == 1
+
+
+@compiled_without_refcounts
+def _shift_weights(u, count, entries, row):
+    """Turn the gathered weights of row u into extra in place, where v_u w_i is not 1; returns their largest and least.
+
+    Both are in units of w_i; the largest is not below zero, the least not above.
+    """
+    row_weight, start = value_of(entries.row_weights, u), entries.indptr[u]
+    largest, least = 0.0, 0.0
+    for t in range(count):
+        column_weight = value_of(entries.column_weights, row.indices[t])
+        weight = np.float64(value_of(entries.weight, start + t))
+        extra = extra_of(weight, entries.shift, entries.missing, row_weight * column_weight)
+        row.weights[t] = extra
+        relative = extra / max(column_weight, LEAST_WEIGHT)
+        largest, least = max(largest, relative), min(least, relative)
+    return largest, least
+
+
+@compiled_without_refcounts
+def gather_row(entries, u, row):
     """Write row u's indices, weights and targets to ``row`` (Gathered) in place.
 
-    Returns the row's constant in the loss and its largest weight.
+    Returns the row's constant in the loss (without that of its features), and the largest and the least extra of its
+    entries in units of w_i: at least zero, and at most zero.
     """
     start, count = entries.indptr[u], entries.indptr[u + 1] - entries.indptr[u]
     for t in range(count):
         row.indices[t] = entries.indices[start + t]
-    largest = offset * 0
+    largest, least = 0.0, 0.0
     if entries.weight.shape[0] == 1 and entries.preference.shape[0] == 1:
-        largest = entries.weight[0] - entries.shift
-        target = target_of(entries.weight[0], offset, entries.preference[0])
+        extra = entries.weight[0] - entries.shift
+        target = target_of(entries.weight[0], entries.offset, entries.preference[0])
         constant = count * (np.float64(target) * entries.preference[0])
         for t in range(count):
-            row.weights[t] = largest
+            row.weights[t] = extra
             row.targets[t] = target
+        largest, least = max(extra, 0.0), min(extra, 0.0)
     else:
-        constant = _weigh_entries(start, start + count, entries, offset, row)
+        constant = _weigh_entries(start, start + count, entries, row)
         for t in range(count):
-            largest = max(largest, row.weights[t])
+            largest, least = max(largest, row.weights[t]), min(least, row.weights[t])
+    if not _all_missing_alike(entries):
+        largest, least = _shift_weights(u, count, entries, row)
     for t in range(count, (count + 3) // 4 * 4):
         row.indices[t] = row.indices[0]
         row.weights[t] = 0
         row.targets[t] = 0
-    return constant, largest
+    return constant, largest, least
 
 
 @compiled_without_refcounts
-def least_share(row, count, unobserved_weight):
-    """Smallest c / c0 of a row's entries where one is below 1, else 1: where it is small, A is far below M."""
-    least = unobserved_weight - unobserved_weight  # whose type a constant would not have
-    for t in range(count):
-        least = min(least, row.weights[t])
-    return (unobserved_weight + least) / unobserved_weight
+def least_share(least, missing_weight):
+    """Smallest c / m of a row's entries, or 1 if none is below: where it is small, A is far below M.
+
+    ``least`` is as ``gather_row`` returns it, ``missing_weight`` c0 v_u.
+    """
+    return (missing_weight + least) / missing_weight if least < 0 else 1.0
 
 
 @compiled_without_refcounts

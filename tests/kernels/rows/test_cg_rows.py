@@ -5,10 +5,10 @@ import pytest
 import scipy.sparse as sp
 
 from fastals.core.validation import check_rows
-from fastals.kernels.dense.rotation import CHUNK
-from fastals.kernels.rows.cg_rows import iterate_rows
-from fastals.kernels.rows.direct_rows import direct_scratch_for, solve_rows, solve_rows_in_float64
-from fastals.kernels.rows.row import REPORTS, scratch_for
+from fastals.kernels.rows.cg_rows import cg_scratch_for, iterate_rows
+from fastals.kernels.rows.conjugate_gradient import Stop
+from fastals.kernels.rows.direct_rows import direct_scratch_for, solve_rows
+from fastals.kernels.rows.row import DIRECT, DOUBLE, REPORTS, SOLVED, System
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import aligned_factors, eigenbasis
 from fastals.solver.sides import build_sides
@@ -35,10 +35,12 @@ def side_and_basis(dtype, alpha):
 
 
 def dirty(scratch, garbage):
-    """Scratch full of garbage, but for the column numbers and the constant, which are no scratch."""
-    for array in scratch:
-        if array.ndim > 1:
-            array[:] = garbage
+    """Scratch full of garbage, but for the numbers of columns, which are read as they come."""
+    for name, value in scratch._asdict().items():
+        if isinstance(value, tuple):
+            dirty(value, garbage)
+        elif name != "numbers" and (np.isfinite(garbage) or value.dtype.kind == "f"):
+            value[:] = garbage
     return scratch
 
 
@@ -47,33 +49,31 @@ def dirty(scratch, garbage):
 @pytest.mark.parametrize("alpha", [0.5, 1e6])
 def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
     side, basis = side_and_basis(dtype, alpha)
-    width = basis.rotated.shape[1]
+    system = System(basis.rotated, basis.spectrum, side.regularization, basis.Vt, 1.0, basis.rotated[:0])
     chosen = np.flatnonzero(np.diff(side.indptr))
     before = np.random.default_rng(1).normal(size=(N_USERS, FACTORS)).astype(dtype)
     found = []
     for garbage in (0, np.nan, np.inf, 7):
         X, report = np.full((N_USERS, FACTORS), garbage, dtype), np.full(REPORTS, garbage, np.float64)
-        left = np.full(N_USERS, 7, np.uint8)
-        scratch = dirty(scratch_for(width, N_ITEMS, side.arrays, dtype(1), basis.rotated), garbage)
-        like = basis.spectrum if way == "float64" else basis.rotated
-        direct = dirty(direct_scratch_for(width, like), garbage)
-        system = side.arrays, basis.rotated, basis.spectrum, side.regularization, basis.Vt, X
-        rotated = np.full((CHUNK, width), garbage, dtype)
+        status = np.full(N_USERS, DOUBLE if way == "float64" else DIRECT, np.uint8)
         if way in ("iterate", "continue"):
-            least = 5 if way == "continue" else N_ITEMS
+            warm_from = 5 if way == "continue" else N_ITEMS
             if way == "continue":
                 X[:] = before
-            iterate_rows(0, N_USERS, *system, (dtype(1), dtype(1), dtype(1e-4), 50, least), scratch, left, report)
-        elif way == "direct":
-            solve_rows(0, chosen.size, chosen, *system, dtype(1), scratch, direct, rotated, left, report)
+            scratch = dirty(cg_scratch_for(N_ITEMS, side.entries, basis.rotated), garbage)
+            stop = Stop(dtype(1e-4), 50, warm_from)
+            iterate_rows(0, N_USERS, side.entries, system, stop, X, status, scratch, report)
         else:
-            solve_rows_in_float64(0, chosen.size, chosen, *system, dtype(1), scratch, direct, rotated, report)
-        found.append((X[chosen], left, report))
+            like = basis.spectrum if way == "float64" else basis.rotated
+            scratch = dirty(direct_scratch_for(N_ITEMS, side.entries, basis.rotated, like), garbage)
+            solve_rows(0, chosen.size, chosen, side.entries, system, X, status, scratch, report)
+        found.append((X[chosen], status[chosen], report))
 
-    expected, left, expected_report = found[0]
+    expected, status, expected_report = found[0]
     assert np.isfinite(expected).all()
-    assert expected.any(axis=1).all() == (way == "float64" or not (left[chosen]).any())
-    for got, got_left, report in found[1:]:
+    np.testing.assert_array_equal(expected.any(axis=1), status == SOLVED)
+    assert (status == SOLVED).all() or way != "float64"
+    for got, got_status, report in found[1:]:
         np.testing.assert_array_equal(got, expected)
-        np.testing.assert_array_equal(got_left, left)
+        np.testing.assert_array_equal(got_status, status)
         np.testing.assert_array_equal(report, expected_report)

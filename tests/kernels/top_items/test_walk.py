@@ -5,6 +5,7 @@ import pytest
 
 from fastals.kernels.top_items.tiles import TILE_ITEMS
 from fastals.kernels.top_items.walk import pack_panels, row_norms, rows_sorted, select_panels, vector_norm
+from fastals.serving.top_items import top_items
 
 
 def panels_of(items):
@@ -20,6 +21,23 @@ def test_norms(scale):
     row_norms(matrix, norms)
     np.testing.assert_allclose(norms, np.linalg.norm(matrix.astype(np.float64), axis=1), rtol=1e-12)
     assert vector_norm(matrix[2]) == norms[2]
+
+
+@pytest.mark.parametrize("size", [2.0**-1074, 2.0**-1030, 2.0**-401, 2.0**-399, 2.0**401, 2.0**1022])
+def test_norms_at_the_ends_of_the_range(size):
+    """Subnormal numbers, whose inverse overflows, too."""
+    for vector in ([size], [0.0, size, size], [size, 0.0]):
+        expected = size * np.sqrt(np.count_nonzero(vector))
+        assert vector_norm(np.array(vector)) == pytest.approx(expected, rel=1e-15, abs=2.0**-1074)
+
+
+def test_lists_of_subnormal_queries_are_complete():
+    """Every score underflows to zero, so that ids decide, for a query alone and beside others."""
+    items, queries = np.full((300, 1), 1e-154), np.array([[0.0], [2.0**-1030], [2.0**-1074]])
+    for rows in (queries, queries[1:2]):
+        ids, scores = top_items(rows, items, 300)
+        np.testing.assert_array_equal(ids, np.tile(np.arange(300), (len(rows), 1)))
+        assert not scores.any()
 
 
 def test_panels():

@@ -1,0 +1,1 @@
+"""Other libraries' faces on fastals, for scripts that change one import."""

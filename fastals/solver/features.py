@@ -1,0 +1,197 @@
+"""Effects of features: the ridge regression of one side's factors X (n, k) on its features F (n, d).
+
+With what the features predict, Z = F A, the penalty of a side is
+
+    sum_u lambda_u |x_u - z_u|^2 + strength |A|^2,
+
+and where it is least in A, for fixed X,
+
+    (F' diag(lambda) F + strength I) A = F' diag(lambda) X.
+
+lambda does not change during a fit. Where there are few features the d x d matrix is factorised once; where there are
+many, conjugate gradients with its diagonal as the preconditioner solve all k columns at a time, from the effects of the
+sweep before, with two products with F a step and no d x d matrix. Either way the loss falls, as each step of conjugate
+gradients lowers the quadratic that it minimises.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastals.core.features import Features
+from fastals.core.overlay import History
+from fastals.core.rows import Rows, digest, transposed
+from fastals.core.unobserved import ALIKE
+from fastals.core.validation import check_factors, read_only
+from fastals.kernels.sparse import multiply_ranges, multiply_rows
+from fastals.solver.blas import single_threaded_blas
+from fastals.solver.eigenbasis import Basis, aligned_factors, gramian, rotate
+from fastals.solver.sides import balanced_bounds
+from fastals.solver.threads import parallel
+
+DIRECT_FEATURES = 1024  # up to so many the d x d matrix is factorised
+DENSE_SHARE = 0.1  # of the features' entries, from which on their Gramian is that of dense rows
+DENSE_ROWS = 2**14  # at a time
+RESIDUAL = 1e-9  # relative, at which conjugate gradients stop
+LARGEST_STEPS = 500
+SERIAL_WORK = 2**17  # entries times factors of a product that the calling thread does itself
+
+
+def product(rows: Rows, scales: np.ndarray, X: np.ndarray, out: np.ndarray, num_threads: int | None) -> np.ndarray:
+    """Write R diag(scales) X to ``out`` in place, and return it; a row's result depends on the row alone.
+
+    ``rows`` is R (n, m), ``scales`` (m,) or ALIKE, ``X`` (m, k), ``out`` (n, k or more).
+    """
+    # Of arrays that may be written and of others Numba would compile a variant each.
+    entries = (*(read_only(array) for array in (rows.indptr, rows.indices, rows.data, scales, X)), out)
+    if num_threads == 1 or rows.indices.size * X.shape[1] <= SERIAL_WORK:
+        multiply_rows(0, rows.shape[0], *entries)
+        return out
+    with parallel(num_threads):
+        multiply_ranges(balanced_bounds(rows.indptr), *entries)
+    return out
+
+
+def predictions(features: Rows, effects: np.ndarray, basis: Basis, num_threads: int | None) -> np.ndarray:
+    """Z = F A in an eigenbasis, (n, width) of the type of the factors."""
+    Z = aligned_factors(np.empty((features.shape[0], effects.shape[1]), basis.rotated.dtype))
+    product(features, ALIKE, effects, Z, num_threads)
+    rotate(Z, basis.V, num_threads, Z)
+    return Z
+
+
+def penalty_of(
+    X: np.ndarray, regularization: np.ndarray, features: Features | None, strength: float, num_threads: int | None
+) -> float:
+    """sum_u lambda_u |x_u - z_u|^2 + strength |A|^2 of factors X (n, k), in float64; z and A are zero if unknown."""
+    total = 0.0
+    rows = None if features is None else features.rows.oriented(0)
+    for first in range(0, X.shape[0], DENSE_ROWS):
+        part = slice(first, min(first + DENSE_ROWS, X.shape[0]))
+        Z = np.zeros((part.stop - first, X.shape[1]))
+        if features is not None and rows is not None:
+            product(rows.taken(np.arange(first, part.stop)), ALIKE, features.effects, Z, num_threads)
+        total += float((regularization[part] * np.square(X[part] - Z).sum(axis=1)).sum())
+    return total if features is None else total + strength * float(np.square(features.effects).sum())
+
+
+class Effects:
+    """Features of one side in a training: their effects, what they predict, and what they cost.
+
+    Parameters
+    ----------
+    rows : Rows
+        F (n, d).
+    regularization : (n,) array
+        lambda, in the units of the objective.
+    strength : float
+        Of the effects' penalty, in the same units; positive.
+    factors : int
+        k.
+    num_threads : int, optional
+
+    Attributes
+    ----------
+    array : (d, k) float64 array
+        A. Another array takes its place when the effects change; none is ever written.
+    """
+
+    def __init__(
+        self, rows: Rows, regularization: np.ndarray, strength: float, factors: int, num_threads: int | None
+    ) -> None:
+        self.rows, self._columns = rows, transposed(rows)
+        self._regularization, self._strength, self._threads = regularization, strength, num_threads
+        self.array = np.zeros((rows.shape[1], factors))
+        self._factorised: Any = None
+
+    def fit(self, X: np.ndarray) -> None:
+        """Find the effects for factors X (n, k)."""
+        right = product(self._columns, self._regularization, X, np.empty(self.array.shape), self._threads)
+        if self.rows.shape[1] <= DIRECT_FEATURES:
+            self.array = self._solved_directly(right)
+        else:
+            self.array = self._iterated(right, self.array.copy())
+
+    def take(self, array: Any) -> None:
+        """Go on from effects (d, k)."""
+        self.array = check_factors(array, "effects", self.array.shape, np.dtype(np.float64))
+
+    @property
+    def digest(self) -> str:
+        """Of all that the effects depend on besides the factors."""
+        return f"{digest(self.rows.indptr, self.rows.indices, self.rows.data, self._regularization)} {self._strength}"
+
+    def state(self) -> Features:
+        """Features and their present effects."""
+        return Features(History(self.rows), self.array)
+
+    def rotated(self, basis: Basis) -> np.ndarray:
+        """What the features predict, in an eigenbasis; see ``predictions``."""
+        return predictions(self.rows, self.array, basis, self._threads)
+
+    def own_penalty(self) -> float:
+        """strength |A|^2."""
+        return self._strength * float(np.square(self.array).sum())
+
+    def penalty(self, X: np.ndarray) -> float:
+        """Penalty of factors X (n, k) and of the effects; see ``penalty_of``."""
+        return penalty_of(X, self._regularization, self.state(), self._strength, self._threads)
+
+    def _solved_directly(self, right: np.ndarray) -> np.ndarray:
+        from scipy.linalg import cho_factor, cho_solve
+
+        with single_threaded_blas():
+            if self._factorised is None:
+                matrix = self._gramian()
+                matrix[np.diag_indices_from(matrix)] += self._strength
+                self._factorised = cho_factor(matrix, overwrite_a=True)
+            solution: np.ndarray = cho_solve(self._factorised, right)
+        return solution
+
+    def _gramian(self) -> np.ndarray:
+        """F' diag(lambda) F, (d, d)."""
+        n, d = self.rows.shape
+        if self.rows.indices.size < DENSE_SHARE * n * d:
+            F = self.rows.as_csr(np.dtype(np.float64))
+            dense: np.ndarray = (F.T @ F.multiply(self._regularization[:, None]).tocsr()).toarray()
+            return dense
+        total = np.zeros((d, d))
+        for first in range(0, n, DENSE_ROWS):
+            ids = np.arange(first, min(first + DENSE_ROWS, n))
+            block = self.rows.taken(ids).as_csr(np.dtype(np.float64)).toarray()
+            total += gramian(block, np.zeros(ids.size), self._threads, self._regularization[ids])[0]
+        return total
+
+    def _iterated(self, right: np.ndarray, A: np.ndarray) -> np.ndarray:
+        """Conjugate gradients for all columns, from the effects A (input and output)."""
+        squares = product(
+            self._columns._replace(data=self._columns.data.astype(np.float64) ** 2), self._regularization,
+            np.ones((self.rows.shape[0], 1)), np.empty((self.rows.shape[1], 1)), self._threads,
+        )  # fmt: skip
+        inverse = 1 / (squares + self._strength)
+        R = right - self._applied(A)
+        Z = inverse * R
+        P, squared = Z.copy(), (R * Z).sum(axis=0)
+        enough = RESIDUAL**2 * (right * inverse * right).sum(axis=0)
+        for _ in range(LARGEST_STEPS):
+            left = squared > enough
+            if not left.any():
+                break
+            product_P = self._applied(P)
+            curvature = (P * product_P).sum(axis=0)
+            length = np.where(left, squared / np.where(curvature > 0, curvature, np.inf), 0)
+            A += length * P
+            R -= length * product_P
+            Z = inverse * R
+            after = (R * Z).sum(axis=0)
+            P = Z + np.where(left, after / np.where(squared > 0, squared, 1), 0) * P
+            squared = after
+        return A
+
+    def _applied(self, A: np.ndarray) -> np.ndarray:
+        """(F' diag(lambda) F + strength I) A."""
+        Z = product(self.rows, ALIKE, A, np.empty((self.rows.shape[0], A.shape[1])), self._threads)
+        applied = product(self._columns, self._regularization, Z, np.empty(A.shape), self._threads)
+        return applied + self._strength * A

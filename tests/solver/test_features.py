@@ -1,0 +1,140 @@
+"""Side features against dense normal equations, brute-force losses and ridge regressions in closed form."""
+
+import naive
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from problems import Problem, problems
+
+from fastals import ImplicitALS
+from fastals.core.features import check_features
+from fastals.solver import features as module
+from fastals.solver.features import Effects, product
+
+FEATURES = st.integers(1, 4)
+
+
+@st.composite
+def problems_with_features(draw):
+    """A problem, and features of its users, its items, or both; strengths."""
+    problem = draw(problems())
+    elements = st.sampled_from([0, 0, 1, 0.5, -2])
+    users, items = (draw(arrays(np.float64, (count, draw(FEATURES)), elements=elements)) for count in problem.R.shape)
+    kept = draw(st.sampled_from([(users, items), (users, None), (None, items)]))
+    return problem, kept, draw(st.sampled_from([(0.5, 2.0), (1e-3, 1e3)]))
+
+
+def fitted(problem: Problem, features, strengths, **more):
+    P, _ = problem.start()
+    model = problem.model(feature_regularization=strengths, **more)
+    names = ("user_features", "item_features")
+    return model.fit(**problem.data, user_factors=P, **dict(zip(names, features, strict=True)))
+
+
+def predicted(features, effects, count, factors):
+    """Z of one side."""
+    return np.zeros((count, factors)) if features is None else features @ effects
+
+
+def total_loss(problem, model, features, strengths):
+    """The brute-force loss with |x - z|^2 in the place of |x|^2, and the effects' penalty."""
+    factors, lambdas = (model.user_factors, model.item_factors), problem.regularizations
+    zeros = tuple(np.zeros(len(side)) for side in factors)
+    total = naive.loss(problem.terms, *factors, *zeros)
+    for X, F, A, ridge, strength in zip(factors, features, model.feature_effects_, lambdas, strengths, strict=True):
+        total += (ridge * ((X - predicted(F, A, *X.shape)) ** 2).sum(axis=1)).sum()
+        total += 0 if A is None else strength * (A**2).sum()
+    return total
+
+
+@settings(deadline=None, max_examples=40)
+@given(problems_with_features(), st.sampled_from(["cg", "cholesky"]))
+def test_users_solve_the_dense_normal_equations(drawn, solver):
+    problem, features, strengths = drawn
+    model = fitted(problem, features, strengths, solver=solver, iterations=3, tol=1e-12, max_cg_steps=200)
+
+    Z = predicted(features[0], model.feature_effects_[0], *model.user_factors.shape)
+    for u, ridge in enumerate(problem.regularizations[0]):
+        A, b = naive.normal_equations(problem.terms, model.item_factors, problem.regularizations[0], u)
+        right = b + ridge * Z[u]
+        x = model.user_factors[u]
+        assert np.linalg.norm(A @ x - right) <= 1e-8 * (np.linalg.norm(A) * np.linalg.norm(x) + np.linalg.norm(right))
+
+
+@settings(deadline=None, max_examples=40)
+@given(problems_with_features(), st.sampled_from(["cg", "cholesky"]))
+def test_the_loss_is_the_brute_force_value_and_never_rises(drawn, solver):
+    problem, features, strengths = drawn
+    model = fitted(problem, features, strengths, solver=solver, iterations=5, tol=1e-10, max_cg_steps=200)
+
+    expected = total_loss(problem, model, features, strengths)
+
+    scale = sum(np.abs(W * T**2).sum() for W, T in problem.terms)
+    assert model.loss_history[-1] == pytest.approx(expected, rel=1e-8, abs=1e-10 * scale)
+    assert model.loss(**problem.pairs) == pytest.approx(expected, rel=1e-8, abs=1e-10 * scale)
+    assert (np.diff(model.loss_history) <= 1e-8 * scale).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(problems_with_features(), st.sampled_from(["cg", "cholesky"]), st.sampled_from(["float32", "float64"]))
+def test_fold_in_gives_the_trained_users_bit_for_bit(drawn, solver, dtype):
+    problem, features, strengths = drawn
+    assume(problem.preference is None and problem.c0 > 0)  # the model keeps none; systems of empty rows are regular
+    model = fitted(problem, features, strengths, solver=solver, dtype=dtype, iterations=3)
+    everyone = np.arange(problem.R.shape[0])
+
+    np.testing.assert_array_equal(model.recalculate_user(everyone), model.user_factors)
+    for u in everyone:
+        np.testing.assert_array_equal(model.recalculate_user(int(u)), model.user_factors[u])
+        score, parts, _ = model.explain(int(u), itemid=0)
+        scale = 1 + abs(score) + sum(abs(part) for _, part in parts)
+        assert score == pytest.approx(model.predict(int(u), 0), abs=1e-3 * scale)
+
+
+def random_side(n, d, density, seed=0):
+    random = np.random.default_rng(seed)
+    F = sp.random(n, d, density, "csr", random_state=seed)
+    return F, random.uniform(0, 2, n), random.normal(size=(n, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("d", "density"), [(5, 0.9), (40, 0.05), (40, 0.5)])
+@pytest.mark.parametrize("iterated", [False, True])
+def test_effects_are_the_ridge_regression(monkeypatch, d, density, iterated):
+    F, ridge, X = random_side(200, d, density)
+    monkeypatch.setattr(module, "DIRECT_FEATURES", 0 if iterated else 1024)
+    effects = Effects(check_features(F, "user_features", F.shape), ridge, 0.3, 3, 2)
+
+    effects.fit(X)
+    before = effects.array
+    effects.fit(X)
+
+    dense = F.toarray()
+    expected = np.linalg.solve((dense.T * ridge) @ dense + 0.3 * np.eye(d), (dense.T * ridge) @ X)
+    np.testing.assert_allclose(before, expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(effects.array, expected, rtol=1e-6, atol=1e-8)
+    penalty = (ridge[:, None] * (X - dense @ effects.array) ** 2).sum() + 0.3 * (effects.array**2).sum()
+    assert effects.penalty(X) == pytest.approx(penalty, rel=1e-12)
+
+
+def test_products_do_not_depend_on_threads_or_on_the_other_rows():
+    F, _, _ = random_side(3000, 500, 0.05)
+    rows = check_features(F, "user_features", F.shape)
+    A = np.random.default_rng(1).normal(size=(500, 40))
+
+    expected = product(rows, np.ones(1), A, np.empty((3000, 40)), 1)
+    got = product(rows, np.ones(1), A, np.empty((3000, 40)), 2)
+    one = product(rows.taken(np.array([7])), np.ones(1), A, np.empty((1, 40)), 2)
+
+    np.testing.assert_allclose(expected, F.toarray() @ A, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(one[0], expected[7])
+
+
+def test_the_random_start_teaches_the_effects_nothing():
+    """Effects begin at zero: the first users are noise."""
+    R = sp.random(30, 20, 0.3, "csr", random_state=0)
+    model = ImplicitALS(4, iterations=1, random_state=0).fit(R, user_features=np.ones((30, 2)))
+    assert not model.feature_effects_[0].any()
