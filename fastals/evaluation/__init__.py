@@ -1,6 +1,14 @@
 """Splits and ranking metrics for implicit feedback, each with its definition and source."""
 
-from fastals.evaluation.baseline import Popularity
+from fastals.evaluation.baseline import Popularity, RandomOrder
+from fastals.evaluation.cold_start import (
+    ColdStartSplit,
+    MetricsByWarmth,
+    cold_item_split,
+    cold_user_split,
+    growing_catalogue_split,
+    metrics_by_warmth,
+)
 from fastals.evaluation.metrics import item_popularity, metrics_from_rankings, ranking_metrics_at_k
 from fastals.evaluation.results import RankingMetrics
 from fastals.evaluation.sampled import sampled_metrics_at_k, sampled_metrics_from_scores
@@ -13,11 +21,18 @@ from fastals.evaluation.splits import (
 )
 
 __all__ = [
+    "ColdStartSplit",
+    "MetricsByWarmth",
     "Popularity",
+    "RandomOrder",
     "RankingMetrics",
     "StrongGeneralizationSplit",
+    "cold_item_split",
+    "cold_user_split",
+    "growing_catalogue_split",
     "item_popularity",
     "leave_k_out_split",
+    "metrics_by_warmth",
     "metrics_from_rankings",
     "ranking_metrics_at_k",
     "sampled_metrics_at_k",

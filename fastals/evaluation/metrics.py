@@ -28,7 +28,8 @@ novelty
     Mean of -log2(share of the users who have the item) over the items shown, in bits (Zhou et al. 2010, mean
     self-information). An item nobody has counts as if one user had it. It says nothing about relevance.
 coverage
-    Share of all items that are shown to at least one evaluated user (catalogue coverage, Ge et al. 2010).
+    Share of all items (or of those to choose from) that are shown to at least one evaluated user (catalogue coverage,
+    Ge et al. 2010).
 auc
     Probability that a relevant item scores above one that is not, ties counting one half, over all items the user
     does not have in training (Rendle et al. 2009): exact, and not cut at K.
@@ -42,6 +43,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastals.core.validation import check_ids, check_integer, check_interactions
+from fastals.evaluation.parts import part
 from fastals.evaluation.results import RankingMetrics
 from fastals.kernels.metrics import areas_under_curve, ranking_values
 from fastals.solver.threads import effective_num_threads, launches, parallel
@@ -62,6 +64,7 @@ def ranking_metrics_at_k(
     K: int = 10,
     *,
     users: Any = None,
+    items: Any = None,
     filter_train: bool = True,
     auc: bool = False,
     recalculate_user: bool = False,
@@ -89,6 +92,8 @@ def ranking_metrics_at_k(
         Length of the rankings.
     users : int array, optional
         Rows to evaluate, without repetition; all by default.
+    items : int array, optional
+        Items to rank, all by default; no other counts as relevant. The model must take the argument in ``recommend``.
     filter_train : bool, default True
         Whether training items are left out of the ranking (and of the AUC).
     auc : bool, default False
@@ -121,16 +126,19 @@ def ranking_metrics_at_k(
     if train.shape != test.shape:
         raise ValueError(f"test_user_items has shape {test.shape}, train_user_items {train.shape}")
     K, batch_size = check_integer("K", K, 1), check_integer("batch_size", batch_size, 1)
+    options: dict[str, Any] = {"recalculate_user": True} if recalculate_user else {}
+    if items is not None:
+        items = options["items"] = np.unique(check_ids(items, "items", test.shape[1]))
+        test = part(test, np.isin(test.indices, items))
     evaluated, n_skipped = _evaluated_users(test, users)
     ids = np.empty((len(evaluated), K), dtype=np.int64)
-    options = {"recalculate_user": True} if recalculate_user else {}
     for start in range(0, len(evaluated), batch_size):
         block = evaluated[start : start + batch_size]
         got = model.recommend(block, _rows(train, block), N=K, filter_already_liked_items=filter_train, **options)
         ids[start : start + len(block)] = _padded(_recommended(*got), len(block), K)
     if item_popularity is None:
         item_popularity = _popularity(train)
-    metrics = _metrics(ids, test[evaluated], evaluated, n_skipped, item_popularity)
+    metrics = _metrics(ids, test[evaluated], evaluated, n_skipped, item_popularity, items)
     if not auc:
         return metrics
     if recalculate_user:
@@ -138,7 +146,8 @@ def ranking_metrics_at_k(
     else:
         queries = model.user_factors[evaluated]
     excluded = train[evaluated] if filter_train else sp.csr_array((len(evaluated), test.shape[1]))
-    area = _areas(queries, model.item_factors, excluded, test[evaluated], num_threads)
+    chosen = slice(None) if items is None else items
+    area = _areas(queries, model.item_factors[chosen], excluded[:, chosen], test[evaluated][:, chosen], num_threads)
     return RankingMetrics(
         K,
         {**metrics.per_user, "auc": area},
@@ -264,9 +273,9 @@ def _padded(ids: Any, n: int, K: int) -> np.ndarray:
 
 
 def _metrics(
-    ids: np.ndarray, test: sp.csr_array, users: np.ndarray, n_skipped: int, item_popularity: Any
+    ids: np.ndarray, test: sp.csr_array, users: np.ndarray, n_skipped: int, item_popularity: Any, items: Any = None
 ) -> RankingMetrics:
-    """Metrics of `ids`, row t of which answers to row t of `test`."""
+    """Metrics of `ids`, row t of which answers to row t of `test`; `items` are those to choose from, if not all."""
     n, K = ids.shape
     n_items = test.shape[1]
     if ids.max() >= n_items:
@@ -290,9 +299,8 @@ def _metrics(
     per_user = dict(zip(_COLUMNS, np.ascontiguousarray(values.T), strict=True))
     if item_popularity is None:
         del per_user["novelty"]
-    return RankingMetrics(
-        K, per_user, users, np.diff(test_indptr), n_skipped=n_skipped, coverage=float(recommended.mean())
-    )
+    covered = float(recommended.mean() if items is None else recommended[items].mean())
+    return RankingMetrics(K, per_user, users, np.diff(test_indptr), n_skipped=n_skipped, coverage=covered)
 
 
 def _areas(
@@ -320,8 +328,8 @@ def _areas(
         (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)) for matrix in (excluded, test)
     )
     groups = -(-n_users // (8 * n_blocks))
-    for part in launches(groups, 2.0 * n_users * panels.size, num_threads):
-        first, last = 8 * n_blocks * part.start, min(8 * n_blocks * part.stop, n_users)
+    for launch in launches(groups, 2.0 * n_users * panels.size, num_threads):
+        first, last = 8 * n_blocks * launch.start, min(8 * n_blocks * launch.stop, n_users)
         with parallel(num_threads):
             areas_under_curve(
                 queries[first : 8 * -(-last // 8)],

@@ -8,16 +8,13 @@ as float64. An `InteractionStore` is taken like a matrix; its parts are in memor
 
 from __future__ import annotations
 
-import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-from fastals.core.stored import StoredInteractions
-from fastals.core.validation import check_integer, check_interactions, describe
-
-RandomState = int | np.random.Generator | None
+from fastals.core.validation import check_integer
+from fastals.evaluation.parts import RandomState, as_time, canonical, count_of, pair_times, part
 
 
 def train_test_split(
@@ -45,11 +42,11 @@ def train_test_split(
     TypeError, ValueError
         For anything but a finite sparse matrix, or a size that leaves either part empty.
     """
-    matrix = _canonical(user_items)
-    n_test = _count(test_size, matrix.nnz, "test_size", "stored pairs")
+    matrix = canonical(user_items)
+    n_test = count_of(test_size, matrix.nnz, "test_size", "stored pairs")
     tested = np.zeros(matrix.nnz, dtype=bool)
     tested[np.random.default_rng(random_state).choice(matrix.nnz, n_test, replace=False, shuffle=False)] = True
-    return _part(matrix, ~tested), _part(matrix, tested)
+    return part(matrix, ~tested), part(matrix, tested)
 
 
 def leave_k_out_split(
@@ -91,9 +88,9 @@ def leave_k_out_split(
     K = check_integer("K", K, 1)
     if not 0.0 <= train_only_size < 1.0:
         raise ValueError(f"train_only_size must be in [0, 1), got {train_only_size!r}")
-    matrix = _canonical(user_items)
+    matrix = canonical(user_items)
     rng = np.random.default_rng(random_state)
-    times = None if timestamps is None else _pair_times(user_items, matrix, timestamps)
+    times = None if timestamps is None else pair_times(user_items, matrix, timestamps)
     n_stored = np.diff(matrix.indptr)
     eligible = np.flatnonzero(n_stored > K)
     if not len(eligible):
@@ -102,7 +99,7 @@ def leave_k_out_split(
     n_tested[eligible] = K
     n_tested[rng.choice(eligible, round(train_only_size * len(eligible)), replace=False)] = 0
     tested = _last_of_each_row(matrix, n_tested, times, rng)
-    return _part(matrix, ~tested), _part(matrix, tested)
+    return part(matrix, ~tested), part(matrix, tested)
 
 
 def temporal_split(
@@ -147,16 +144,16 @@ def temporal_split(
     """
     if test_size is not None and cutoff is not None:
         raise ValueError("give test_size or cutoff, not both")
-    matrix = _canonical(user_items)
-    times = _pair_times(user_items, matrix, timestamps)
+    matrix = canonical(user_items)
+    times = pair_times(user_items, matrix, timestamps)
     if cutoff is not None:
-        tested = times >= _as_time(cutoff, times.dtype)
+        tested = times >= as_time(cutoff, times.dtype)
     else:
-        n_test = _count(0.2 if test_size is None else test_size, matrix.nnz, "test_size", "stored pairs")
+        n_test = count_of(0.2 if test_size is None else test_size, matrix.nnz, "test_size", "stored pairs")
         tie_breaker = np.random.default_rng(random_state).random(matrix.nnz)
         tested = np.zeros(matrix.nnz, dtype=bool)
         tested[np.lexsort((tie_breaker, times))[matrix.nnz - n_test :]] = True
-    return _part(matrix, ~tested), _part(matrix, tested)
+    return part(matrix, ~tested), part(matrix, tested)
 
 
 class StrongGeneralizationSplit(NamedTuple):
@@ -209,11 +206,11 @@ def strong_generalization_split(
     """
     if not 0.0 < fold_in_size < 1.0:
         raise ValueError(f"fold_in_size must be in (0, 1), got {fold_in_size!r}")
-    matrix = _canonical(user_items)
+    matrix = canonical(user_items)
     rng = np.random.default_rng(random_state)
     n_stored = np.diff(matrix.indptr)
     eligible = np.flatnonzero(n_stored > 1)
-    n_held_out = _count(test_users, len(eligible), "test_users", "users with two pairs or more")
+    n_held_out = count_of(test_users, len(eligible), "test_users", "users with two pairs or more")
     users = np.sort(rng.choice(eligible, n_held_out, replace=False))
     n_tested = np.zeros(matrix.shape[0], dtype=np.int64)
     n_folded = np.rint(fold_in_size * n_stored[users]).astype(np.int64)
@@ -223,34 +220,8 @@ def strong_generalization_split(
     held_out[users] = True
     of_held_out = np.repeat(held_out, n_stored)
     return StrongGeneralizationSplit(
-        _part(matrix, ~of_held_out), _part(matrix, of_held_out & ~tested), _part(matrix, tested), users
+        part(matrix, ~of_held_out), part(matrix, of_held_out & ~tested), part(matrix, tested), users
     )
-
-
-def _canonical(user_items: Any) -> sp.csr_array:
-    """Canonical copy in the caller's precision."""
-    dtype = np.float32 if getattr(user_items, "dtype", None) == np.float32 else np.float64
-    return check_interactions(user_items, "user_items", dtype)
-
-
-def _part(matrix: sp.csr_array, chosen: np.ndarray) -> sp.csr_array:
-    """The stored entries of `matrix` where `chosen`, as a CSR array of the same shape and dtype."""
-    running = np.concatenate([[0], np.cumsum(chosen)])
-    parts = (matrix.data[chosen], matrix.indices[chosen], running[matrix.indptr])
-    return sp.csr_array(parts, shape=matrix.shape)
-
-
-def _count(size: float | int, total: int, name: str, what: str) -> int:
-    """A share or a number as a number, of which both parts are non-empty."""
-    if isinstance(size, bool) or not isinstance(size, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a float in (0, 1) or an int >= 1, got {size!r}")
-    if isinstance(size, (float, np.floating)):
-        if not 0.0 < size < 1.0:
-            raise ValueError(f"{name} as a float must be in (0, 1), got {size!r}; a number of {what} is an int")
-        size = round(float(size) * total)
-    if not 1 <= size < total:
-        raise ValueError(f"{name} gives {size} of {total} {what}; neither part may be empty")
-    return int(size)
 
 
 def _last_of_each_row(
@@ -266,48 +237,3 @@ def _last_of_each_row(
     chosen = np.empty(matrix.nnz, dtype=bool)
     chosen[order] = later < np.repeat(n_last, n_stored)
     return chosen
-
-
-def _as_time(cutoff: Any, dtype: np.dtype) -> Any:
-    """A point in time as times of a type can be compared with it."""
-    if isinstance(cutoff, (int, float, np.integer, np.floating)) and not isinstance(cutoff, bool) and dtype.kind != "M":
-        return cutoff
-    if isinstance(cutoff, datetime.datetime) and cutoff.tzinfo is not None:
-        cutoff = cutoff.astimezone(datetime.UTC).replace(tzinfo=None)
-    try:
-        date = np.datetime64(cutoff) if isinstance(cutoff, (str, datetime.date, np.datetime64)) else None
-    except ValueError:
-        date = None
-    if date is None or np.isnat(date):
-        wanted = "a date" if dtype.kind == "M" else "a number or a date"
-        raise ValueError(f"cutoff must be {wanted}, such as '2023-09-01'; got {describe(cutoff)}")
-    return date if dtype.kind == "M" else date.astype("datetime64[s]").astype(np.int64)
-
-
-def _pair_times(user_items: Any, matrix: sp.csr_array, timestamps: Any) -> np.ndarray:
-    """Time of each stored entry of the canonical `matrix`, from times by matrix or by entry of `user_items`."""
-    as_matrix = sp.issparse(timestamps)
-    if isinstance(user_items, StoredInteractions):  # whose entries are those of the matrix
-        user_items = matrix
-    if as_matrix and timestamps.shape != matrix.shape:
-        raise ValueError(f"timestamps has shape {timestamps.shape}, user_items {matrix.shape}")
-    given = sp.coo_array(timestamps if as_matrix else user_items)
-    times = given.data if as_matrix else np.asarray(timestamps)
-    if times.shape != (given.nnz,):
-        raise ValueError(f"timestamps has shape {times.shape}, expected ({given.nnz},), one a stored entry")
-    if times.dtype.kind not in "iufM" or np.isnan(times).any():
-        raise ValueError(f"timestamps must be numbers or datetime64 without NaN, got dtype {times.dtype}")
-    n_items = np.int64(matrix.shape[1])
-    given_keys = given.row.astype(np.int64) * n_items + given.col
-    order = np.lexsort((times, given_keys))
-    given_keys, times = given_keys[order], times[order]
-    keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * n_items + matrix.indices
-    # Of equal keys the last one, which is the latest.
-    position = np.searchsorted(given_keys, keys, side="right") - 1
-    found = position >= 0
-    found[found] = given_keys[position[found]] == keys[found]
-    if not found.all():
-        raise ValueError(
-            f"timestamps must hold a time for every stored pair of user_items; {int((~found).sum())} have none"
-        )
-    return times[position]

@@ -1,11 +1,11 @@
-"""Popularity, the baseline."""
+"""The baselines: popularity, and chance."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from fastals.core.parameters import NotFittedError
-from fastals.evaluation import Popularity
+from fastals.evaluation import Popularity, RandomOrder
 
 ROWS = sp.csr_array(np.array([[9, 1, 0], [0, 1, 0], [1, 1, 1.0]]))
 
@@ -47,3 +47,28 @@ def test_fit_is_the_other_way_to_give_the_rows():
 def test_without_rows_it_is_not_fitted():
     with pytest.raises(NotFittedError, match="Popularity is not fitted yet: call fit"):
         Popularity().recommend(np.array([0]), ROWS[[0]])
+
+
+def test_both_choose_from_the_items_they_are_given():
+    ids, _ = Popularity(ROWS).recommend([0, 1], ROWS[[0, 1]], N=3, items=[2, 1])
+    assert ids.tolist() == [[2, -1, -1], [2, -1, -1]]
+    ids, scores = RandomOrder(3).recommend([0, 1], ROWS[[0, 1]], N=3, items=[2, 1])
+    assert ids.tolist() == [[2, -1, -1], [2, -1, -1]]
+    assert np.isnan(scores[:, 1:]).all()
+    with pytest.raises(ValueError, match="items"):
+        RandomOrder(3).recommend([0], ROWS[[0]], items=[3])
+
+
+def test_a_random_order_is_a_users_own_and_uniform():
+    model, nobody = RandomOrder(5, random_state=1), sp.csr_array((400, 5))
+    ids, scores = model.recommend(np.arange(400), nobody, N=5)
+    one, _ = model.recommend([7], None, N=5, filter_already_liked_items=False)
+
+    assert one.tolist() == [ids[7].tolist()]
+    assert (np.sort(ids, axis=1) == np.arange(5)).all()
+    assert (np.diff(scores, axis=1) <= 0).all()
+    # Binomial(400, 1 / 5) first places of each item: 80 +- 8; five deviations either side.
+    assert (abs(np.bincount(ids[:, 0], minlength=5) - 80) < 40).all()
+    assert not np.array_equal(ids, RandomOrder(5, random_state=2).recommend(np.arange(400), nobody, N=5)[0])
+    with pytest.raises(ValueError, match="n_items"):
+        RandomOrder(0)

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "core/canonical.py": "core/test_matrix_forms.py and core/test_validation.py",
     "core/types.py": "names of types alone",
     "solver/fit.py": "test_model.py",
+    "evaluation/parts.py": "what the splits share: evaluation/test_splits.py",
     "kernels/dense/blocks.py": "chooses between two modules that have tests of their names",
     "tables/columns.py": COLUMNS,
     "tables/database.py": FILES,
