@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from fastals.core.overlay import Factors
 from fastals.core.parameters import Parameters, documented_by
-from fastals.core.state import State, needed, swap
+from fastals.core.state import FeatureNames, State, needed, swap
 from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState, SparseLike
 from fastals.core.validation import check_dtype, check_given_factors, describe, read_only
 from fastals.persistence import save_load
@@ -102,8 +102,8 @@ class ImplicitALS(Parameters):
     alpha_ : float
     unobserved_weights_ : (v, w)
         Weights of missing pairs, (n_users,) and (n_items,) arrays; None where all are 1.
-    feature_effects_ : (A, B)
-        Effects of the features of users and of items, (d, factors) arrays; None where there are none.
+    feature_effects_, feature_names_ : (A, B), (names, names)
+        Effects of the features of users and of items, (d, factors) arrays, and their names; None where there are none.
     user_items_ : csr_array (n_users, n_items)
     solver_report_ : dict
         Of the last fit: ``cg_steps`` (mean a row, last sweep); and summed over the half-sweeps ``direct_rows`` (solved
@@ -366,6 +366,12 @@ class ImplicitALS(Parameters):
         needed(self._state.history)
         users, items = (None if side is None else read_only(side.effects) for side in self._state.features)
         return users, items
+
+    @property
+    def feature_names_(self) -> FeatureNames:
+        """Names of the features of users and of items; None where ``fit`` was given none."""
+        needed(self._state.history)
+        return self._state.feature_names
 
     @property
     def unobserved_weights_(self) -> tuple[Array | None, Array | None]:

@@ -6,6 +6,7 @@ rows without features towards zero.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,12 +35,38 @@ class Features(NamedTuple):
         return int(self.effects.shape[0])
 
 
-def check_features(value: Any, name: str, shape: tuple[int | None, int | None]) -> Rows:
-    """Canonical rows of features, given as a dense array or a sparse matrix of any format; stored zeros are dropped.
+class NamedFeatures:
+    """A matrix of features whose columns have names; taken wherever a matrix of features is.
 
     Parameters
     ----------
-    value : (n, d) array or sparse matrix, or (d,) for one row
+    matrix : csr_array (n, d)
+    names : sequence of str
+        One for each column.
+
+    Raises
+    ------
+    ValueError
+        For another number of names.
+    """
+
+    def __init__(self, matrix: sp.csr_array, names: Sequence[str]) -> None:
+        if len(names) != matrix.shape[1]:
+            raise ValueError(f"names must be one for each of {matrix.shape[1]} columns; got {len(names)}")
+        self.matrix, self.names = matrix, tuple(names)
+
+
+def feature_names(value: Any) -> tuple[str, ...] | None:
+    """Names of features, if they have any."""
+    return value.names if isinstance(value, NamedFeatures) else None
+
+
+def check_features(value: Any, name: str, shape: tuple[int | None, int | None]) -> Rows:
+    """Canonical rows of features: of a dense array, any sparse matrix, or NamedFeatures; stored zeros are dropped.
+
+    Parameters
+    ----------
+    value : (n, d) array, sparse matrix or NamedFeatures, or (d,) for one row
         Finite real numbers. Left unchanged.
     name : str
         For error messages.
@@ -51,6 +78,8 @@ def check_features(value: Any, name: str, shape: tuple[int | None, int | None]) 
     TypeError, ValueError
         For anything else.
     """
+    if isinstance(value, NamedFeatures):
+        value = value.matrix
     if not is_sparse(value):
         array = as_array(value, name)
         if array.dtype.kind not in "biuf":

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from fastals.core.features import Features
 from fastals.core.overlay import Factors, History
@@ -14,6 +14,7 @@ from fastals.core.parameters import NotFittedError
 from fastals.core.unobserved import Unobserved
 
 Value = TypeVar("Value")
+FeatureNames: TypeAlias = tuple[tuple[str, ...] | None, tuple[str, ...] | None]
 _swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
 
 
@@ -40,6 +41,8 @@ class State:
         Ids of users and items.
     training_state : callable, optional
         During ``fit``, for its callbacks: returns the state of the training.
+    feature_names : (tuple of str, tuple of str)
+        Of users and of items; None where ``fit`` was given none.
 
     See Also
     --------
@@ -56,6 +59,7 @@ class State:
     report: Mapping[str, float] = field(default_factory=dict)
     interactions: Any = None
     training_state: Callable[[], Any] | None = None
+    feature_names: FeatureNames = (None, None)
 
     def changed(self, **changes: Any) -> State:
         """The same state but for some attributes."""

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
+from fastals.core.features import NamedFeatures
 from fastals.core.stored import StoredInteractions
 
 __all__ = ["Array", "ArrayLike", "FeaturesLike", "RandomState", "SparseLike"]
@@ -16,4 +17,4 @@ __all__ = ["Array", "ArrayLike", "FeaturesLike", "RandomState", "SparseLike"]
 SparseLike: TypeAlias = Union["sp.sparray[Any]", "sp.spmatrix[Any]", StoredInteractions]
 Array: TypeAlias = NDArray[Any]
 RandomState: TypeAlias = Union[int, "np.random.Generator", "np.random.RandomState", None]
-FeaturesLike: TypeAlias = Union["sp.sparray[Any]", "sp.spmatrix[Any]", ArrayLike]
+FeaturesLike: TypeAlias = Union["sp.sparray[Any]", "sp.spmatrix[Any]", ArrayLike, NamedFeatures]

@@ -10,9 +10,10 @@ import scipy.sparse as sp
 from fastals.core.features import Features
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
-from fastals.core.state import State
+from fastals.core.state import FeatureNames, State
 from fastals.core.unobserved import Unobserved, check_exponents
 from fastals.core.validation import check_real, check_rows, describe
+from fastals.tables.ids import text_array
 
 SIDES = ("user", "item")
 
@@ -25,9 +26,9 @@ class Part(NamedTuple):
 
 
 def written(state: State) -> tuple[Part, Part]:
-    """Weights of missing pairs, and features with their effects."""
+    """Weights of missing pairs, and features with their effects and names."""
     unobserved, features = Part({}, {}), Part({}, {})
-    for side, weights, known in zip(SIDES, state.unobserved, state.features, strict=True):
+    for side, weights, known, names in zip(SIDES, state.unobserved, state.features, state.feature_names, strict=True):
         if weights is not None:
             unobserved.arrays[f"{side}_unobserved_weights"] = weights.array.copy()
             unobserved.header[side] = [weights.exponent, weights.scale, weights.smallest, weights.largest]
@@ -41,6 +42,8 @@ def written(state: State) -> tuple[Part, Part]:
                     f"{side}_effects": known.effects,
                 }
             )
+        if names is not None:
+            features.arrays[f"{side}_feature_names"] = text_array(names, f"names of the {side}_features")
     return unobserved, features
 
 
@@ -84,6 +87,18 @@ def restored_features(
             raise ValueError(f"{side}_effects must be finite")
         rows = restored_rows(arrays, (count, effects.shape[0]), f"{side}_features_", f"{side}_features")
         found.append(Features(History(rows), effects))
+    return found[0], found[1]
+
+
+def restored_names(arrays: dict[str, np.ndarray], features: tuple[Features | None, Features | None]) -> FeatureNames:
+    """Names of the features of users and of items; ValueError where they are not what ``written`` writes."""
+    found: list[tuple[str, ...] | None] = []
+    for side, known in zip(SIDES, features, strict=True):
+        names = arrays.get(f"{side}_feature_names")
+        if names is not None and (known is None or names.dtype.kind != "U" or names.shape != (known.n_features,)):
+            count = 0 if known is None else known.n_features
+            raise ValueError(f"{side}_feature_names must be {count} texts, one a feature; got {describe(names)}")
+        found.append(None if names is None else tuple(names.tolist()))
     return found[0], found[1]
 
 

@@ -148,8 +148,19 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
     interactions = _restored_ids(arrays, rows) if "user_ids" in arrays or "item_ids" in arrays else None
     unobserved = parts.restored_unobserved(header.get("unobserved", {}), arrays, shape)
     features = parts.restored_features(arrays, shape, users.shape[1])
-    loss_history = tuple(history.tolist())
-    return model, State(users, items, History(rows), alpha, loss_history, unobserved, features, report, interactions)
+    state = State(
+        users,
+        items,
+        History(rows),
+        alpha,
+        tuple(history.tolist()),
+        unobserved,
+        features,
+        report,
+        interactions,
+        feature_names=parts.restored_names(arrays, features),
+    )
+    return model, state
 
 
 def _checked_ids(interactions: Ids, rows: Rows) -> dict[str, np.ndarray]:

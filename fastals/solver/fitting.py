@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastals.core.features import check_features
+from fastals.core.features import check_features, feature_names
 from fastals.core.overlay import Factors, History, LentFactors
 from fastals.core.progress import progress_bar
 from fastals.core.rows import Rows
@@ -142,6 +142,7 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     accelerated = not started if is_auto(parameters.acceleration) else bool(parameters.acceleration)
     training = Training(objective, settings, halves[0], halves[1], accelerated=accelerated)
     training.unobserved = unobserved
+    training.feature_names = (feature_names(given.user_features), feature_names(given.item_features))
     training.users_first = given.user_factors is None and given.item_factors is not None
     return training, rows
 
@@ -223,6 +224,7 @@ def _state(training: Training, users: Factors, items: Factors, rows: Rows) -> St
         unobserved=training.unobserved,
         features=(training.users.features(), training.items.features()),
         report=training.summary(),
+        feature_names=training.feature_names,
     )
 
 

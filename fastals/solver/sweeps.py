@@ -35,6 +35,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from fastals.core.rows import digest
+from fastals.core.state import FeatureNames
 from fastals.core.unobserved import Unobserved
 from fastals.core.validation import check_factors, check_products, describe
 from fastals.kernels.factors import extrapolate
@@ -96,6 +97,8 @@ class Training:
         Whether a half-sweep has been finished.
     unobserved : (Unobserved, Unobserved)
         Weights of missing pairs that the sides were built with.
+    feature_names : (tuple of str, tuple of str)
+        Of the features of users and of items, if they have any.
     users_first : bool
         Whether the users are to be solved before the first sweep, as only items were given.
     """
@@ -110,6 +113,7 @@ class Training:
         self.advanced = self.users_first = False
         self._tolerance = settings.tolerance  # of the present sweep
         self.unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None)
+        self.feature_names: FeatureNames = (None, None)
         self._sequence = 1.0  # t_n
         self._step = 0  # changes whenever factors are about to
 

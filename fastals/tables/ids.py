@@ -10,7 +10,7 @@ import numpy as np
 from fastals.core.safe_open import brief
 from fastals.core.validation import UnknownIdError
 
-__all__ = ["IdIndex", "UnknownIdError", "factorise", "id_array", "text_array"]
+__all__ = ["IdIndex", "UnknownIdError", "appended", "factorise", "id_array", "text_array"]
 
 # Integer ids are numbered through a table of flags while their span is at most this many times their number
 # (two linear passes instead of a sort).
@@ -142,6 +142,22 @@ def factorise(values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
             return np.flatnonzero(present) + low, (np.cumsum(present) - 1)[offset]
     ids, codes = np.unique(checked, return_inverse=True)
     return ids, codes.reshape(-1)
+
+
+def appended(ids: np.ndarray, more: Any, name: str) -> np.ndarray:
+    """Ids with others behind them, in the type that they have.
+
+    Raises
+    ------
+    ValueError
+        For text that is no integer among ids that are integers.
+    """
+    if ids.dtype.kind == "U":
+        return text_array([*ids.tolist(), *map(str, more)], name)
+    try:
+        return np.concatenate([ids, np.array([int(one) for one in more], ids.dtype)])
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} are integers, such as {ids[0]}; more of them must be, too") from None
 
 
 class IdIndex:

@@ -11,7 +11,7 @@ from scipy import sparse
 from fastals.core.validation import check_interactions
 from fastals.tables.columns import check_times, check_values, eager_frame, frame_columns
 from fastals.tables.duplicates import Duplicates, check_duplicates
-from fastals.tables.ids import IdIndex, factorise
+from fastals.tables.ids import IdIndex, appended, factorise
 from fastals.tables.pairs import checked_csr, csr, to_csr
 
 __all__ = ["Duplicates", "Interactions"]
@@ -212,6 +212,30 @@ class Interactions:
             "data": matrix.data,
         }
 
+    def with_ids(self, user_ids: Any = (), item_ids: Any = ()) -> Interactions:
+        """The same interactions with rows and columns for more ids, of whom there is no pair yet.
+
+        Parameters
+        ----------
+        user_ids, item_ids : sequences of int or str
+            Put behind the ids that there are; text of integers serves for ids that are integers.
+
+        Returns
+        -------
+        Interactions
+
+        Raises
+        ------
+        ValueError
+            For ids that are known or come twice, or text among ids that are integers.
+        """
+        users, items = appended(self.user_ids, user_ids, "user_ids"), appended(self.item_ids, item_ids, "item_ids")
+        shape = (users.size, items.size)
+        made = self._from_canonical(_reshaped(self.user_items, shape), users, items)
+        made.times = None if self.times is None else _reshaped(self.times, shape)
+        made.source = self.source
+        return made
+
     @property
     def user_ids(self) -> np.ndarray:
         """The id of each row."""
@@ -270,3 +294,9 @@ class Interactions:
 
     def __repr__(self) -> str:
         return f"<Interactions: {self.n_users:,} users x {self.n_items:,} items, {self.user_items.nnz:,} stored>"
+
+
+def _reshaped(matrix: sparse.csr_array, shape: tuple[int, int]) -> sparse.csr_array:
+    """The same entries in a matrix that is at least as large."""
+    indptr = np.pad(matrix.indptr, (0, shape[0] - matrix.shape[0]), mode="edge")
+    return csr(matrix.data, matrix.indices, indptr, shape)

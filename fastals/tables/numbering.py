@@ -51,6 +51,11 @@ def read_table(path: Path, columns: Columns, options: Options) -> Table:
         return _numbered(con, layout, dropped)
 
 
+def compression_of(start: bytes) -> str:
+    """How a file with these first bytes is compressed, as DuckDB calls it."""
+    return _MAGIC.get(start[:2], "none")
+
+
 def scan_file(con: Any, path: Path, columns: Columns, options: Options, folder: Path) -> tuple[Layout, str]:
     """Fill the tables ``source`` and ``integers`` from a file of any of the formats; see ``fastals.tables.scans``.
 
@@ -62,9 +67,8 @@ def scan_file(con: Any, path: Path, columns: Columns, options: Options, folder: 
         That names the line and the column, where it can.
     """
     with open_regular(path) as file:
-        compression = _MAGIC.get(file.read(2), "none")
-        file.seek(0)
         start = file.read(4)
+    compression = compression_of(start)
     with text_errors(path):
         named = without_wildcards(path, folder)
         if start == b"PAR1":

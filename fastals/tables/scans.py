@@ -55,14 +55,14 @@ def scan_text(con: Any, path: Path, compression: str, layout: Layout, options: O
     except Exception as error:  # of DuckDB, whose module only the connection knows
         found = re.match(r"Invalid Input Error: CSV Error on Line: (\d+)", str(error))
         if found:
-            raise ValueError(f"line {found[1]}: {_rejection(str(error))}") from None
+            raise ValueError(f"line {found[1]}: {rejection(str(error))}") from None
         if "invalid state" not in str(error) or layout.separator == " ":
             raise
         _fill(con, scan[:-1] + ", strict_mode=false)", cells, layout, options)  # line ends of several kinds
     bad = []
     if options.skip_bad:
         rejected = con.execute("select line, min(error_message) from reject_errors group by line").fetchall()
-        bad = [Bad(line, True, _rejection(message)) for line, message in rejected]
+        bad = [Bad(line, True, rejection(message)) for line, message in rejected]
     if layout.separator == " ":
         uneven = "select row, len(p) from (select row_number() over () as row, p from {}) where len(p) <> {}"
         for row, width in con.execute(uneven.format(scan, layout.width)).fetchall():
@@ -70,7 +70,7 @@ def scan_text(con: Any, path: Path, compression: str, layout: Layout, options: O
     return bad
 
 
-def _rejection(message: str) -> str:
+def rejection(message: str) -> str:
     """What is wrong with a line, of DuckDB's message."""
     counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
     if counts:

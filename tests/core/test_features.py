@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastals.core.features import check_features
+from fastals.core.features import NamedFeatures, check_features, feature_names
 
 F = np.array([[0, 1.5, 0], [2, 0, -1], [0, 0, 0], [0, 4, 0]])
 
@@ -18,6 +18,19 @@ def test_every_form_is_the_same(value):
 
     got = sp.csr_array((rows.data, rows.indices, rows.indptr), rows.shape).toarray()
     np.testing.assert_array_equal(got, F)
+
+
+def test_named_features_stand_for_their_matrix():
+    named = NamedFeatures(sp.csr_array(F), ["a", "b", "c"])
+
+    got, expected = check_features(named, "user_features", (4, 3)), check_features(F, "user_features", (4, 3))
+
+    for one, other in zip(got[:3], expected[:3], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert feature_names(named) == ("a", "b", "c")
+    assert feature_names(F) is None
+    with pytest.raises(ValueError, match="names must be one for each of 3 columns; got 2"):
+        NamedFeatures(sp.csr_array(F), ["a", "b"])
 
 
 def test_one_row_may_have_one_dimension():

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from fastals import ImplicitALS
+from fastals.core.features import NamedFeatures
 from fastals.core.state import State
 from fastals.persistence import parts
 
@@ -34,6 +35,45 @@ def test_a_model_comes_back_whole(tmp_path, given, mmap):
     everyone = np.arange(32)
     np.testing.assert_array_equal(loaded.recalculate_user(everyone), model.recalculate_user(everyone))
     np.testing.assert_array_equal(loaded.recalculate_item(np.arange(20)), model.recalculate_item(np.arange(20)))
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_names_of_features_stay_with_the_model(tmp_path, mmap):
+    names = ("Komödie", "year", "title#0", "title#1", "author=O'Hara, \N{GRINNING FACE}")
+    model = fitted(user_features=F, item_features=NamedFeatures(sp.csr_array(G), names))
+    model.save(tmp_path / "model")
+
+    loaded = ImplicitALS.load(tmp_path / "model", mmap=mmap)
+
+    assert loaded.feature_names_ == model.feature_names_ == (None, names)
+    np.testing.assert_array_equal(loaded.item_factors, model.item_factors)
+    model.partial_fit_items([20], sp.csr_array((1, 30)), item_features=NamedFeatures(sp.csr_array(G[:1]), names))
+    assert model.feature_names_ == (None, names)
+    model.fit(R, item_features=G)
+    assert model.feature_names_ == (None, None)
+
+
+def test_callbacks_see_the_names():
+    seen = []
+    names = tuple("abcde")
+    model = ImplicitALS(4, random_state=0, iterations=2)
+    model.fit(
+        R,
+        item_features=NamedFeatures(sp.csr_array(G), names),
+        callback=lambda model, sweep, loss: seen.append(model.feature_names_),
+    )
+    assert seen == [(None, names)] * 2
+
+
+@pytest.mark.parametrize(
+    "names", [np.array(["a", "b"]), np.arange(3), np.array([["a"], ["b"], ["c"]]), np.array([b"a", b"b", b"c"])]
+)
+def test_names_that_do_not_fit_are_refused(names):
+    known = parts.restored_features(written()[1], (30, 20), 4)
+    assert parts.restored_names({"user_feature_names": np.array(["a", "b", "c"])}, known) == (("a", "b", "c"), None)
+    for side in ("user", "item"):
+        with pytest.raises(ValueError, match=f"{side}_feature_names must be"):
+            parts.restored_names({f"{side}_feature_names": names}, known)
 
 
 def test_without_either_nothing_is_written():

@@ -307,3 +307,23 @@ def test_lazy_frames_are_to_be_collected():
     with pytest.raises(TypeError, match=r"in memory, got polars LazyFrame; call its collect\(\) first"):
         Interactions.from_dataframe(frame, user="u", item="i")
     assert Interactions.from_dataframe(frame.collect(), user="u", item="i").n_users == 1
+
+
+def test_more_ids_are_rows_and_columns_without_pairs():
+    table = Interactions.from_arrays(["ann", "bob", "ann"], [3, 5, 5], [1, 2, 4], times=[7, 8, 9])
+    table.source = "plays.csv"
+
+    more = table.with_ids(["Zoe", "carol"], ["11"])
+
+    assert more.user_ids.tolist() == ["ann", "bob", "Zoe", "carol"]
+    assert more.item_ids.tolist() == [3, 5, 11]
+    np.testing.assert_array_equal(more.user_items.toarray(), [[1, 4, 0], [0, 2, 0], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(more.times.toarray(), [[7, 9, 0], [0, 8, 0], [0, 0, 0], [0, 0, 0]])
+    assert more.user_index("carol") == 3
+    assert more.source == "plays.csv"
+    assert table.user_items.shape == (2, 2)
+    for wrong in (["ann"], ["eve", "eve"]):
+        with pytest.raises(ValueError, match=r"user_ids holds '.*' more than once"):
+            table.with_ids(wrong)
+    with pytest.raises(ValueError, match="item_ids are integers, such as 3"):
+        table.with_ids(item_ids=["tea"])
