@@ -11,7 +11,7 @@ import typer
 
 from fastals.cli import store
 from fastals.cli.errors import OneLineErrors
-from fastals.cli.options import FileOptions, ModelOptions, WeightOptions, grouped
+from fastals.cli.options import FeatureOptions, FileOptions, ModelOptions, WeightOptions, grouped
 
 __all__ = ["app"]
 
@@ -46,6 +46,7 @@ def fit(
     file: _Data,
     columns: FileOptions,
     weights: WeightOptions,
+    features: FeatureOptions,
     settings: ModelOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to save the model.")] = Path("model.fastals"),
     checkpoint: Annotated[
@@ -55,17 +56,21 @@ def fit(
 ) -> None:
     """Fit a model to user, item[, value] data and save it with the ids. Ctrl-C saves what there is."""
     from fastals.cli import show
+    from fastals.cli.features import with_features
     from fastals.cli.fitting import fit_and_save
 
-    model = settings.model()
+    model = settings.model(**features.parameters())
     weights.check(columns, file)
-    _check_writable("--output", output, file)
+    features.check()
+    sources = [file, *(path for _, path, _ in features.given())]
+    _check_writable("--output", output, *sources)
     if checkpoint is not None:
-        _check_writable("--checkpoint", checkpoint, file, output)
+        _check_writable("--checkpoint", checkpoint, *sources, output)
     interactions = columns.open(file)
     show.summary(interactions)
+    interactions, known = with_features(interactions, features, columns.encoding)
     train = weights.applied(interactions.user_items, interactions)
-    fit_and_save(model, train, interactions, output, checkpoint)
+    fit_and_save(model, train, interactions, output, checkpoint, known)
 
 
 @app.command()

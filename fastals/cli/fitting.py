@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ def fit_and_save(
     interactions: Interactions | InteractionStore,
     output: Path,
     checkpoint: Path | None = None,
+    features: Mapping[str, Any] | None = None,
 ) -> None:
     """Fit a model, show what came of it and save it.
 
@@ -38,6 +40,9 @@ def fit_and_save(
     checkpoint : path, optional
         File of a `Checkpoint`: the fit goes on from it, keeps it up to date, and removes it in the end.
 
+    features : mapping of str to FeatureTable, optional
+        ``user_features`` and ``item_features`` of ``fit``.
+
     Raises
     ------
     InterruptedFitError
@@ -47,7 +52,7 @@ def fit_and_save(
     if kept is not None and kept.path.exists():
         show.line(f"Going on from {checkpoint}")
     try:
-        show.train(model, train, kept)
+        show.train(model, train, kept, **(features or {}))
     except KeyboardInterrupt:
         sweeps = len(model.loss_history) if model.__sklearn_is_fitted__() else 0
         again = f"; the same command goes on from {checkpoint}" if kept is not None and kept.path.exists() else ""

@@ -46,6 +46,7 @@ def describe(path: Path, model: ImplicitALS, interactions: Interactions) -> None
             ("interactions", f"{model.user_items_.nnz:,}"),
             ("factors", f"{model.factors:,} in {np.dtype(model.dtype).name}"),
             ("ids", "; ".join(ids) if hasattr(model, "interactions") else "positions counted from 0"),
+            *_features(model),
             ("alpha that was used", show.number(model.alpha_, 7)),
         ],
     )
@@ -55,3 +56,13 @@ def describe(path: Path, model: ImplicitALS, interactions: Interactions) -> None
         "How the rows were solved",
         [(_REPORT.get(name, name), show.number(value, 4)) for name, value in model.solver_report_.items()],
     )
+
+
+def _features(model: ImplicitALS) -> list[tuple[str, str]]:
+    """How many features users and items have, and what the first is called."""
+    rows = []
+    for noun, effects, names in zip(("user", "item"), model.feature_effects_, model.feature_names_, strict=True):
+        if effects is not None:
+            example = "" if names is None else f", such as {names[0]}"
+            rows.append((f"{noun} features", f"{len(effects):,}{example}"))
+    return rows

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from fastals.tables.interactions import Interactions
     from fastals.tables.store import InteractionStore
 
-__all__ = ["FileOptions", "ModelOptions", "WeightOptions", "grouped"]
+__all__ = ["FeatureOptions", "FileOptions", "ModelOptions", "WeightOptions", "grouped"]
 
 _FILE = "Input columns"
 _WEIGHTS = "Weights of the pairs"
+_FEATURES = "Features of users and items"
 _MODEL = "Model (defaults: those of ImplicitALS)"
 
 
@@ -145,6 +146,57 @@ class WeightOptions:
         from fastals.cli.weights import weighed
 
         return weighed(train, interactions, self.weighting, self.half_life)
+
+
+@dataclass
+class FeatureOptions:
+    """Files of what is known of users and items besides their pairs."""
+
+    item_features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table with a header and a row for each item: its id, and columns of numbers, categories, lists "
+            "(with | between) or text.",
+            rich_help_panel=_FEATURES,
+        ),
+    ] = None
+    user_features: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The same of the users.", rich_help_panel=_FEATURES),
+    ] = None
+    item_features_id: Annotated[
+        str | None,
+        typer.Option(help="Name of the column of ids; the first by default.", rich_help_panel=_FEATURES),
+    ] = None
+    user_features_id: Annotated[
+        str | None,
+        typer.Option(help="The same of the users.", rich_help_panel=_FEATURES),
+    ] = None
+    feature_regularization: Annotated[
+        float | None,
+        typer.Option(help="Strength of the penalty of what features do.", rich_help_panel=_FEATURES),
+    ] = None
+
+    def given(self) -> list[tuple[str, Path, str | None]]:
+        """Noun, file, and name of the column of ids, of each file that was given."""
+        both = ("user", self.user_features, self.user_features_id), ("item", self.item_features, self.item_features_id)
+        return [(noun, path, column) for noun, path, column in both if path is not None]
+
+    def check(self) -> None:
+        """ValueError for files that do not exist, and for a column's name without a file."""
+        given = {noun: path for noun, path, _ in self.given()}
+        for noun, column in (("user", self.user_features_id), ("item", self.item_features_id)):
+            if column is not None and noun not in given:
+                raise ValueError(f"--{noun}-features-id needs --{noun}-features")
+        for noun, path in given.items():
+            if not path.is_file():
+                raise ValueError(f"--{noun}-features {path}: there is no such file")
+
+    def parameters(self) -> dict[str, float]:
+        """Parameters of the model."""
+        strength = self.feature_regularization
+        return {} if strength is None else {"feature_regularization": strength}
 
 
 def _column(text: str | None) -> str | int | None:

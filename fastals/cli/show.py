@@ -142,8 +142,8 @@ def _time(value: int) -> str:
     return f"{value:,} ({str(np.datetime64(int(value), 's')).replace('T', ' ')})" if dated else f"{value:,}"
 
 
-def train(model: ImplicitALS, user_items: Any, checkpoint: Checkpoint | None = None) -> None:
-    """Fit with a progress display; from and to a checkpoint, if there is one."""
+def train(model: ImplicitALS, user_items: Any, checkpoint: Checkpoint | None = None, **features: Any) -> None:
+    """Fit with a progress display; from and to a checkpoint, if there is one, and with features, if there are any."""
     with progress() as display:
         task = display.add_task("compiling, first sweep", total=model.iterations, note="")
 
@@ -151,9 +151,9 @@ def train(model: ImplicitALS, user_items: Any, checkpoint: Checkpoint | None = N
             display.update(task, completed=sweep + 1, description="fitting", note=f"loss {number(loss)}")
 
         if checkpoint is None:
-            model.fit(user_items, callback=advance, show_progress=False)
+            model.fit(user_items, callback=advance, show_progress=False, **features)
         else:
-            checkpoint.fit(model, user_items, callback=advance, show_progress=False)
+            checkpoint.fit(model, user_items, callback=advance, show_progress=False, **features)
         display.update(task, description="fitted")
 
 
