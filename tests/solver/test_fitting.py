@@ -9,6 +9,7 @@ from fastals.core.overlay import Factors, LentFactors
 from fastals.core.state import State
 from fastals.solver import fitting
 from fastals.solver.fitting import (
+    Given,
     check_parameters,
     checked_objective,
     checked_settings,
@@ -21,8 +22,7 @@ from fastals.solver.fitting import (
 
 
 def prepared(model: ImplicitALS, ratings, before=None, **given):
-    start = {"preference": None, "user_factors": None, "item_factors": None, **given}
-    return prepare(model, before or State(), ratings, **start)
+    return prepare(model, before or State(), Given(ratings, **given))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
