@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-pytest.importorskip("duckdb")
+duckdb = pytest.importorskip("duckdb")
 
 from numpy.testing import assert_array_equal
 
@@ -243,6 +243,27 @@ def test_a_change_that_is_killed_has_happened_or_not(tmp_path, action, place, wh
 def test_the_database_shows_no_progress_of_its_own():
     with connection() as con:
         assert not con.execute("select current_setting('enable_progress_bar')").fetchone()[0]
+
+
+def test_a_database_that_refuses_to_hide_its_progress_serves_all_the_same(monkeypatch):
+    """In Jupyter without ipywidgets it has none to show, and the setting is an error."""
+    connect = duckdb.connect
+
+    class Refusing:
+        def __init__(self, *arguments, **options):
+            self._connection = connect(*arguments, **options)
+
+        def execute(self, text):
+            if "progress_bar" in text:
+                raise duckdb.InvalidInputException("Could not change the progress bar setting")
+            return self._connection.execute(text)
+
+        def close(self):
+            self._connection.close()
+
+    monkeypatch.setattr(duckdb, "connect", Refusing)
+    with connection() as con:
+        assert con.execute("select 1").fetchone() == (1,)
 
 
 @posix
