@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-duckdb = pytest.importorskip("duckdb")
+pytest.importorskip("duckdb")
 
 from numpy.testing import assert_array_equal
 
@@ -247,6 +247,8 @@ def test_the_database_shows_no_progress_of_its_own():
 
 def test_a_database_that_refuses_to_hide_its_progress_serves_all_the_same(monkeypatch):
     """In Jupyter without ipywidgets it has none to show, and the setting is an error."""
+    import duckdb
+
     connect = duckdb.connect
 
     class Refusing:
