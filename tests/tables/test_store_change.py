@@ -268,7 +268,16 @@ def test_a_database_that_refuses_to_hide_its_progress_serves_all_the_same(monkey
         assert con.execute("select 1").fetchone() == (1,)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where the tests run in the background of a shell that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @posix
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_is_heard_in_the_database():
     started = time.monotonic()
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
@@ -279,6 +288,7 @@ def test_an_interrupt_is_heard_in_the_database():
 
 
 @posix
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_leaves_nothing(tmp_path):
     def batches():
         yield FIRST
