@@ -35,8 +35,8 @@ class TuningResult:
     trials : list of dict
         One a trial that was begun, in their order: number, state ("complete", "pruned", "fail"), value, iterations
         (the sweeps after which the value was reached), seconds and the arguments searched. value is None for trials
-        without one. Factors that started from a guess, on dense data, are solved once more as a fit ends, so that the
-        value of a trial may differ from `best_value` by the order of ``tol`` squared.
+        without one. Sweeps are no more accurate than pays, and users are solved once more as a fit ends, so that the
+        value of a trial may differ a little from `best_value` (by 3e-4 of it in ``notebooks/03_hyperparameters``).
     model : ImplicitALS or None
         The best model, if `refit` was asked for.
     study : optuna.Study
