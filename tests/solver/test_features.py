@@ -213,3 +213,20 @@ def test_update_keeps_weights_and_features():
     for u in (3, 61):
         np.testing.assert_allclose(model.user_factors[u], model.recalculate_user(u), rtol=1e-9, atol=1e-12)
     assert np.isfinite(model.loss(model.user_items_))
+
+
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+def test_without_missing_pairs_a_cold_row_is_what_its_features_predict(solver):
+    """The missing pairs of a row without any other draw it to zero; where they weigh next to nothing it is z."""
+    dense = np.random.default_rng(0).random((40, 30)) < 0.3
+    dense[:, :5] = False
+    R, G = sp.csr_array(dense.astype(float)), np.random.default_rng(1).normal(size=(30, 3))
+    fit = {"item_features": G, "unobserved_weights": (None, np.where(np.arange(30) < 5, 1e-12, 1.0))}
+    settings = {"dtype": "float64", "tol": 1e-10, "random_state": 0, "acceleration": False}
+    model = ImplicitALS(4, solver=solver, **settings).fit(R, **fit)
+    drawn = ImplicitALS(4, solver=solver, **settings).fit(R, item_features=G)
+
+    model.partial_fit_items(np.arange(5), sp.csr_array((5, 40)))  # from the users that the fit ended with
+    np.testing.assert_allclose(model.item_factors[:5], G[:5] @ model.feature_effects_[1], rtol=1e-3, atol=1e-5)
+    shrunk = np.linalg.norm(drawn.item_factors[:5]) / np.linalg.norm(G[:5] @ drawn.feature_effects_[1])
+    assert shrunk < 0.8

@@ -1,5 +1,7 @@
 """Features from tables: rows in the order of a matrix, groups side by side, new rows encoded alike."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -55,7 +57,7 @@ def test_dataframes_are_like_columns(which):
 
 
 def test_new_rows_are_encoded_with_what_the_first_ones_taught():
-    table = FeatureTable.from_columns(FILMS, **KINDS)
+    table = pickle.loads(pickle.dumps(FeatureTable.from_columns(FILMS, **KINDS)))
     np.testing.assert_array_equal(table.rows_of(FILMS).toarray(), table.matrix.toarray())
     new = {"year": [2010], "country": ["de"], "genres": ["Drama|Western"], "title": ["Day, another!"], "more": [0]}
     got = table.rows_of(new).toarray()[0]
