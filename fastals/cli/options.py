@@ -70,14 +70,16 @@ class FileOptions:
 
     def open(self, path: Path) -> Interactions | InteractionStore:
         """Read a file, or open a store."""
-        from fastals.tables.store import InteractionStore, is_store
+        from fastals.tables.store import InteractionStore
+        from fastals.tables.store_files import is_store
 
         return InteractionStore.open(path) if is_store(path) else self.read(path)
 
     def read(self, path: Path) -> Interactions:
         """Read a file of any of the formats, or a store, into memory."""
         from fastals.tables.readers import read_interactions
-        from fastals.tables.store import InteractionStore, is_store
+        from fastals.tables.store import InteractionStore
+        from fastals.tables.store_files import is_store
 
         if is_store(path):
             return InteractionStore.open(path).to_interactions()
@@ -97,7 +99,8 @@ class FileOptions:
 
     def keeps_times(self, path: Path) -> bool:
         """Whether there will be times: of a file, if they are asked for; of a store, if it has them."""
-        from fastals.tables.store import InteractionStore, is_store
+        from fastals.tables.store import InteractionStore
+        from fastals.tables.store_files import is_store
 
         return InteractionStore.open(path).timed if is_store(path) else self.time_column is not None
 

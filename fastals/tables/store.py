@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastals.core.parameters import documented_by
 from fastals.core.rows import Rows
 from fastals.core.stored import StoredInteractions
 from fastals.tables import store_change
@@ -17,13 +18,12 @@ from fastals.tables.ids import IdIndex
 from fastals.tables.interactions import Interactions
 from fastals.tables.layout import Columns
 from fastals.tables.pairs import csr
-from fastals.tables.scans import Options
 from fastals.tables.store_build import check_memory_limit
 from fastals.tables.store_change import Manner
-from fastals.tables.store_files import HEADER_NAME, read_header
+from fastals.tables.store_files import read_header
 from fastals.tables.store_parts import Part, all_ids
 
-__all__ = ["InteractionStore", "is_store"]
+__all__ = ["InteractionStore"]
 
 PathLike = str | os.PathLike[str]
 
@@ -128,7 +128,7 @@ class InteractionStore(StoredInteractions):
         """
         check_duplicates(duplicates)
         columns, limit = Columns(user, item, value, time), check_memory_limit(memory_limit)
-        manner = Manner(columns, _options(text_options), limit, temporary_folder, show_progress)
+        manner = Manner(columns, text_options(text_options), limit, temporary_folder, show_progress)
         store_change.build(Path(path), source, duplicates, manner)
         return cls(path)
 
@@ -142,6 +142,10 @@ class InteractionStore(StoredInteractions):
         verify : bool
             Whether to read all of it and verify its checksums, too. Sizes, types and pointers are checked always, and
             the rest, as far as memory safety and canonical form go, when it is first used.
+
+        Returns
+        -------
+        InteractionStore
 
         Raises
         ------
@@ -196,13 +200,22 @@ class InteractionStore(StoredInteractions):
             As `build`; for a store of means, which cannot grow, and for times that are missing on one side.
         """
         columns, limit = Columns(user, item, value, time), check_memory_limit(memory_limit)
-        manner = Manner(columns, _options(text_options), limit, temporary_folder, show_progress)
+        manner = Manner(columns, text_options(text_options), limit, temporary_folder, show_progress)
         store_change.append(self.path, source, manner, compact)
         self._open()
         return self
 
     def compact(self, *, temporary_folder: PathLike | None = None, show_progress: bool = False) -> InteractionStore:
-        """Merge the parts that have been appended into one; returns self.
+        """Merge the parts that have been appended into one.
+
+        Parameters
+        ----------
+        temporary_folder, show_progress
+            As for `build`.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
@@ -216,7 +229,13 @@ class InteractionStore(StoredInteractions):
         return self
 
     def verify(self) -> None:
-        """Read every file and verify its checksum; ValueError names the first that is damaged."""
+        """Read every file and verify its checksum.
+
+        Raises
+        ------
+        ValueError
+            Naming the first file that is damaged.
+        """
         for part in self._parts:
             part.verify()
 
@@ -293,22 +312,44 @@ class InteractionStore(StoredInteractions):
         """The id of each column."""
         return self._ids("item_ids")
 
+    @documented_by(Interactions.user_index)
     def user_index(self, ids: Any) -> Any:
-        """Row of one user id (int), or rows of several (array of int64); UnknownIdError as `Interactions` has it."""
+        """Row of one user id, or rows of several."""
         users, items = self._index
         return users.positions(ids, items)
 
+    @documented_by(Interactions.item_index)
     def item_index(self, ids: Any) -> Any:
-        """Column of one item id (int), or columns of several (array of int64); UnknownIdError for one not known."""
+        """Column of one item id, or columns of several."""
         users, items = self._index
         return items.positions(ids, users)
 
     def to_matrix(self) -> sp.csr_array:
-        """Copy of the store in memory, (n_users, n_items)."""
+        """Copy of the store in memory.
+
+        Returns
+        -------
+        csr_array (n_users, n_items)
+
+        Raises
+        ------
+        ValueError
+            As ``rows``.
+        """
         return self.rows.as_csr(self.dtype)
 
     def to_interactions(self) -> Interactions:
-        """Copy of the store in memory with ids and times; values are float32."""
+        """Copy of the store in memory with ids and times; values are float32.
+
+        Returns
+        -------
+        Interactions
+
+        Raises
+        ------
+        ValueError
+            As ``rows``.
+        """
         made = Interactions(self.to_matrix(), self.user_ids, self.item_ids)
         if self.times is not None:
             matrix = made.user_items
@@ -341,16 +382,3 @@ class InteractionStore(StoredInteractions):
             self._found["index"] = IdIndex(self.user_ids, "user"), IdIndex(self.item_ids, "item")
         index: tuple[IdIndex, IdIndex] = self._found["index"]
         return index
-
-
-def is_store(path: PathLike) -> bool:
-    """Whether a path is a folder with the header of a store."""
-    return (Path(path) / HEADER_NAME).is_file()
-
-
-def _options(given: dict[str, Any]) -> Options | None:
-    """Options of text; TypeError for one that is not known."""
-    unknown = sorted(set(given) - set(Options._fields))
-    if unknown:
-        raise TypeError(f"unknown options {', '.join(unknown)}; known are {', '.join(Options._fields)}")
-    return Options(**given) if given else None

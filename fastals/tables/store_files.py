@@ -288,3 +288,8 @@ def check_sum(path: Path, spec: ArraySpec) -> None:
         crc = zlib.crc32(content[first : first + CHUNK], crc)
     if crc != spec.crc32:
         raise ValueError(f"{path}: this file of a store is damaged: its checksum is not the one wanted")
+
+
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder with the header of a store."""
+    return (Path(path) / HEADER_NAME).is_file()

@@ -173,3 +173,11 @@ def _entries(matrix: Matrix) -> Iterator[tuple[Any, ...]]:
         values = np.broadcast_to(rows.data, users.shape)[part]
         times = None if matrix.times is None else matrix.times[part]
         yield matrix.user_ids[users[part]], matrix.item_ids[rows.indices[part]], values, times
+
+
+def text_options(given: dict[str, Any]) -> Options | None:
+    """Options of text; TypeError for one that is not known."""
+    unknown = sorted(set(given) - set(Options._fields))
+    if unknown:
+        raise TypeError(f"unknown options {', '.join(unknown)}; known are {', '.join(Options._fields)}")
+    return Options(**given) if given else None
