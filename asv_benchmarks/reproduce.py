@@ -36,6 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "regularization": 0.0015,
         "iterations": 3,
         "popularity_exponent": 0.3,
+        "unobserved_exponent": 0.0,
     },
     "yelp2018": {
         "factors": 1024,
@@ -43,6 +44,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "regularization": 0.003,
         "iterations": 3,
         "popularity_exponent": 0.3,
+        "unobserved_exponent": 0.0,
     },
     "ml-1m": {
         "factors": 192,
@@ -50,6 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "regularization": 0.007,
         "iterations": 12,
         "popularity_exponent": 0.0,
+        "unobserved_exponent": 0.0,
     },
 }
 
@@ -205,6 +208,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--regularization", type=float)
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--popularity-exponent", type=float, help="0: all pairs weigh the same; see ``weighted``")
+    parser.add_argument("--unobserved-exponent", type=float, help="0: all missing pairs weigh the same")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     return parser.parse_args()
 

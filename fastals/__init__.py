@@ -1,7 +1,8 @@
 """Exact implicit-feedback alternating least squares (Hu, Koren, Volinsky 2008), compiled with Numba."""
 
 from fastals.model import ImplicitALS
+from fastals.tables.interactions import Interactions
 from fastals.tables.store import InteractionStore
 
 __version__ = "0.1.0"
-__all__ = ["ImplicitALS", "InteractionStore", "__version__"]
+__all__ = ["ImplicitALS", "InteractionStore", "Interactions", "__version__"]

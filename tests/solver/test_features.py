@@ -11,6 +11,7 @@ from problems import Problem, problems
 
 from fastals import ImplicitALS
 from fastals.core.features import check_features
+from fastals.persistence.checkpoint import read_state, write_state
 from fastals.solver import features as module
 from fastals.solver.features import Effects, product
 
@@ -138,3 +139,77 @@ def test_the_random_start_teaches_the_effects_nothing():
     R = sp.random(30, 20, 0.3, "csr", random_state=0)
     model = ImplicitALS(4, iterations=1, random_state=0).fit(R, user_features=np.ones((30, 2)))
     assert not model.feature_effects_[0].any()
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_a_resumed_fit_goes_on_bit_for_bit(at, tmp_path):
+    R, F, G = sp.random(60, 40, 0.2, "csr", random_state=0), np.eye(60, 5), sp.random(40, 7, 0.3, "csr", random_state=1)
+    options = {"user_features": F, "item_features": G, "unobserved_weights": (np.linspace(0.5, 2, 60), None)}
+    model = ImplicitALS(6, random_state=0, iterations=6)
+    path = tmp_path / "training"
+
+    def keep(model, sweep, loss):
+        if sweep == at:
+            write_state(path, model.training_state())
+
+    expected = model.fit(R, callback=keep, **options)
+    got = ImplicitALS(6, iterations=6).fit(R, resume_from=read_state(path), **options)
+
+    np.testing.assert_array_equal(got.user_factors, expected.user_factors)
+    np.testing.assert_array_equal(got.feature_effects_[1], expected.feature_effects_[1])
+    assert got.loss_history == expected.loss_history
+    with pytest.raises(ValueError, match="same features"):
+        ImplicitALS(6).fit(R, resume_from=read_state(path), **{**options, "user_features": 2 * F})
+    with pytest.raises(ValueError, match="same unobserved_weights"):
+        ImplicitALS(6).fit(R, resume_from=read_state(path), **{**options, "unobserved_weights": None})
+
+
+def test_users_and_items_known_by_features_alone():
+    """Without interactions a row is solved from an empty history: M x = lambda z."""
+    random = np.random.default_rng(0)
+    F, G = random.normal(size=(40, 3)), random.normal(size=(30, 4))
+    R = sp.csr_array((random.random((40, 30)) < 1 / (1 + np.exp(3 - F @ random.normal(size=(3, 4)) @ G.T))) * 1.0)
+    model = ImplicitALS(5, random_state=0, dtype="float64", tol=1e-12).fit(R, user_features=F, item_features=G)
+    c0, Q, nu = 1.0, model.item_factors, 0.5
+    new = random.normal(size=3)
+    ridge = 0.5 * (c0 * 30) ** nu
+
+    got = model.recalculate_user(99, user_features=new)
+
+    expected = np.linalg.solve(c0 * Q.T @ Q + ridge * np.eye(5), ridge * (new @ model.feature_effects_[0]))
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+    items, scores = model.recommend(99, N=30, user_features=new)
+    np.testing.assert_allclose(scores, np.sort(Q @ expected)[::-1], rtol=1e-9)
+    np.testing.assert_array_equal(items, np.argsort(-(Q @ expected)))
+    model.partial_fit_users([40], None, user_features=new)
+    np.testing.assert_array_equal(model.user_factors[40], got)
+    near, _ = model.similar_items(99, N=5, item_features=G[3])
+    x = model.recalculate_item(99, item_features=G[3])
+    np.testing.assert_array_equal(near, np.argsort(-(Q @ x) / np.linalg.norm(Q, axis=1))[:5])
+    score, parts, _ = model.explain(40, itemid=2)
+    assert parts == []
+    assert score == pytest.approx(Q[2] @ got)
+
+
+def test_features_of_a_model_without_any_are_refused():
+    model = ImplicitALS(2, random_state=0).fit(sp.csr_array(np.eye(4)))
+    with pytest.raises(ValueError, match="user_features must be left out: the model was fitted without any"):
+        model.recommend(0, user_features=[1.0])
+    with pytest.raises(TypeError, match="user_items must be a sparse matrix, unless user_features are given; got None"):
+        model.partial_fit_users([0], None)
+
+
+def test_update_keeps_weights_and_features():
+    """The rows touched equal those of fold-in with the weights of their new numbers of entries."""
+    R, F = sp.random(60, 40, 0.2, "csr", random_state=0), np.random.default_rng(0).normal(size=(60, 3))
+    model = ImplicitALS(5, random_state=0, unobserved_exponent=(0.3, 0.5), dtype="float64", tol=1e-12)
+    model.fit(R, user_features=F)
+    new = sp.csr_array(([1.0, 2.0], ([3, 61], [5, 41])), shape=(62, 42))
+
+    model.update(new)
+
+    v, w = model.unobserved_weights_
+    assert (v.size, w.size) == (62, 42)
+    for u in (3, 61):
+        np.testing.assert_allclose(model.user_factors[u], model.recalculate_user(u), rtol=1e-9, atol=1e-12)
+    assert np.isfinite(model.loss(model.user_items_))

@@ -9,6 +9,7 @@ from fastals.core.overlay import Factors, LentFactors
 from fastals.core.state import State
 from fastals.solver import fitting
 from fastals.solver.fitting import (
+    Given,
     check_parameters,
     checked_objective,
     checked_settings,
@@ -21,8 +22,7 @@ from fastals.solver.fitting import (
 
 
 def prepared(model: ImplicitALS, ratings, before=None, **given):
-    start = {"preference": None, "user_factors": None, "item_factors": None, **given}
-    return prepare(model, before or State(), ratings, **start)
+    return prepare(model, before or State(), Given(ratings, **given))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -131,7 +131,9 @@ def test_a_run_is_a_fit(ratings):
     assert list(state.loss_history) == model.loss_history
     assert dict(state.report) == model.solver_report_
     assert state.alpha == model.alpha_
-    assert state.history.oriented(0) is rows
+    held = state.history.oriented(0)
+    assert held.shape == rows.shape
+    assert all(getattr(held, part) is getattr(rows, part) for part in ("indptr", "indices", "data"))  # no copy
 
 
 @pytest.mark.parametrize(("returned", "sweeps"), [(True, 2), (np.True_, 2), (None, 5), (False, 5)])

@@ -245,7 +245,16 @@ def test_the_database_shows_no_progress_of_its_own():
         assert not con.execute("select current_setting('enable_progress_bar')").fetchone()[0]
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where the tests run in the background of a shell that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @posix
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_is_heard_in_the_database():
     started = time.monotonic()
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
@@ -256,6 +265,7 @@ def test_an_interrupt_is_heard_in_the_database():
 
 
 @posix
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_leaves_nothing(tmp_path):
     def batches():
         yield FIRST
