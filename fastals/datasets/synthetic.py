@@ -84,7 +84,7 @@ def make_interactions(
 
     Examples
     --------
-    >>> from fastals.datasets.loaders import make_interactions
+    >>> from fastals.datasets import make_interactions
     >>> plays, user_groups, item_groups = make_interactions(1000, 500, n_groups=5, random_state=1)
     >>> plays.shape
     (1000, 500)

@@ -41,7 +41,9 @@ def connection(folder: Path | None = None, memory_limit: int | None = None) -> I
         place = ":memory:" if folder is None else str(folder / "pairs.duckdb")
         con = duckdb.connect(place, config={**config, "temp_directory": spill})
         try:
-            con.execute("set enable_progress_bar = false")  # it would write to standard output
+            # It would write to standard output. Jupyter without ipywidgets has none, and refuses the setting.
+            with contextlib.suppress(duckdb.InvalidInputException):
+                con.execute("set enable_progress_bar = false")
             yield con
         except (duckdb.Error, RuntimeError) as error:
             if "interrupted" in str(error).lower():  # what DuckDB makes of Ctrl-C

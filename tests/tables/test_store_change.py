@@ -245,6 +245,29 @@ def test_the_database_shows_no_progress_of_its_own():
         assert not con.execute("select current_setting('enable_progress_bar')").fetchone()[0]
 
 
+def test_a_database_that_refuses_to_hide_its_progress_serves_all_the_same(monkeypatch):
+    """In Jupyter without ipywidgets it has none to show, and the setting is an error."""
+    import duckdb
+
+    connect = duckdb.connect
+
+    class Refusing:
+        def __init__(self, *arguments, **options):
+            self._connection = connect(*arguments, **options)
+
+        def execute(self, text):
+            if "progress_bar" in text:
+                raise duckdb.InvalidInputException("Could not change the progress bar setting")
+            return self._connection.execute(text)
+
+        def close(self):
+            self._connection.close()
+
+    monkeypatch.setattr(duckdb, "connect", Refusing)
+    with connection() as con:
+        assert con.execute("select 1").fetchone() == (1,)
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C raises, also where the tests run in the background of a shell that ignores it."""

@@ -25,8 +25,9 @@ class _Page(HTMLParser):
 
 
 def broken_links(root: Path) -> list[str]:
-    """One line for each link of a page below `root` to a file or an anchor that does not exist."""
-    pages = {path.resolve(): _Page(path) for path in sorted(root.rglob("*.html"))}
+    """One line for each link of a page below `root` to a file or an anchor that does not exist; not of templates."""
+    places = [path for path in sorted(root.rglob("*.html")) if "_static" not in path.relative_to(root).parts]
+    pages = {path.resolve(): _Page(path) for path in places}
     found = []
     for path, page in pages.items():
         for target in page.targets:
