@@ -247,7 +247,7 @@ def test_given_space_is_searched_and_nothing_else():
 
 
 def test_hopeless_trials_are_pruned_and_the_best_is_a_complete_one():
-    result = search(n_trials=16, space={"regularization": (1e-2, 1e6)}, model=ImplicitALS(iterations=6))
+    result = search(n_trials=16, space={"regularization": (1e-2, 1e6)}, model=ImplicitALS(iterations=8))
     states = [trial["state"] for trial in result.trials]
     assert states.count("pruned") >= 1
     assert len(states) == 16
@@ -256,6 +256,8 @@ def test_hopeless_trials_are_pruned_and_the_best_is_a_complete_one():
     assert best["value"] == result.best_value
     pruned = [trial["value"] for trial in result.trials if trial["state"] == "pruned"]
     assert np.median(pruned) < result.best_value
+    sweeps = [len(result.study.trials[trial["number"]].intermediate_values) for trial in result.trials]
+    assert min(sweeps) == 6  # none before it has shown what it comes to
 
 
 def test_own_pruner_and_timeout():
