@@ -178,7 +178,7 @@ def test_weights_of_missing_pairs_are_searched_with_lambdas_that_compare():
     exponents = [trial["unobserved_exponent"][1] for trial in result.trials]
     assert exponents[:3] == [0, 0, 0]
     assert len(set(exponents)) == 6
-    assert all(0 <= exponent <= 1 for exponent in exponents)
+    assert all(0 <= exponent <= 0.5 for exponent in exponents)
 
 
 @pytest.mark.parametrize("name", ["memory", "study.db"])
