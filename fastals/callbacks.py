@@ -1,4 +1,4 @@
-"""Control of training by a validation metric: learning curves, early stopping, the best factors."""
+"""What a training is watched by: a validation metric, which may stop it, and the parts of its loss."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from fastals.core.validation import check_integer, check_real
 from fastals.evaluation import ranking_metrics_at_k
+from fastals.serving.scores import LOSS_PARTS
 
 _LEAST_SPAN = 0.25  # of the metric's axis, in its highest value: noise is not to look like a curve
 _LEGEND_ROOM = 0.25  # above the curves, in the height of the axes: the legend covers none of them
@@ -241,3 +242,42 @@ class ValidationCallback:
             handles=lines, loc="upper center", ncols=2, fontsize=8, columnspacing=1, handlelength=1.5, edgecolor="none"
         )
         return ax
+
+
+class LossParts:
+    """Record what stored pairs, missing pairs and penalties add to the loss after each sweep of `fit`.
+
+    >>> parts = LossParts(train)                        # doctest: +SKIP
+    >>> model.fit(train, callback=parts)                # doctest: +SKIP
+    >>> parts.curve["missing"]                          # doctest: +SKIP
+
+    A record takes about as long as a pass over the pairs in float64, where the loss itself costs ``fit`` nothing.
+
+    Parameters
+    ----------
+    user_items : sparse matrix or array (n_users, n_items)
+        What the model is fitted to.
+    preference : sparse matrix or array, optional
+        As given to ``fit``.
+    """
+
+    def __init__(self, user_items: Any, preference: Any = None) -> None:
+        self.user_items, self.preference = user_items, preference
+        self._records: list[dict[str, float]] = []
+
+    def __call__(self, model: Any, sweep: int, loss: float) -> None:
+        """Record a sweep. One whose number does not grow is of a new training, and clears what was recorded."""
+        if self._records and sweep <= self._records[-1]["sweep"]:
+            self._records = []
+        parts = model.loss_parts(self.user_items, preference=self.preference)
+        self._records.append({"sweep": sweep, "loss": loss, **parts})
+
+    @property
+    def curve(self) -> dict[str, np.ndarray]:
+        """Arrays over the sweeps: "sweep" (int64), counted from 0, "loss", and the parts by their names (float64).
+
+        The parts are those of `ImplicitALS.loss_parts`, and their sum is the loss, up to the rounding of the factors.
+        """
+        names = ("sweep", "loss", *LOSS_PARTS)
+        curve = {name: np.array([record[name] for record in self._records], np.float64) for name in names}
+        return {**curve, "sweep": curve["sweep"].astype(np.int64)}

@@ -209,6 +209,11 @@ class ImplicitALS(Parameters):
         """Value of the objective for the current factors on any interactions of the same shape."""
         return scores.loss(self._fitted(), user_items, preference)
 
+    @documented_by(scores.loss_parts)
+    def loss_parts(self, user_items: SparseLike, *, preference: SparseLike | None = None) -> dict[str, float]:
+        """What stored pairs, missing pairs and penalties add to the loss of any interactions of the same shape."""
+        return scores.loss_parts(self._fitted(), user_items, preference)
+
     @documented_by(scores.predict)
     def predict(self, user: ArrayLike, item: ArrayLike) -> Any:
         """Score p_u.q_i of users and items."""
@@ -291,10 +296,7 @@ class ImplicitALS(Parameters):
 
     @documented_by(save_load.save)
     def save(
-        self,
-        path: str | os.PathLike[str] | IO[bytes],
-        *,
-        interactions: Interactions | InteractionStore | None = None,
+        self, path: str | os.PathLike[str] | IO[bytes], *, interactions: Interactions | InteractionStore | None = None
     ) -> None:
         """Write the model to one file, without pickle."""
         save_load.save(self, self._state, path, interactions)

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from naive_metrics import BruteForce
 
 from fastals import ImplicitALS
-from fastals.callbacks import ValidationCallback
+from fastals.callbacks import LossParts, ValidationCallback
 from fastals.evaluation import ranking_metrics_at_k, train_test_split
 
 N_ITEMS = 12
@@ -218,3 +218,43 @@ def test_with_the_real_model():
 def test_unknown_options_are_refused_at_once():
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'user'; did you mean 'users'"):
         ValidationCallback(TRAIN, VALIDATION, user=[0])
+
+
+@pytest.mark.parametrize("acceleration", [False, True])
+def test_parts_of_the_loss_are_recorded_sweep_by_sweep(acceleration):
+    parts, models = LossParts(TRAIN), []
+
+    def callback(model, sweep, loss):
+        parts(model, sweep, loss)
+        models.append((model.user_factors.copy(), model.item_factors.copy(), loss))
+
+    model = ImplicitALS(3, iterations=4, alpha=2.0, random_state=0, dtype="float64", acceleration=acceleration)
+    model.fit(TRAIN, callback=callback)
+
+    curve = parts.curve
+    assert list(curve) == ["sweep", "loss", "stored", "missing", "user_penalty", "item_penalty", "feature_penalty"]
+    np.testing.assert_array_equal(curve["sweep"], np.arange(4))
+    np.testing.assert_array_equal(curve["loss"], model.loss_history)
+    R = TRAIN.toarray()
+    for sweep, (P, Q, loss) in enumerate(models):
+        S = P @ Q.T
+        assert curve["stored"][sweep] == pytest.approx(((1 + 2 * R) * (1 - S) ** 2)[R != 0].sum(), rel=1e-12)
+        assert curve["missing"][sweep] == pytest.approx((S**2)[R == 0].sum(), rel=1e-9)
+        whole = sum(curve[name][sweep] for name in list(curve)[2:])
+        assert whole == pytest.approx(loss, rel=1e-9)
+
+
+def test_parts_of_another_training_replace_those_recorded():
+    parts = LossParts(TRAIN)
+    assert parts.curve["missing"].shape == (0,)
+    ImplicitALS(2, iterations=3, random_state=0).fit(TRAIN, callback=parts)
+    ImplicitALS(2, iterations=2, random_state=1).fit(TRAIN, callback=parts)
+    assert parts.curve["sweep"].tolist() == [0, 1]
+
+
+def test_parts_with_preferences():
+    phi = TRAIN.copy()
+    phi.data = np.linspace(0, 2, phi.nnz)
+    parts = LossParts(TRAIN, phi)
+    model = ImplicitALS(2, iterations=1, random_state=0, dtype="float64").fit(TRAIN, preference=phi, callback=parts)
+    assert sum(parts.curve[name][0] for name in model.loss_parts(TRAIN)) == pytest.approx(model.loss_history[0])

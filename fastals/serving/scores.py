@@ -1,4 +1,4 @@
-"""Numbers that a fitted model gives: scores of pairs, and the loss of any interactions."""
+"""Numbers that a fitted model gives: scores of pairs, and the loss of any interactions, whole or in parts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 
 from fastals.core.validation import check_ids, check_rows
 from fastals.serving.fitted import Fitted
-from fastals.solver.features import penalty_of
+from fastals.solver.features import distances_of, effects_penalty
 from fastals.solver.fitting import checked_feature_strengths
-from fastals.solver.half_sweep import full_loss
-from fastals.solver.sides import build_sides
+from fastals.solver.half_sweep import finite_loss, full_loss, pair_losses
+from fastals.solver.sides import Side, build_sides
+
+LOSS_PARTS = ("stored", "missing", "user_penalty", "item_penalty", "feature_penalty")
 
 
 def loss(fitted: Fitted, user_items: Any, preference: Any = None) -> float:
@@ -36,20 +38,64 @@ def loss(fitted: Fitted, user_items: Any, preference: Any = None) -> float:
     NotFittedError
         Before ``fit``.
     """
-    objective, settings = fitted.objective, fitted.settings
+    users, items = _sides(fitted, user_items, preference)
+    P, Q = fitted.matching_factors()
+    known = any(features is not None for features in fitted.state.features)
+    penalty = sum(_penalties(fitted, users, items)) if known else None
+    return full_loss(users, items, P.array, Q.array, fitted.objective, fitted.settings.num_threads, penalty)
+
+
+def loss_parts(fitted: Fitted, user_items: Any, preference: Any = None) -> dict[str, float]:
+    """Divide the objective's value on any interactions among stored pairs, missing pairs, and penalties.
+
+    Parameters
+    ----------
+    user_items, preference
+        As for ``fit``. Weights of missing pairs and features are those of the fit.
+
+    Returns
+    -------
+    dict of str to float
+        Whose sum is ``loss``, up to rounding: "stored", c (phi - p.q)^2 summed over the stored pairs (in Rendle's form
+        w (phi - p.q)^2 + c0 v w (p.q)^2); "missing", c0 v w (p.q)^2 summed over the pairs that are not stored;
+        "user_penalty", lambda_u |p_u - A' f_u|^2 summed over the users, and "item_penalty"; and "feature_penalty",
+        strength |A|^2 of the features' effects of users and items. Without features A is 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a matrix that does not fit.
+    FloatingPointError
+        Where the loss overflows float64.
+    NotFittedError
+        Before ``fit``.
+    """
+    users, items = _sides(fitted, user_items, preference)
+    P, Q = fitted.matching_factors()
+    pairs = pair_losses(users, items, P.array, Q.array, fitted.objective, fitted.settings.num_threads)
+    unit = fitted.objective.unit
+    penalties = (finite_loss(unit * penalty) for penalty in _penalties(fitted, users, items))
+    return dict(zip(LOSS_PARTS, (*pairs, *penalties), strict=True))
+
+
+def _sides(fitted: Fitted, user_items: Any, preference: Any) -> tuple[Side, Side]:
+    """Both sides of any interactions, in float64."""
     P, Q = fitted.matching_factors()
     rows, phi = check_rows(user_items, "user_items", shape=(P.shape[0], Q.shape[0]), preference=preference)
-    users, items = build_sides(objective, rows, phi, np.dtype(np.float64), fitted.state.unobserved)
-    penalty, threads = None, settings.num_threads
-    if any(features is not None for features in fitted.state.features):
-        strengths = checked_feature_strengths(fitted.parameters)
-        penalty = sum(
-            penalty_of(factors.array, side.regularization, features, strength / objective.unit, threads)
-            for factors, side, features, strength in zip(
-                (P, Q), (users, items), fitted.state.features, strengths, strict=True
-            )
-        )
-    return full_loss(users, items, P.array, Q.array, objective, threads, penalty)
+    return build_sides(fitted.objective, rows, phi, np.dtype(np.float64), fitted.state.unobserved)
+
+
+def _penalties(fitted: Fitted, users: Side, items: Side) -> tuple[float, float, float]:
+    """Penalties of users, of items and of the effects of their features, in units of the objective."""
+    threads, strengths = fitted.settings.num_threads, checked_feature_strengths(fitted.parameters)
+    halves = zip(fitted.matching_factors(), (users, items), fitted.state.features, strict=True)
+    distances = [distances_of(X.array, side.regularization, features, threads) for X, side, features in halves]
+    effects = sum(
+        effects_penalty(features.effects, strength / fitted.objective.unit)
+        for features, strength in zip(fitted.state.features, strengths, strict=True)
+        if features is not None
+    )
+    return distances[0], distances[1], effects
 
 
 def predict(fitted: Fitted, user: Any, item: Any) -> Any:

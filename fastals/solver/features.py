@@ -62,10 +62,10 @@ def predictions(features: Rows, effects: np.ndarray, basis: Basis, num_threads: 
     return Z
 
 
-def penalty_of(
-    X: np.ndarray, regularization: np.ndarray, features: Features | None, strength: float, num_threads: int | None
+def distances_of(
+    X: np.ndarray, regularization: np.ndarray, features: Features | None, num_threads: int | None
 ) -> float:
-    """sum_u lambda_u |x_u - z_u|^2 + strength |A|^2 of factors X (n, k), in float64; z and A are zero if unknown."""
+    """sum_u lambda_u |x_u - z_u|^2 of factors X (n, k), in float64; z is zero if it is unknown."""
     total = 0.0
     rows = None if features is None else features.rows.oriented(0)
     for first in range(0, X.shape[0], DENSE_ROWS):
@@ -74,7 +74,12 @@ def penalty_of(
         if features is not None and rows is not None:
             product(rows.taken(np.arange(first, part.stop)), ALIKE, features.effects, Z, num_threads)
         total += float((regularization[part] * np.square(X[part] - Z).sum(axis=1)).sum())
-    return total if features is None else total + strength * float(np.square(features.effects).sum())
+    return total
+
+
+def effects_penalty(effects: np.ndarray, strength: float) -> float:
+    """strength |A|^2."""
+    return strength * float(np.square(effects).sum())
 
 
 class Effects:
@@ -133,11 +138,11 @@ class Effects:
 
     def own_penalty(self) -> float:
         """strength |A|^2."""
-        return self._strength * float(np.square(self.array).sum())
+        return effects_penalty(self.array, self._strength)
 
     def penalty(self, X: np.ndarray) -> float:
-        """Penalty of factors X (n, k) and of the effects; see ``penalty_of``."""
-        return penalty_of(X, self._regularization, self.state(), self._strength, self._threads)
+        """Penalty of factors X (n, k) and of the effects."""
+        return distances_of(X, self._regularization, self.state(), self._threads) + self.own_penalty()
 
     def _solved_directly(self, right: np.ndarray) -> np.ndarray:
         from scipy.linalg import cho_factor, cho_solve

@@ -125,7 +125,7 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     started = given.user_factors is not None or given.item_factors is not None
     if parameters.warm_start and not started:
         given = _continued(given, before, rows.shape)
-    unobserved = _unobserved(parameters, rows, given.unobserved_weights)
+    unobserved = unobserved_of(parameters, rows, given.unobserved_weights)
     sides = build_sides(objective, rows, phi, dtype, unobserved)
     features = tuple(
         None if value is None else check_features(value, name, (count, None))
@@ -186,8 +186,8 @@ def _continued(given: Given, before: State, shape: tuple[int, int]) -> Given:
     return given._replace(**dict(zip(("user_factors", "item_factors"), arrays, strict=True)))
 
 
-def _unobserved(parameters: Any, rows: Rows, given: Any) -> tuple[Unobserved | None, Unobserved | None]:
-    """Weights of missing pairs, of users and of items: those given, or by popularity."""
+def unobserved_of(parameters: Any, rows: Rows, given: Any) -> tuple[Unobserved | None, Unobserved | None]:
+    """Weights of missing pairs, of users and of items: those given to ``fit``, or by popularity."""
     exponents = check_exponents(parameters.unobserved_exponent)
     if given is None:
         return (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastals.core.validation import read_only
 from fastals.kernels.dense.memory import CACHE_LINE
 from fastals.kernels.factors import stored_loss_parts
 from fastals.kernels.rows.cg_rows import cg_rows, cg_task
@@ -27,6 +28,7 @@ from fastals.kernels.rows.row import (
     RIDGE,
     SINGULAR,
     STEPS,
+    Entries,
     Ranges,
     System,
 )
@@ -221,15 +223,47 @@ def full_loss(
 
     ``penalty`` takes the place of the regularisation sum_u lambda_u |x_u|^2 + sum_i lambda_i |y_i|^2.
     """
-    parts = np.empty(users.bounds.size - 1)
-    work = 20.0 * X.shape[1] * users.indptr[-1]  # 2, but ten times as slow
-    for part in launches(parts.size, work, num_threads, each=RANGES_OF_A_LAUNCH):
-        with parallel(num_threads):
-            bounds = users.bounds[part.start : part.stop + 1]
-            stored_loss_parts(bounds, users.entries, X, Y, parts[part])
     GX, user_penalty = gramian(X, users.regularization, num_threads, users.entries.row_weights)
     GY, item_penalty = gramian(Y, items.regularization, num_threads, items.entries.row_weights)
     with np.errstate(over="ignore", invalid="ignore"):
         regularization = user_penalty + item_penalty if penalty is None else penalty
-        loss = parts.sum() + objective.c0 * np.vdot(GX, GY) + regularization
+        loss = _stored_sum(users, users.entries, X, Y, num_threads) + objective.c0 * np.vdot(GX, GY) + regularization
     return finite_loss(objective.unit * float(loss))
+
+
+def pair_losses(
+    users: Side, items: Side, X: np.ndarray, Y: np.ndarray, objective: Objective, num_threads: int | None
+) -> tuple[float, float]:
+    """What stored pairs and missing pairs add to the loss of any factors, in float64.
+
+    With s = x_u . y_i and m = c0 v_u w_i they are
+
+        sum over stored c (phi - s)^2    and    c0 tr(X' diag(v) X Y' diag(w) Y) - sum over stored m s^2;
+
+    in Rendle's form a stored pair has w (phi - s)^2 + m s^2. Both sums over stored pairs are taken by the kernel of the
+    loss: the one with v = 0, where extra is c (Rendle's: w), the other with no weights but m, as extra = m is what
+    weight = 0 and missing = shift = -c0 give.
+    """
+    c0, entries = objective.c0, users.entries
+    nothing = read_only(np.zeros(1))
+    whole = entries._replace(row_weights=nothing)
+    as_missing = entries._replace(weight=nothing, preference=nothing, offset=np.float64(0), shift=-c0, missing=-c0)
+    stored = _stored_sum(users, whole, X, Y, num_threads)
+    overlap = _stored_sum(users, as_missing, X, Y, num_threads)
+    GX, _ = gramian(X, users.regularization, num_threads, entries.row_weights)
+    GY, _ = gramian(Y, items.regularization, num_threads, items.entries.row_weights)
+    with np.errstate(over="ignore", invalid="ignore"):
+        missing = c0 * float(np.vdot(GX, GY)) - overlap
+        if objective.name == "rendle":
+            stored += overlap
+    return finite_loss(objective.unit * stored), finite_loss(objective.unit * missing)
+
+
+def _stored_sum(users: Side, entries: Entries, X: np.ndarray, Y: np.ndarray, num_threads: int | None) -> float:
+    """Sum over the users' stored pairs, with weights of ``entries``; see ``stored_loss_parts``."""
+    parts = np.empty(users.bounds.size - 1)
+    work = 20.0 * X.shape[1] * users.indptr[-1]  # 2, but ten times as slow
+    for part in launches(parts.size, work, num_threads, each=RANGES_OF_A_LAUNCH):
+        with parallel(num_threads):
+            stored_loss_parts(users.bounds[part.start : part.stop + 1], entries, X, Y, parts[part])
+    return float(parts.sum())

@@ -69,6 +69,17 @@ class Missing(NamedTuple):
         return total
 
 
+def frequencies(
+    objective: Objective, rows: Rows, unobserved: tuple[Unobserved | None, Unobserved | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies of all users and of all items, (n_users,) and (n_items,); see ``Objective.frequency``."""
+    users, items = unobserved
+    return (
+        objective.frequency(rows.counts, Missing.of(users, items).total(rows.shape[1])),
+        objective.frequency(rows.column_counts, Missing.of(items, users).total(rows.shape[0])),
+    )
+
+
 def loss_of_zero(side: Side, objective: Objective) -> float:
     """The loss where all factors are zero: the sum of c phi^2 (Rendle's: w phi^2) over the stored pairs, float64."""
     _, indices, weight, preference, offset = side.entries[:5]

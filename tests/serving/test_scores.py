@@ -4,7 +4,10 @@ import naive
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 from models import small
+from problems import problems
 
 from fastals import ImplicitALS
 from fastals.core.parameters import NotFittedError
@@ -61,9 +64,42 @@ def test_loss_of_other_interactions_and_preferences(model, ratings, objective):
     assert got == pytest.approx(expected, rel=1e-12)
 
 
+@given(problems(), st.sampled_from([(True, True), (True, False), (False, True), (False, False)]))
+def test_parts_of_the_loss_are_the_dense_sums(problem, known):
+    """Pairs stored, pairs missing and penalties, one pair and one row after the other."""
+    random = np.random.default_rng(0)
+    sides = zip(problem.R.shape, known, strict=True)
+    F, G = (random.standard_normal((count, 2)) if kept else None for count, kept in sides)
+    P, _ = problem.start()
+    model = problem.model(feature_regularization=(0.5, 2.0))
+    model.fit(**problem.data, user_factors=P, user_features=F, item_features=G)
+    A, B = model.feature_effects_
+    X, Y = model.user_factors, model.item_factors
+    inner, stored = X @ Y.T, np.asarray(problem.R) != 0
+    expected = dict.fromkeys(("stored", "missing"), 0.0)
+    for W, T in problem.terms:
+        sums = W * (T - inner) ** 2
+        expected["stored"] += sums[stored].sum()
+        expected["missing"] += sums[~stored].sum()
+    for side, factors, features, effects, strengths in (
+        ("user", X, F, A, problem.regularizations[0]),
+        ("item", Y, G, B, problem.regularizations[1]),
+    ):
+        Z = 0 if features is None else features @ effects
+        expected[f"{side}_penalty"] = (strengths[:, None] * (factors - Z) ** 2).sum()
+    effects = ((0.5, A), (2.0, B))
+    expected["feature_penalty"] = sum(strength * (one**2).sum() for strength, one in effects if one is not None)
+
+    got = model.loss_parts(**problem.pairs)
+
+    assert got == pytest.approx(expected, rel=1e-9, abs=1e-9 * sum(expected.values()))
+    assert sum(got.values()) == pytest.approx(model.loss(**problem.pairs), rel=1e-9)
+
+
 def test_loss_of_another_shape_is_refused(model):
-    with pytest.raises(ValueError, match=r"user_items must have shape \(30, 22\)"):
-        model.loss(sp.csr_array((22, 30)))
+    for asked in (model.loss, model.loss_parts):
+        with pytest.raises(ValueError, match=r"user_items must have shape \(30, 22\)"):
+            asked(sp.csr_array((22, 30)))
 
 
 @pytest.mark.parametrize("call", [lambda model: model.predict(0, 0), lambda model: model.loss(sp.eye_array(3).tocsr())])

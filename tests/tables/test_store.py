@@ -18,7 +18,7 @@ from fastals.core.rows import transposed
 from fastals.core.validation import UnknownIdError
 from fastals.tables.interactions import Interactions
 from fastals.tables.readers import read_interactions
-from fastals.tables.store import is_store
+from fastals.tables.store_files import is_store
 
 RULES = ("sum", "mean", "max", "last", "count")
 

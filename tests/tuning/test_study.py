@@ -2,6 +2,7 @@ import builtins
 import inspect
 from typing import ClassVar
 
+import naive
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,6 +10,7 @@ import scipy.sparse as sp
 from fastals import ImplicitALS, callbacks
 from fastals.datasets import make_interactions
 from fastals.evaluation import ranking_metrics_at_k, train_test_split
+from fastals.weighting import popularity
 
 optuna = pytest.importorskip("optuna")
 from fastals.tuning import tune  # noqa: E402
@@ -52,7 +54,7 @@ def test_best_parameters_give_the_model_that_was_measured(data):
     assert ranking_metrics_at_k(fitted, train, validation, 10)["recall"] == result.best_value
     assert result.model.get_params() == result.best_params
     best = max((trial for trial in result.trials if trial["state"] == "complete"), key=lambda trial: trial["value"])
-    assert best["value"] == pytest.approx(result.best_value, abs=1e-3)
+    assert best["value"] == result.best_value
     assert (best["iterations"], best["factors"]) == (len(fitted.loss_history), fitted.item_factors.shape[1])
 
 
@@ -157,18 +159,95 @@ def test_mean_strength_lies_in_its_range_whatever_the_exponent():
     assert min(trial["unobserved_weight"] for trial in result.trials) < 0.003
 
 
+def test_weights_of_missing_pairs_are_searched_with_lambdas_that_compare():
+    """The sum of lambda is that of the strength at exponent 1, with the frequencies that v and w give."""
+    model = ImplicitALS(iterations=1, unobserved_exponent=(0.5, 0.7))  # the users' exponent stays
+    result = tune(TRAIN, VALIDATION, n_trials=8, factors=2, model=model, pruner=optuna.pruners.NopPruner())
+    ridges = [trial.params["ridge"] for trial in result.study.trials]
+    for trial, ridge in zip(result.trials, ridges, strict=True):
+        assert trial["unobserved_exponent"][0] == 0.5
+        arguments = {"regularization": trial["regularization"], "exponent": trial["regularization_exponent"]}
+        v, w = (
+            np.maximum(np.diff(side.indptr), 1.0) ** exponent
+            for side, exponent in zip((TRAIN, TRAIN.tocsc()), trial["unobserved_exponent"], strict=True)
+        )
+        weights = {"c0": trial["unobserved_weight"], "missing": (v / v.mean(), w / w.mean())}
+        got = sum(side.sum() for side in naive.regularizations(TRAIN.toarray(), **arguments, **weights))
+        expected = naive.regularizations(TRAIN.toarray(), regularization=ridge, exponent=1.0, **weights)
+        assert got == pytest.approx(sum(side.sum() for side in expected), rel=1e-9)
+    exponents = [trial["unobserved_exponent"][1] for trial in result.trials]
+    assert exponents[:3] == [0, 0, 0]
+    assert len(set(exponents)) == 6
+    assert all(0 <= exponent <= 0.5 for exponent in exponents)
+
+
+@pytest.mark.parametrize("name", ["memory", "study.db"])
+@pytest.mark.parametrize("weighting", ["popularity", ("none", "bm25", "tfidf")])
+def test_weighed_pairs_are_fitted_and_the_result_repeats_it(tmp_path, name, weighting):
+    storage = None if name == "memory" else tmp_path / name
+    options = {"weighting": weighting, "factors": 4, "storage": storage, "refit": "train"}
+    result = search(n_trials=9, **options)
+
+    fitted = ImplicitALS(**result.best_params).fit(result.weigh(TRAIN))
+
+    np.testing.assert_array_equal(fitted.item_factors, result.model.item_factors)
+    assert ranking_metrics_at_k(fitted, TRAIN, VALIDATION, 10)["ndcg"] == result.best_value
+    best = result.trials[result.study.best_trial.number]
+    names = {trial["weighting"] for trial in result.trials}
+    if weighting == "popularity":
+        assert names == {"popularity"}
+        assert result.weighting == {"name": "popularity", "item_exponent": best["item_exponent"]}
+        assert len({trial["item_exponent"] for trial in result.trials}) == 9
+        expected = popularity(TRAIN.astype(np.float64), item_exponent=best["item_exponent"])
+        np.testing.assert_array_equal(result.weigh(TRAIN).toarray(), expected.toarray())
+    else:
+        assert names <= {"none", "bm25", "tfidf"}
+        assert len(names) > 1
+    sizes = np.log1p(result.weigh(TRAIN).data).mean()
+    assert result.best_params["alpha"] * sizes == pytest.approx(1)
+    everything = search(n_trials=9, **{**options, "refit": "all"})
+    assert everything.weighting == result.weighting
+    np.testing.assert_array_equal(everything.model.user_items_.toarray(), result.weigh(DATA).astype("f").toarray())
+
+
+def test_without_weighting_nothing_is_weighed():
+    result = search(n_trials=1)
+    assert result.weighting is None
+    assert "weighting" not in result.trials[0]
+    np.testing.assert_array_equal(result.weigh(TRAIN).toarray(), TRAIN.toarray())
+
+
+@pytest.mark.parametrize("known", [("user_features", "item_features"), ("item_features",)])
+def test_features_reach_every_fit_and_their_strength_is_searched(tmp_path, known):
+    random = np.random.default_rng(0)
+    features = {name: random.random((150 if name == "user_features" else 60, 3)) for name in known}
+    options = {"factors": 4, "storage": tmp_path / "study.db", "refit": "train", **features}
+    result = search(n_trials=4, **options)
+
+    fitted = ImplicitALS(**result.best_params).fit(TRAIN, **features)
+
+    np.testing.assert_array_equal(fitted.item_factors, result.model.item_factors)
+    np.testing.assert_array_equal(fitted.feature_effects_[1], result.model.feature_effects_[1])
+    strengths = [trial["feature_regularization"] for trial in result.trials]
+    assert len(set(strengths)) == 4
+    assert all((users == 1.0) == ("user_features" not in features) for users, _ in strengths)
+    with pytest.raises(ValueError, match="of other data or another search"):
+        search(n_trials=4, **{**options, "item_features": 2 * features["item_features"]})
+
+
 def test_given_space_is_searched_and_nothing_else():
-    space = {"regularization": (0.5, 2.0), "regularization_exponent": (0.0, 0.3)}
+    space = {"regularization": (0.5, 2.0), "regularization_exponent": (0.0, 0.3), "unobserved_exponent": (-0.2, 0.4)}
     result = search(space=space, factors=4)
     for trial in result.trials:
         assert 0.5 <= trial["regularization"] <= 2.0
         assert 0.0 <= trial["regularization_exponent"] <= 0.3
+        assert -0.2 <= trial["unobserved_exponent"] <= 0.4
         assert (trial["factors"], trial["alpha"], trial["unobserved_weight"]) == (4, MODEL.alpha, 1.0)
     assert len({trial["regularization"] for trial in result.trials}) == len(result.trials)
 
 
 def test_hopeless_trials_are_pruned_and_the_best_is_a_complete_one():
-    result = search(n_trials=16, space={"regularization": (1e-2, 1e6)}, model=ImplicitALS(iterations=6))
+    result = search(n_trials=16, space={"regularization": (1e-2, 1e6)}, model=ImplicitALS(iterations=8))
     states = [trial["state"] for trial in result.trials]
     assert states.count("pruned") >= 1
     assert len(states) == 16
@@ -177,6 +256,8 @@ def test_hopeless_trials_are_pruned_and_the_best_is_a_complete_one():
     assert best["value"] == result.best_value
     pruned = [trial["value"] for trial in result.trials if trial["state"] == "pruned"]
     assert np.median(pruned) < result.best_value
+    sweeps = [len(result.study.trials[trial["number"]].intermediate_values) for trial in result.trials]
+    assert min(sweeps) == 6  # none before it has shown what it comes to
 
 
 def test_own_pruner_and_timeout():
@@ -213,6 +294,11 @@ def test_neither_data_nor_model_nor_logging_is_changed():
         ({"space": {"beta": (1, 2)}}, "beta"),
         ({"space": {"alpha": (2, 1)}}, r"space\['alpha'\] must be 0 < low < high; got \(2, 1\)"),
         ({"space": {"alpha": (0, 1)}}, r"space\['alpha'\]"),
+        ({"space": {"regularization_exponent": (-1, 1)}}, r"must be 0 <= low < high; got \(-1, 1\)"),
+        ({"space": {"unobserved_exponent": (1, 1)}}, r"must be low < high; got \(1, 1\)"),
+        ({"space": {"feature_regularization": (1, 2)}}, "needs user_features or item_features"),
+        ({"item_features": np.ones((59, 2))}, r"item_features must have shape \(60, "),
+        ({"weighting": "recency"}, "weighting must be one of"),
         ({"refit": "both"}, "refit"),
         ({"random_state": -1}, "random_state"),
     ],

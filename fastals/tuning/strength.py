@@ -1,0 +1,95 @@
+"""Strengths of the penalties in units that can be compared: across exponents, and with features of any scale.
+
+lambda_u = regularization frequency_u^exponent, with frequency_u = stored + c0 v_u sum w. At another exponent the same
+regularization is quite another strength. Rendle et al. 2022 (section 3.4) keep the sum of lambda over all users and
+items instead, for a strength that is known at exponent ``at``:
+
+    regularization(exponent) = strength sum frequency^at / sum frequency^exponent.
+
+The penalty of features, strength |A|^2, stands in the ridge regression of their effects beside F' diag(lambda) F, whose
+mean diagonal, sum_u lambda_u |f_u|^2 / d, is its unit: a share of 1 halves the effect of a feature of average weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastals.core.rows import Rows
+from fastals.core.validation import check_real, check_rows
+from fastals.model import ImplicitALS
+from fastals.solver.fitting import checked_feature_strengths, checked_objective, unobserved_of
+from fastals.solver.sides import frequencies
+
+
+def comparable_regularization(
+    strength: float, model: ImplicitALS, user_items: Any, *, at: float = 1.0, unobserved_weights: Any = None
+) -> float:
+    """Regularization at a model's exponent that is as strong as ``strength`` is at exponent ``at``.
+
+    The sum of lambda over all users and items is the same. A strength found at one exponent, or with one set of weights
+    of missing pairs, so carries over to others:
+
+    >>> from fastals.datasets import make_interactions
+    >>> plays = make_interactions(100, 50, random_state=0).user_items
+    >>> model = ImplicitALS(regularization_exponent=1.0)
+    >>> comparable_regularization(0.01, model, plays)
+    0.01
+
+    Parameters
+    ----------
+    strength : float
+        Regularization at exponent ``at``.
+    model : ImplicitALS
+        Its ``regularization_exponent``, ``unobserved_weight`` and ``unobserved_exponent`` are used; it need not be
+        fitted.
+    user_items : sparse matrix or array (n_users, n_items)
+        What it is fitted to; its stored pattern alone matters.
+    at : float, default 1
+        The exponent at which the strength is known.
+    unobserved_weights : pair of (n_users,) and (n_items,) arrays or None, optional
+        As given to ``fit``.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments or parameters that do not fit.
+
+    References
+    ----------
+    S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
+    """
+    strength, at = check_real("strength", strength), check_real("at", at)
+    rows, _ = check_rows(user_items, "user_items")
+    objective = checked_objective(model, 1.0)
+    frequency = np.concatenate(frequencies(objective, rows, unobserved_of(model, rows, unobserved_weights)))
+    # In units of the largest no power overflows.
+    largest = frequency.max()
+    exponent = objective.regularization_exponent
+    ratio = ((frequency / largest) ** at).sum() / ((frequency / largest) ** exponent).sum()
+    return float(strength * ratio * largest ** (at - exponent))
+
+
+def feature_strengths(
+    share: float, model: ImplicitALS, user_items: Any, features: tuple[Rows | None, Rows | None]
+) -> tuple[float, float]:
+    """``feature_regularization`` of users and items: ``share`` of the mean diagonal of F' diag(lambda) F.
+
+    A side without features keeps the model's. Features are (n_users, d) and (n_items, d').
+    """
+    rows, _ = check_rows(user_items, "user_items")
+    objective = checked_objective(model, 1.0)
+    strengths = [objective.user_regularization, objective.item_regularization]
+    found = list(checked_feature_strengths(model))
+    of_rows = frequencies(objective, rows, unobserved_of(model, rows, None))
+    for axis, (side, frequency) in enumerate(zip(features, of_rows, strict=True)):
+        if side is not None:
+            of_row = np.repeat(strengths[axis] * frequency**objective.regularization_exponent, side.counts)
+            diagonal = float((of_row * np.square(side.data.astype(np.float64))).sum()) / side.shape[1]
+            found[axis] = share * diagonal or found[axis]
+    return found[0], found[1]
