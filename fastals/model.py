@@ -54,9 +54,8 @@ class ImplicitALS(Parameters):
     unobserved_weight : float
         c0, the confidence of pairs that are not stored; may be 0.
     unobserved_exponent : float or (float, float)
-        Popular items' missing pairs weigh more: w_i ~ max(n_i, 1)^exponent with n_i the number of users who have item
-        i, scaled to the mean 1 [4]_. One number is that of the items; a pair is (users, items), where v_u grows with
-        the number of items that user u has. 0 weighs all alike.
+        Popular items' missing pairs weigh more: w_i ~ max(n_i, 1)^exponent, with n_i the users who have item i, scaled
+        to the mean 1 [4]_. One number is that of the items, a pair (users, items); 0 weighs all alike.
     regularization_exponent : float
         lambda_u = regularization * (stored in row u + c0 v_u sum w)^exponent, likewise for items [3]_; where all weigh
         alike sum w is the number of items.

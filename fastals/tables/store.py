@@ -22,6 +22,7 @@ from fastals.tables.store_build import check_memory_limit
 from fastals.tables.store_change import Manner
 from fastals.tables.store_files import read_header
 from fastals.tables.store_parts import Part, all_ids
+from fastals.tables.store_sources import checked_options
 
 __all__ = ["InteractionStore"]
 
@@ -128,7 +129,7 @@ class InteractionStore(StoredInteractions):
         """
         check_duplicates(duplicates)
         columns, limit = Columns(user, item, value, time), check_memory_limit(memory_limit)
-        manner = Manner(columns, text_options(text_options), limit, temporary_folder, show_progress)
+        manner = Manner(columns, checked_options(text_options), limit, temporary_folder, show_progress)
         store_change.build(Path(path), source, duplicates, manner)
         return cls(path)
 
@@ -200,7 +201,7 @@ class InteractionStore(StoredInteractions):
             As `build`; for a store of means, which cannot grow, and for times that are missing on one side.
         """
         columns, limit = Columns(user, item, value, time), check_memory_limit(memory_limit)
-        manner = Manner(columns, text_options(text_options), limit, temporary_folder, show_progress)
+        manner = Manner(columns, checked_options(text_options), limit, temporary_folder, show_progress)
         store_change.append(self.path, source, manner, compact)
         self._open()
         return self

@@ -175,7 +175,7 @@ def _entries(matrix: Matrix) -> Iterator[tuple[Any, ...]]:
         yield matrix.user_ids[users[part]], matrix.item_ids[rows.indices[part]], values, times
 
 
-def text_options(given: dict[str, Any]) -> Options | None:
+def checked_options(given: dict[str, Any]) -> Options | None:
     """Options of text; TypeError for one that is not known."""
     unknown = sorted(set(given) - set(Options._fields))
     if unknown:
