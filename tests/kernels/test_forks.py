@@ -21,7 +21,8 @@ from fastals.kernels.rows.row import *
 from fastals.kernels.dense.memory import aligned_empty
 aligned_empty(1, 1, np.zeros(1))
 print("compiled", *ours())
-fastals.ImplicitALS(2, iterations=1).fit(__import__("scipy.sparse").sparse.eye(5, format="csr"))
+many = __import__("scipy.sparse").sparse.random(2000, 1000, 0.05, "csr", random_state=0)  # for one thread
+fastals.ImplicitALS(2, iterations=1).fit(many)
 print("launched", *ours())
 """
 

@@ -67,7 +67,7 @@ class TestRecalculation:
     def test_equals_the_dense_solution(self, problem):
         assume(problem.preference is None)
         P, Q = problem.start()
-        model = problem.model(iterations=0, solver="cholesky").fit(problem.matrix, user_factors=P, item_factors=Q)
+        model = problem.model(iterations=0, solver="cholesky").fit(**problem.data, user_factors=P, item_factors=Q)
         users, items = problem.regularizations
 
         got = model.recalculate_user(np.arange(P.shape[0]), problem.matrix)
@@ -126,7 +126,7 @@ class TestExplanation:
     def test_contributions_are_those_of_the_dense_formula(self, problem):
         assume(problem.preference is None)
         P, Q = problem.start()
-        model = problem.model(iterations=0).fit(problem.matrix, user_factors=P, item_factors=Q)
+        model = problem.model(iterations=0).fit(**problem.data, user_factors=P, item_factors=Q)
         item = problem.seed % Q.shape[0]
         for user in range(P.shape[0]):
             A, b = naive.normal_equations(problem.terms, Q, problem.regularizations[0], user)
@@ -280,7 +280,7 @@ class TestPartialFit:
             ([0], np.ones((1, 22)), TypeError, "user_items must be a SciPy sparse"),
             ([0], sp.csr_array(np.full((1, 22), np.inf)), ValueError, "user_items must be finite"),
             ([0], sp.csr_array(np.full((1, 22), 1e25)), ValueError, "user_items"),
-            ([40], None, ValueError, "userid"),
+            ([40], None, TypeError, "user_items must be a sparse matrix, unless user_features are given; got None"),
         ],
     )
     def test_failure_leaves_the_model_as_it_was(self, model, ids, rows, error, message):
@@ -290,7 +290,7 @@ class TestPartialFit:
         assert_untouched(model, before)
 
     def test_error_in_the_solver_leaves_the_model_as_it_was(self, model, ratings, monkeypatch):
-        def fail(*arguments):
+        def fail(*arguments, **options):
             raise FloatingPointError
 
         monkeypatch.setattr("fastals.serving.fold_in.solve_side", fail)

@@ -62,7 +62,7 @@ def test_best_parameters_give_the_model_that_was_measured(data):
     ("wrong", "message"),
     [
         ({"n_trails": 3}, "tune got an unexpected keyword argument 'n_trails'; did you mean 'n_trials'"),
-        ({"seed": 3}, "unexpected keyword argument 'seed'; of the evaluation it takes users, filter_train"),
+        ({"seed": 3}, "unexpected keyword argument 'seed'; of the evaluation it takes users, items, filter_train"),
         ({"filter_trains": 3}, "did you mean 'filter_train'"),
         ({"users": [0.5]}, "users must be"),
         ({"users": [150]}, r"users must lie in 0 \.\. 149; got 150"),

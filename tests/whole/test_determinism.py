@@ -41,6 +41,9 @@ def test_permuted_users_and_items_have_permuted_factors(problem, solver, random)
     problem.R, problem.preference = (
         part if part is None else part[users][:, items] for part in (problem.R, problem.preference)
     )
+    if problem.unobserved_weights is not None:
+        v, w = problem.unobserved_weights
+        problem.unobserved_weights = v[users], w[items]
     got = problem.model(**options).fit(**problem.data, user_factors=P[users])
 
     scale = np.abs(expected.user_factors).max() + np.abs(expected.item_factors).max()

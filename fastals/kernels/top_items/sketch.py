@@ -28,6 +28,8 @@ from fastals.kernels.jit import compiled, compiled_without_refcounts
 LARGEST_CODE = 127.0
 LARGEST_STEP = 32767.0
 ROUNDED_QUERY = 1.3e-4  # |d| / |h| at the most, for up to WIDTH coordinates; |unit c| is at most 1.04 |y|
+SMALL = 1e-100  # rows below it are taken LARGER times as large: their squares would underflow
+LARGER = 2.0**600
 WIDTH = 64  # coordinates of a sketch: one cache line of bytes. A constant, so that its loop is unrolled
 
 
@@ -68,11 +70,17 @@ def relative_margin(factors, eps):
 
 @compiled
 def _turned(row, rotation, head):
-    """Write R'row to ``head`` (width,) float64 in place; return its norm, that of the rest, and the row's."""
-    squared, head_squared = 0.0, 0.0
+    """Write ``scale`` R'row to ``head`` (width,) float64 in place; return its norm, that of the rest, the row's, scale.
+
+    The norms are those of the row as it is; ``scale`` is 1, or LARGER for rows whose squares would underflow.
+    """
+    squared, head_squared, largest = 0.0, 0.0, 0.0
     head[:] = 0
     for t in range(row.shape[0]):
-        value = np.float64(row[t])
+        largest = max(largest, abs(np.float64(row[t])))
+    scale = LARGER if largest < SMALL else 1.0
+    for t in range(row.shape[0]):
+        value = scale * np.float64(row[t])
         squared += value * value
         if rotation.shape[0] == 0:
             head[t] = value
@@ -83,7 +91,8 @@ def _turned(row, rotation, head):
         head_squared += head[j] * head[j]
     # The difference may be rounding alone.
     tail_squared = max(squared - head_squared, 0.0) + relative_margin(row.shape[0], np.finfo(np.float64).eps) * squared
-    return np.sqrt(head_squared), np.sqrt(tail_squared), np.sqrt(squared)
+    back = 1 / scale
+    return back * np.sqrt(head_squared), back * np.sqrt(tail_squared), back * np.sqrt(squared), scale
 
 
 @compiled
@@ -102,12 +111,12 @@ def sketch_rows(items, order, rotation, codes, lengths):
     codes[:] = 0
     for place in range(order.shape[0]):
         row = items[order[place]]
-        _, tail, norm = _turned(row, rotation, head)
+        _, tail, norm, scale = _turned(row, rotation, head)
         largest = 0.0
         for value in head:
             largest = max(largest, abs(value))
-        lengths[place, 0] = largest / LARGEST_CODE
-        unit = np.float64(lengths[place, 0])  # as it has been rounded
+        lengths[place, 0] = largest / LARGEST_CODE / scale
+        unit = scale * np.float64(lengths[place, 0])  # as it has been rounded
         error = 0.0
         for j in range(head.shape[0]):
             code = np.rint(head[j] / unit) if unit > 0.0 else 0.0
@@ -115,7 +124,7 @@ def sketch_rows(items, order, rotation, codes, lengths):
             codes[place, j] = np.int8(code)
             rest = head[j] - code * unit
             error += rest * rest
-        lengths[place, 1] = _rounded_up(np.sqrt(error), norm, row)
+        lengths[place, 1] = _rounded_up(np.sqrt(error) / scale, norm, row)
         lengths[place, 2] = _rounded_up(tail, norm, row)
 
 
@@ -123,15 +132,15 @@ def sketch_rows(items, order, rotation, codes, lengths):
 def sketch_query(query, rotation, sketched):
     """Write what the bounds need of a query to ``sketched`` (Query) in place."""
     turned = np.empty(rotation.shape[1])
-    length, tail, norm = _turned(query, rotation, turned)
+    length, tail, norm, scale = _turned(query, rotation, turned)
     largest = 0.0
     for value in turned:
         largest = max(largest, abs(value))
-    step = largest / LARGEST_STEP
+    sketched.numbers[0] = largest / LARGEST_STEP / scale
+    step = scale * sketched.numbers[0]  # as it has been rounded
     sketched.head[:] = 0
     for j in range(turned.shape[0]):
         sketched.head[j] = np.int16(np.rint(turned[j] / step)) if step > 0.0 else np.int16(0)
-    sketched.numbers[0] = step
     sketched.numbers[1] = _rounded_up(length, norm, query)
     sketched.numbers[2] = _rounded_up(tail, norm, query)
 
