@@ -285,12 +285,16 @@ def test_an_interrupt_is_heard_in_the_database():
         while not heard.wait(0.5):  # as somebody at a keyboard would
             os.kill(os.getpid(), signal.SIGINT)
 
+    def query() -> None:
+        with connection() as con:
+            fingers.start()
+            con.execute("select sum(hash(a.range * b.range)) from range(1000000) a, range(100000) b").fetchall()
+
     fingers = threading.Thread(target=press)
     started = time.monotonic()
     try:
-        with pytest.raises(KeyboardInterrupt), connection() as con:
-            fingers.start()
-            con.execute("select sum(hash(a.range * b.range)) from range(1000000) a, range(100000) b").fetchall()
+        with pytest.raises(KeyboardInterrupt):
+            query()
     finally:
         heard.set()
         fingers.join()
