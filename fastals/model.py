@@ -96,8 +96,7 @@ class ImplicitALS(Parameters):
     user_factors : (n_users, factors) array, read-only
     item_factors : (n_items, factors) array, read-only
     loss_history : list of float
-        The loss after each sweep. Users that are solved once more in the end, to ``tol``, lower it by less than a tenth
-        of what the sweep before the last did.
+        The loss after each sweep; the last one is that of the factors, after users were solved once more to ``tol``.
     alpha_ : float
     unobserved_weights_ : (v, w)
         Weights of missing pairs, (n_users,) and (n_items,) arrays; None where all are 1.

@@ -156,11 +156,14 @@ class Training:
     def finish(self) -> bool:
         """Solve the users once more if they started from a guess or did not reach the tolerance that was asked for.
 
-        They are solved from zero then, as fold-in will solve their rows, bit for bit. Returns whether they were.
+        They are solved from zero then, as fold-in will solve their rows, bit for bit, and the last loss becomes theirs.
+        Returns whether they were.
         """
         started_from_a_guess = len(self.reports) > 2 and self._guessed(USERS)
         if self._tighten() or started_from_a_guess:
-            self.solve_users(again=True)
+            report = self.solve_users(again=True)
+            if self.loss_history:
+                self.loss_history[-1] = report.loss
             return True
         return False
 

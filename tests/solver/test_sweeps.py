@@ -184,4 +184,4 @@ def test_users_reach_the_tolerance_and_are_those_of_fold_in(plays, iterations):
         )
 
     np.testing.assert_array_equal(model.recalculate_user(np.arange(400)), P)
-    assert model.loss(plays) <= model.loss_history[-1] * (1 + 1e-12)
+    assert model.loss_history[-1] == pytest.approx(model.loss(plays), rel=1e-10)
