@@ -170,19 +170,29 @@ def basis_of(
     return Basis(rotated, spectrum, into, in_panels(V.T, width, Y), penalty)
 
 
-def determined(basis: Basis, factors: int, least: float) -> Basis:
+def determined(basis: Basis, factors: int, least: float, alike: bool = True) -> Basis:
     """Basis without the directions that are rounding errors, where ``least`` regularization does not outweigh them.
 
     Factors of a lower rank than their number have directions of which only errors are left, of the size of the type's
     epsilon relative to the largest: solved for, these would be blown up. Without them the solution is the one of least
     norm. Returns the basis itself where there are none.
+
+    Unless all missing pairs weigh ``alike``, rows of the fixed side may have directions of their own that the Gramian
+    has not, as their weight is next to nothing. Those stay, with nothing in the spectrum.
     """
     spectrum, eps = basis.spectrum[:factors], np.finfo(basis.rotated.dtype).eps
     relative = factors * max(factors * float(eps) ** 2, np.finfo(np.float64).eps)
     errors = np.flatnonzero(spectrum + least < relative * spectrum.max())
     if not errors.size:
         return basis
-    basis = replace(basis, rotated=basis.rotated.copy(), spectrum=basis.spectrum.copy())
+    basis = replace(basis, spectrum=basis.spectrum.copy())
+    if not alike:
+        basis.spectrum[errors] = 0
+        squares = np.square(basis.rotated[:, :factors], dtype=np.float64).sum(axis=0)
+        errors = errors[squares[errors] < relative * squares.max()]
+        if not errors.size:
+            return basis
+    basis = replace(basis, rotated=basis.rotated.copy())
     basis.rotated[:, errors] = 0
     basis.spectrum[errors] = spectrum.max()
     return basis

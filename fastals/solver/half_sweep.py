@@ -108,7 +108,10 @@ def solve_side(
     MemoryError
         Where a thread found no memory for its scratch.
     """
-    given, basis = basis, determined(basis, X.shape[1], side.least_regularization)
+    given, basis = (
+        basis,
+        determined(basis, X.shape[1], side.least_regularization, side.entries.column_weights.size == 1),
+    )
     # The solution of least norm has nothing in directions left out, where a guess may have something.
     none = np.empty((0, basis.rotated.shape[1]), X.dtype)
     system = System(

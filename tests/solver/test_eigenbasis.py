@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from layers import LAYERS, needs_fork, run_under_layer
 
+from fastals import ImplicitALS
 from fastals.kernels import factors as kernels
 from fastals.solver import eigenbasis as module
 from fastals.solver.eigenbasis import PARTIAL_SUMS, eigenbasis, gramian, in_panels, rotate, tiling
@@ -129,3 +131,21 @@ print("status", os.waitpid(child, 0)[1])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_one_thread_starts_none_so_that_children_can(layer):
     assert run_under_layer(layer, "-c", FORK) == ["not started", "True", "True", "status 0"]
+
+
+@pytest.mark.filterwarnings("ignore:.* rows are underdetermined:RuntimeWarning")
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+@pytest.mark.parametrize("weight", [0.0, 1e-30])
+def test_directions_of_items_whose_missing_pairs_weigh_nothing_stay(solver, weight):
+    """The Gramian lacks them, the rows that have such an item do not."""
+    random = np.random.default_rng(0)
+    Q, w = random.normal(size=(6, 6)), np.array([weight, 1, 1, 1, 1, 1])
+    R = sp.csr_array(np.ones((4, 6)))
+    model = ImplicitALS(
+        6, alpha=40.0, regularization=0.0, objective="rendle", dtype="float64", iterations=0, solver=solver, tol=1e-12
+    ).fit(R, item_factors=Q, user_factors=np.ones((4, 6)), unobserved_weights=(None, w))
+
+    got = model.recalculate_user(np.arange(4))
+
+    A = (Q.T * (40 + w)) @ Q
+    np.testing.assert_allclose(got @ A, np.tile(40 * Q.sum(axis=0), (4, 1)), rtol=1e-7)
