@@ -2,7 +2,7 @@
 
 from fastals import ImplicitALS
 from fastals.core.state import State
-from fastals.solver.fitting import prepare
+from fastals.solver.fitting import Given, prepare
 from fastals.solver.sweeps import Training
 
 from .frozen_data import REGIMES, Interactions, OnFrozenData, binary
@@ -13,7 +13,8 @@ def second_sweep(data: Interactions, **parameters) -> Training:
     model = ImplicitALS(iterations=1, random_state=0, confidence="linear", **REGIMES["rendle"], **parameters)
     user_items = binary(data.train)
     model.fit(user_items)
-    training, _ = prepare(model, State(), user_items, None, model.user_factors, model.item_factors)
+    given = Given(user_items, user_factors=model.user_factors, item_factors=model.item_factors)
+    training, _ = prepare(model, State(), given)
     training.solve_items()  # the arrays that half-sweeps write to are touched once
     training.solve_users()
     return training
