@@ -100,7 +100,9 @@ def test_checkpoints_of_other_fits_are_refused(file, tmp_path, interrupt_after, 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
 def test_signal_from_outside(file, tmp_path):
     output, checkpoint = tmp_path / "m.fastals", tmp_path / "c"
-    script = "from fastals.cli import main; main()"
+    # Of a background process of a shell, which ignores it, the child would inherit that.
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{hears}; from fastals.cli import main; main()"
     options = ["-k", "8", "-t", str(10**6), "-o", str(output), "--checkpoint", str(checkpoint)]
     command = [sys.executable, "-W", "error", "-c", script, "fit", str(file), *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -79,7 +79,8 @@ def test_before_the_first_half_sweep_the_earlier_fit_stays(ratings, monkeypatch)
 
 # Work without end, which a signal from outside interrupts at any time.
 SCRIPT = """
-import sys, threading
+import signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process of a shell ignores it
 import numba, numpy as np, scipy.sparse as sp
 from fastals import ImplicitALS
 from fastals.solver.threads import parallel
