@@ -31,11 +31,12 @@ def comparable_regularization(
     The sum of lambda over all users and items is the same. A strength found at one exponent, or with one set of weights
     of missing pairs, so carries over to others:
 
-    >>> from fastals.datasets import make_interactions
-    >>> plays = make_interactions(100, 50, random_state=0).user_items
-    >>> model = ImplicitALS(regularization_exponent=1.0)
-    >>> comparable_regularization(0.01, model, plays)
-    0.01
+    >>> import scipy.sparse as sp
+    >>> from fastals import ImplicitALS
+    >>> from fastals.tuning import comparable_regularization
+    >>> plays = sp.csr_array([[5, 3, 0, 0], [4, 0, 1, 0], [0, 0, 4, 5], [0, 1, 5, 4]])
+    >>> round(comparable_regularization(0.01, ImplicitALS(regularization_exponent=0.5), plays), 4)
+    0.025
 
     Parameters
     ----------
