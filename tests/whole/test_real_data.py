@@ -88,7 +88,7 @@ def test_lastfm_play_counts(tmp_path):
     table = np.column_stack((data["user_orig"][data["user"]], data["item_orig"][data["item"]], data["value"]))
     np.savetxt(path, table, fmt="%d", delimiter="\t", header="userID\tartistID\tweight", comments="")
     model, output = fit(path, tmp_path, "--alpha", 40, "--regularization", 0.01, "--iterations", 5)
-    assert "1 to 352698" in output
+    assert "1 to 352,698" in output
     assert sound(model)
     users, items = model.interactions.user_index(2), model.interactions.item_index(data["item_orig"][:3])
     assert np.isfinite(model.predict(np.full(3, users), items)).all()
