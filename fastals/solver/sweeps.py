@@ -27,13 +27,13 @@ extrapolation of the items. Sparse data do not benefit; their rows start from ze
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from fastals.core.overlay import Derived
 from fastals.core.rows import digest
 from fastals.core.state import FeatureNames
 from fastals.core.unobserved import Unobserved
@@ -115,6 +115,7 @@ class Training:
         self.unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None)
         self.feature_names: FeatureNames = (None, None)
         self._sequence = 1.0  # t_n
+        self._derived = Derived()
         self._step = 0  # changes whenever factors are about to
 
     def sweep(self) -> float:
@@ -181,9 +182,9 @@ class Training:
             return tolerance
         return max(tolerance, min(SHARE * (fall / loss) ** 0.5, LOOSEST) * loss / max(explained, loss))
 
-    @functools.cached_property
+    @property
     def _loss_of_zero(self) -> float:
-        return loss_of_zero(self.users.side, self.objective)
+        return self._derived.get("loss of zero", lambda: loss_of_zero(self.users.side, self.objective))
 
     def _tighten(self) -> bool:
         """Set the sweep's tolerance to what was asked for; returns whether that is a change."""
@@ -284,9 +285,12 @@ class Training:
             for report in reports
         )
 
-    @functools.cached_property
+    @property
     def problem(self) -> dict[str, str]:
         """What the iteration depends on, part by part: digests of data, weights, and how rows are solved."""
+        return self._derived.get("problem", self._digests)
+
+    def _digests(self) -> dict[str, str]:
         users, items, objective, settings = self.users, self.items, self.objective, self.settings
         shapes = f"{users.factors.shape} and {items.factors.shape}"
         return {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fastals.core.overlay import Derived
 from fastals.core.rows import OnDisk, Rows
 from fastals.core.stored import folder_with_room, mapped_room
 from fastals.tables.store_files import CHUNK, SIDES, PartSpec, check_sum, map_array
@@ -30,16 +30,19 @@ class Part:
     """
 
     def __init__(self, store: Path, spec: PartSpec) -> None:
-        self.spec, self._folder = spec, store / spec.folder
+        self.spec, self._folder, self._derived = spec, store / spec.folder, Derived()
         self._maps = {name: map_array(self._folder / f"{name}.npy", array) for name, array in spec.arrays.items()}
         for side in SIDES:
             indptr = self._maps[f"{side}/indptr"]
             if indptr[0] != 0 or indptr[-1] != spec.stored or not _rises(indptr):
                 raise ValueError(self._damaged(side, "indptr", f"it does not rise from 0 to {spec.stored:,}"))
 
-    @functools.cached_property
+    @property
     def rows(self) -> Rows:
         """Canonical rows of the users, with those of the items."""
+        return self._derived.get("rows", self._checked_rows)
+
+    def _checked_rows(self) -> Rows:
         for side, n_columns in zip(SIDES, self.spec.shape[::-1], strict=True):
             self._check_side(side, n_columns)
         folder = str(self._folder.parent)

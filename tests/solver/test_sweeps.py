@@ -1,5 +1,7 @@
 """Accelerated sweeps: the same minimum in fewer sweeps, and a loss that never rises."""
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -185,3 +187,30 @@ def test_users_reach_the_tolerance_and_are_those_of_fold_in(plays, iterations):
 
     np.testing.assert_array_equal(model.recalculate_user(np.arange(400)), P)
     assert model.loss_history[-1] == pytest.approx(model.loss(plays), rel=1e-10)
+
+
+def test_no_training_waits_for_another_one(plays, monkeypatch):
+    """A lock that trainings shared would be held for ever in a process forked beside one."""
+    digesting, finish, digest = threading.Event(), threading.Event(), sweeps.digest
+
+    def held(*arrays):
+        if threading.current_thread() is other:
+            digesting.set()
+            finish.wait(60)
+        return digest(*arrays)
+
+    def described() -> None:
+        model = ImplicitALS(4, iterations=1)
+        model.fit(plays, callback=lambda model, *_: problems.append(model.training_state().problem))
+
+    monkeypatch.setattr(sweeps, "digest", held)
+    problems: list[dict[str, str]] = []
+    other = threading.Thread(target=described)
+    other.start()
+    assert digesting.wait(60)
+    described()
+    first = len(problems)
+    finish.set()
+    other.join()
+    assert first == 1
+    assert problems[0] == problems[1]
