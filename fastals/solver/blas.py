@@ -15,11 +15,17 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from fastals.kernels import forks
+
 # Held as long as the number is lowered: of two Python threads the one that is done first would restore it under the
 # other's calculation.
 _lock = threading.RLock()
 _lowered: tuple[int, int] | None = None  # thread that has lowered the number, and from what
 _watching = threading.Lock()  # taken once, and kept
+# Held around OpenBLAS's setter, which may start its threads under a lock of its own, and by forks: a child that inherits
+# that lock with a holder that does not exist waits for ever. It is held for microseconds, the one above for calculations.
+_setting = threading.Lock()
+_forking = threading.local()  # .lock: the lock above, where this thread holds it for a fork
 
 # As exported by the wheels of NumPy 2, of NumPy 1, and by a system's OpenBLAS.
 _NAMES = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
@@ -42,13 +48,28 @@ def _openblas() -> tuple[Any, Any] | None:
     return None
 
 
-def _after_fork_in_child() -> None:
-    """Replace the lock, whose holder may not exist here, and restore what such a holder has lowered."""
-    global _lock, _lowered
-    _lock = threading.RLock()
+def _set(number: int) -> None:
     functions = _openblas()
-    if functions is not None and _lowered is not None and _lowered[0] != threading.get_ident():
-        functions[1](_lowered[1])
+    assert functions is not None
+    with _setting:
+        functions[1](number)
+
+
+def _before_fork() -> None:
+    _forking.lock = _setting if _setting.acquire(timeout=forks.FORK_PATIENCE) else None
+
+
+def _after_fork_in_parent() -> None:
+    if getattr(_forking, "lock", None) is not None:
+        _forking.lock.release()
+
+
+def _after_fork_in_child() -> None:
+    """Replace the locks, whose holders may not exist here, and restore what such a holder has lowered."""
+    global _lock, _lowered, _setting
+    _lock, _setting = threading.RLock(), threading.Lock()
+    if _lowered is not None and _lowered[0] != threading.get_ident():
+        _set(_lowered[1])
         _lowered = None
 
 
@@ -56,7 +77,7 @@ def _after_fork_in_child() -> None:
 def single_threaded_blas() -> Iterator[None]:
     """Run NumPy's OpenBLAS on the calling thread alone; the number of threads is restored on leaving.
 
-    A fork by another thread meanwhile is not delayed: it restores the number in the child.
+    A fork by another thread meanwhile does not wait for the calculation: it restores the number in the child.
     """
     global _lowered
     functions = _openblas()
@@ -64,16 +85,18 @@ def single_threaded_blas() -> Iterator[None]:
         yield
         return
     if hasattr(os, "register_at_fork") and _watching.acquire(blocking=False):
-        os.register_at_fork(after_in_child=_after_fork_in_child)
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
     with _lock:
         before = functions[0]()
         if before <= 1:
             yield
             return
         _lowered = threading.get_ident(), before
-        functions[1](1)
+        _set(1)
         try:
             yield
         finally:
-            functions[1](before)
+            _set(before)
             _lowered = None

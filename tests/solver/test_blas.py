@@ -97,3 +97,43 @@ def test_fork_does_not_wait_and_its_child_has_the_number_from_before(number_of_t
     expected = ["child 2 1 2", "status 0 1", "inside 1", "outside 2", "status 0 2"]
 
     assert run_under_layer("workqueue", "-c", FORK) == expected
+
+
+FORKS_BESIDE = """
+import os, signal, sys, threading
+from fastals.solver.blas import _openblas, _set, single_threaded_blas
+
+functions = _openblas()
+if functions is None:
+    os._exit(0)
+with single_threaded_blas():
+    _set(2)
+stop = threading.Event()
+def enter():
+    while not stop.is_set():
+        _set(1)
+        _set(2)
+sys.setswitchinterval(1e-5)
+holders = [threading.Thread(target=enter) for _ in range(4)]
+for holder in holders: holder.start()
+statuses = set()
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        _set(2)
+        os._exit(0)
+    statuses.add(os.waitpid(child, 0)[1])
+    if statuses != {0}:
+        break
+stop.set()
+for holder in holders: holder.join()
+print(statuses, functions[0]())
+"""
+
+
+@pytest.mark.slow
+@needs_fork
+def test_forks_beside_a_thread_that_sets_the_number(number_of_threads):
+    """A child that inherits OpenBLAS's lock with a holder that does not exist waits until its alarm."""
+    assert run_under_layer("workqueue", "-c", FORKS_BESIDE) == ["{0} 2"]
