@@ -22,8 +22,8 @@ from fastals.kernels import forks
 _lock = threading.RLock()
 _lowered: tuple[int, int] | None = None  # thread that has lowered the number, and from what
 _watching = threading.Lock()  # taken once, and kept
-# Held around OpenBLAS's setter, which may start its threads under a lock of its own, and by forks: a child that inherits
-# that lock with a holder that does not exist waits for ever. It is held for microseconds, the one above for calculations.
+# Held around OpenBLAS's setter, which may start its threads under a lock of its own, and by forks: a child that
+# inherits that lock with a holder that does not exist waits for ever. It is held for microseconds.
 _setting = threading.Lock()
 _forking = threading.local()  # .lock: the lock above, where this thread holds it for a fork
 
