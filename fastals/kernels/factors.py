@@ -190,6 +190,7 @@ def stored_loss_parts(bounds, entries, X, Y, parts):
     for c in prange(bounds.shape[0] - 1):
         total = 0.0
         for u in range(bounds[c], bounds[c + 1]):
+            row = 0.0  # of its own, so that roundings grow with rows and their lengths, not with all stored pairs
             for t in range(entries.indptr[u], entries.indptr[u + 1]):
                 score = 0.0
                 for j in range(X.shape[1]):
@@ -199,7 +200,8 @@ def stored_loss_parts(bounds, entries, X, Y, parts):
                 target = target_of(weight, entries.offset, phi)
                 relative = value_of(entries.row_weights, u) * value_of(entries.column_weights, entries.indices[t])
                 extra = extra_of(weight, entries.shift, entries.missing, relative)
-                total += target * phi - 2 * target * score + extra * score * score
+                row += target * phi - 2 * target * score + extra * score * score
+            total += row
         parts[c] = total
 
 

@@ -45,6 +45,20 @@ def test_stored_loss(shift, offset):
     np.testing.assert_allclose(parts, [expected[:2].sum(), expected[2:].sum()], rtol=1e-12)
 
 
+def test_roundings_of_the_stored_loss_grow_with_rows_and_their_lengths():
+    """Not with all pairs: each of equal terms is rounded the same way, so one sum over all of them drifts."""
+    size, weight = 400, 0.3
+    indptr, indices = np.arange(0, size**2 + 1, size), np.tile(np.arange(size, dtype=np.int32), size)
+    weights, ones, parts = np.full(size**2, weight), read_only(np.ones(1)), np.empty(1)
+    entries = Entries(indptr, indices, weights, ones, np.float64(0), 0.0, 0.0, ones, ones)
+    zeros = np.zeros((size, 1))
+
+    stored_loss_parts(np.array([0, size]), entries, zeros, zeros, parts)
+
+    expected = size**2 * weight
+    assert abs(parts[0] - expected) <= 2 * size * np.finfo(np.float64).eps / 2 * expected
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 def test_extrapolate(in_place):
     random = np.random.default_rng(2)
