@@ -229,7 +229,7 @@ class _Work:
         basis = basis_of(self.factors[other].taken(columns), self.gramians[other], 0.0, objective.c0, threads)
         side = build_side(objective, rows, axis, own.dtype, self.fitted.missing(axis, ids, rows))
         # Of the other side only the rows that are looked up are at hand, under numbers of their own.
-        entries = side.entries._replace(indices=np.searchsorted(columns, rows.indices).astype(np.int32))
+        entries = side.entries._replace(indices=read_only(np.searchsorted(columns, rows.indices).astype(np.int32)))
         if unobserved[other] is not None:
             entries = entries._replace(column_weights=read_only(_weights(unobserved[other], columns)[:, 0].copy()))
         known, features, prior = self.fitted.features_of(axis, ids), self.fitted.state.features[axis], None

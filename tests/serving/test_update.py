@@ -13,6 +13,8 @@ from fastals import ImplicitALS
 from fastals.core.rows import Rows
 from fastals.core.validation import check_rows
 from fastals.datasets import make_interactions
+from fastals.kernels.rows.cg_rows import cg_task
+from fastals.kernels.rows.direct_rows import direct_task
 from fastals.serving.update import merged_rows
 from fastals.tables.interactions import Interactions
 
@@ -95,6 +97,17 @@ class TestHistory:
             expected = expected + part.toarray()
         np.testing.assert_allclose(dense(model), expected)
         np.testing.assert_allclose(model._state.history.oriented(1).as_csr(np.dtype(float)).toarray(), expected.T)
+
+
+@pytest.mark.parametrize(("solver", "task"), [("cg", cg_task), ("cholesky", direct_task)])
+def test_rows_are_solved_by_the_code_that_the_fit_has_compiled(ratings, new, solver, task):
+    """To compiled code a read-only array is of another type: a first update took ten seconds more for one."""
+    model = small(solver=solver).fit(ratings)
+    compiled = len(task.signatures)
+
+    model.update(new)
+
+    assert len(task.signatures) == compiled
 
 
 def solved(model, rows, fixed) -> np.ndarray:

@@ -23,10 +23,11 @@ AVX512 = f"{AVX2},+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
 HOSTS = {
     "generic": "", "nehalem": SSE, "haswell": AVX2, "skylake-avx512": AVX512, "icelake-server": f"{AVX512},+avx512vbmi",
 }  # fmt: skip
-# Each compiles all kernels anew, for most of a minute; the first have found bugs, the long hunt takes all.
-CASES = [("generic", "its own"), ("generic", "the host's"), ("haswell", "its own")]
+# Each compiles all kernels anew, for half a minute; the first is the farthest from any host, the long hunt takes all.
+CASES = [("generic", "its own"), ("haswell", "its own")]
 DTYPES = ["float32"]
-if os.environ.get("FASTALS_HUNT"):
+HUNTING = bool(os.environ.get("FASTALS_HUNT"))
+if HUNTING:
     CASES += [case for case in itertools.product(HOSTS, ["its own", "the host's"]) if case not in CASES]
     DTYPES += ["float64"]
 FIT_EVERY_WAY = """
@@ -104,18 +105,16 @@ def test_other_hosts(tmp_path, name, features):
 
     fresh = run_elsewhere(forwards, tmp_path / "one", **settings).splitlines()
     loaded = run_elsewhere(backwards, tmp_path / "one", **settings).splitlines()
-    loaded_alone = run_elsewhere(some, tmp_path / "one", **settings).splitlines()
 
     assert any((tmp_path / "one").rglob("*.bin"))
     assert len(set(fresh)) == len(fresh) == 2 * len(DTYPES)
     assert loaded == fresh[::-1]
-    assert loaded_alone == fresh[::3]
     for threads in ("1", "2"):
         compiled_for, *its_features = run_elsewhere(
             CHECK, tmp_path / "one", **settings, NUMBA_NUM_THREADS=threads
         ).split()
         assert compiled_for == name
         assert features == "the host's" or its_features == HOSTS[name].split()
-    if (name, features) == ("generic", "its own"):  # in a cache that others have begun to fill
+    if HUNTING and name == "generic":  # in a cache that others have begun to fill
         assert run_elsewhere(some, tmp_path / "two", **settings).splitlines() == fresh[::3]
         assert run_elsewhere(backwards, tmp_path / "two", **settings).splitlines() == fresh[::-1]
