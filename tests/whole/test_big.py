@@ -48,7 +48,7 @@ def behind(tmp_path):
                 maps.append(mmap.mmap(file.fileno(), 0))
             except (OSError, OverflowError, AttributeError) as error:
                 pytest.skip(f"no large sparse files here: {error}")
-        return np.frombuffer(maps[-1], array.dtype)
+        return read_only(np.frombuffer(maps[-1], array.dtype))
 
     return put
 
@@ -72,9 +72,11 @@ def test_half_sweeps_and_loss(rows, behind, solver, uniform):
     phi = np.ones(1, np.float32) if uniform else (rows.data > 2).astype(np.float32)
     lambdas, bounds = np.full(30, 0.5), np.array([0, 10, 30])
     constants = np.float32(1), 0.0, 1.0, ALIKE, ALIKE  # offset, shift, c0, v, w
-    near = Side(Entries(rows.indptr, rows.indices, values, phi, *constants), lambdas, 0.5, bounds)
+    # Read-only as ever, which to compiled code is a type: so it is at hand.
+    indptr, indices, values, phi = (read_only(array) for array in (rows.indptr, rows.indices, values, phi))
+    near = Side(Entries(indptr, indices, values, phi, *constants), lambdas, 0.5, bounds)
     values, phi = (values, phi) if uniform else (behind(values), behind(phi))
-    far = Side(Entries(rows.indptr + FIRST, behind(rows.indices), values, phi, *constants), lambdas, 0.5, bounds)
+    far = Side(Entries(read_only(indptr + FIRST), behind(indices), values, phi, *constants), lambdas, 0.5, bounds)
     Y = np.random.default_rng(0).standard_normal((22, 6), np.float32)
     basis = eigenbasis(Y, np.zeros(22), 1.0, 1)
     got, expected = np.zeros((30, 6), np.float32), np.zeros((30, 6), np.float32)
