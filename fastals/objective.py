@@ -84,7 +84,7 @@ class Objective:
         return self.with_alpha(density, total / rows.data.size)
 
     def with_alpha(self, density: float, mean: np.float64) -> Objective:
-        """The objective with an alpha that suits a density and a mean size, see ``with_alpha_for``; ValueError if none."""
+        """The objective with an alpha that suits a density and a mean size; see ``with_alpha_for``."""
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             alpha = (self.unobserved_weight or density**0.5) / density**0.5 / mean
         if not 0 < alpha < np.inf:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 Reference = Any  # to a value on the workers: a future
+Add = Callable[[Any, Any], Any]
 
 
 class Executor(Protocol):
@@ -38,8 +39,8 @@ class Executor(Protocol):
         """The values."""
         ...
 
-    def total(self, name: str, references: list[Reference], add: Callable[[Any, Any], Any]) -> Any:
-        """Sum of the values, in an order that follows from their number."""
+    def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Sum of what a function returns for each shard, see ``map``, in an order that follows from their number."""
         ...
 
     def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
@@ -105,12 +106,12 @@ class DaskExecutor:
         """As ``map``, with neighbouring shards on one worker and as many a worker as it has threads to share them."""
         found: list[Reference] = []
         with self._guarded():
-            workers = list(self.client.scheduler_info(n_workers=-1)["workers"].items())
+            workers = self.client.nthreads()
         if not workers:
             return self.map(name, function, *arguments)
-        ends = np.cumsum([worker["nthreads"] for _, worker in workers]) * self.count
-        ends //= max(ends[-1] // self.count, 1)
-        for (address, _), first, last in zip(workers, (0, *ends[:-1]), ends, strict=True):
+        threads = np.cumsum(list(workers.values()))
+        ends = (threads * self.count // threads[-1]).tolist()
+        for address, first, last in zip(workers, (0, *ends[:-1]), ends, strict=True):
             # Should the worker be lost, another may take its place.
             more = {"workers": [address], "allow_other_workers": True}
             found += self._mapped(name, function, arguments, range(first, last), **more)
@@ -121,16 +122,19 @@ class DaskExecutor:
     ) -> list[Reference]:
         if not shards:
             return []
-        columns = [
+        columns, key = self._columns(arguments, shards), self.key(name)
+        keys = [f"{key}-{s}" for s in shards]
+        with self._guarded(), unwarned():
+            return list(self.client.map(call, [function] * len(shards), *columns, key=keys, pure=False, **more))
+
+    def _columns(self, arguments: tuple[Any, ...], shards: range) -> list[list[Any]]:
+        """Each argument for each shard."""
+        return [
             [self._argument(argument[s]) for s in shards]
             if isinstance(argument, list)
             else [self._argument(argument)] * len(shards)
             for argument in arguments
         ]
-        key = self.key(name)
-        keys = [f"{key}-{s}" for s in shards]
-        with self._guarded(), unwarned():
-            return list(self.client.map(call, [function] * len(shards), *columns, key=keys, pure=False, **more))
 
     def _argument(self, value: Any) -> Any:
         if hasattr(value, "key") and hasattr(value, "client"):  # a future
@@ -145,17 +149,21 @@ class DaskExecutor:
         with self._guarded():
             return list(self.client.gather(list(references)))
 
-    def total(self, name: str, references: list[Reference], add: Callable[[Any, Any], Any]) -> Any:
-        """Sum of the values, where they are, of neighbours first."""
-        while len(references) > 1:
-            lefts, rights = references[: len(references) // 2 * 2 : 2], references[1::2]
-            key = self.key(f"{name}-sum")
-            with self._guarded():
-                sums = self.client.map(
-                    add, lefts, rights, key=[f"{key}-{n}" for n in range(len(lefts))], pure=False
-                )
-            references = [*sums, *references[2 * len(lefts) :]]
-        return self.gather(references)[0]
+    def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Sum of what a function returns for each shard: where that is, of neighbours first, in one graph."""
+        key, sums = self.key(name), self.key(f"{name}-sum")
+        columns = self._columns(arguments, range(self.count))
+        level = [f"{key}-{s}" for s in range(self.count)]
+        graph = {place: (call, function, *row) for place, row in zip(level, zip(*columns, strict=True), strict=True)}
+        for depth in itertools.count():
+            if len(level) == 1:
+                break
+            pairs = list(zip(level[::2], level[1::2], strict=False))
+            found = [f"{sums}-{depth}-{n}" for n in range(len(pairs))]
+            graph |= {place: (add, *pair) for place, pair in zip(found, pairs, strict=True)}
+            level = [*found, *level[2 * len(pairs) :]]
+        with self._guarded(), unwarned():
+            return self.client.gather(self.client.get(graph, level, sync=False))[0]
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,6 @@ from fastals.objective import Objective
 from fastals.solver.eigenbasis import determined, eigenbasis
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import Report, Settings, in_all, report_of
-from fastals.solver.sides import Side
 
 
 class ShardedFactors:
@@ -116,7 +116,7 @@ class ShardedUsers(Half):
     def taken(self, given: np.ndarray, name: str) -> Any:
         """Factors in shards of an array."""
         array, bounds = check_factors(given, name, self.factors.shape, self.factors.dtype), self.shards.bounds
-        parts = [array[first:last] for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
+        parts = [array[first:last] for first, last in itertools.pairwise(bounds)]
         references = self._executor.map("users-given", on_shard.first_factors, self.shards.references, parts)
         return ShardedFactors(references, self.factors.shape, self.factors.dtype)
 
@@ -132,7 +132,9 @@ def _joined(*digests: str) -> str:
 class HalfSweeps:
     """How the halves of a sharded training are solved: a ``fastals.solver.sweeps.Way``."""
 
-    def __init__(self, executor: Executor, objective: Objective, users: ShardedUsers, items: Half, known: Items) -> None:
+    def __init__(
+        self, executor: Executor, objective: Objective, users: ShardedUsers, items: Half, known: Items
+    ) -> None:
         self._executor, self._objective = executor, objective
         self._users, self._items, self._known = users, items, known
 

@@ -107,15 +107,15 @@ class ItemSweep:
     def _basis(self, like: np.ndarray) -> tuple[Basis, bool]:
         """Eigenbasis of the users' Gramian without their factors, which the shards rotate; whether it is determined."""
         executor, settings, factors = self._executor, self._settings, like.shape[1]
-        parts = executor.map("items-gramian", on_shard.gramian_of_users, self._shards, self._users, settings)
-        G, penalty = executor.total("items-gramian", parts, on_shard.add)
+        G, penalty = executor.total(
+            "items-gramian", on_shard.add, on_shard.gramian_of_users, self._shards, self._users, settings
+        )
         basis = basis_of(like[:0], G, penalty, self._objective.c0, settings.num_threads)
         panels = executor.share("items-basis", basis.V)
         self._rotated = executor.map("items-rotate", on_shard.rotated_users, self._users, panels, settings)
 
         def squares() -> np.ndarray:
-            parts = executor.map("items-squares", on_shard.squares_of, self._rotated)
-            summed: np.ndarray = executor.total("items-squares", parts, on_shard.add)
+            summed: np.ndarray = executor.total("items-squares", on_shard.add, on_shard.squares_of, self._rotated)
             return summed[:factors]
 
         least = self._items.side.least_regularization
@@ -137,9 +137,9 @@ class ItemSweep:
             status[filled & ~(share >= 1 / HEAVY)] = DOUBLE
             status[filled & ~(weighed[:, LARGEST] < HEAVY * missing)] = DIRECT
         tolerance = min(self._settings.tolerance, LARGEST_TOLERANCE) * np.sqrt(np.maximum(share, 0))
-        vectors = (on_shard.padded(np.zeros((n, 0), like.dtype), width) for _ in range(4))
+        x, r, p, b = (on_shard.padded(np.zeros((n, 0), like.dtype), width) for _ in range(4))
         return Iteration(
-            *vectors, np.zeros(n), np.zeros(n), np.zeros(n), tolerance, status, np.zeros(n, np.int64),
+            x, r, p, b, np.zeros(n), np.zeros(n), np.zeros(n), tolerance, status, np.zeros(n, np.int64),
             basis.spectrum, entries.row_weights, self._items.side.regularization,
         )  # fmt: skip
 
@@ -149,10 +149,9 @@ class ItemSweep:
         if not chosen.size:
             return
         settings, asked = self._settings, packed(chosen, iteration)
-        rights = self._executor.map(
-            "items-right", on_shard.rights_of_items, self._shards, self._rotated, asked, settings
+        b = self._executor.total(
+            "items-right", on_shard.add, on_shard.rights_of_items, self._shards, self._rotated, asked, settings
         )
-        b = self._executor.total("items-right", rights, on_shard.add)
         factors = b.shape[1]
         iteration.b[chosen, :factors] = b
         self._begin(iteration, basis, chosen, guess, factors)
@@ -181,10 +180,11 @@ class ItemSweep:
     def _products(self, iteration: Iteration, chosen: np.ndarray, P: np.ndarray, factors: int) -> np.ndarray:
         """sum_t extra_t (x_t . p_i) x_t of the chosen items, (m, width), over all shards."""
         asked = self._executor.share("items-direction", (packed(chosen, iteration), P[chosen, :factors]))
-        parts = self._executor.map(
-            "items-product", on_shard.products_of_items, self._shards, self._rotated, asked, self._settings
-        )
-        return on_shard.padded(self._executor.total("items-product", parts, on_shard.add), P.shape[1])
+        summed = self._executor.total(
+            "items-product", on_shard.add, on_shard.products_of_items, self._shards, self._rotated, asked,
+            self._settings,
+        )  # fmt: skip
+        return on_shard.padded(summed, P.shape[1])
 
     def _solve_directly(self, iteration: Iteration) -> None:
         """Solve what is left from systems summed over the shards."""
@@ -195,11 +195,10 @@ class ItemSweep:
         batch = max(BATCH_BYTES // (8 * width * (width + 3)), 1)
         for first in range(0, left.size, batch):
             chosen = left[first : first + batch]
-            parts = self._executor.map(
-                "items-system", on_shard.systems_of_items, self._shards, self._rotated, packed(chosen, iteration),
-                self._settings,
+            A, lines = self._executor.total(
+                "items-system", on_shard.add, on_shard.systems_of_items, self._shards, self._rotated,
+                packed(chosen, iteration), self._settings,
             )  # fmt: skip
-            A, lines = self._executor.total("items-system", parts, on_shard.add)
             iteration.x[chosen] = 0
             solve_summed_rows(chosen, own(A), own(lines), iteration, constants, self._totals)
 

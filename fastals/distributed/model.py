@@ -182,7 +182,7 @@ feature_regularization
             raise TypeError(f"callback must be callable; got {describe(callback)}")
         iterations = check_integer("iterations", self.iterations, 0)
         sources = sources_of(user_items, preference, self.pairs_per_shard)
-        executor = DaskExecutor(client_of(self.client), sources.count)
+        executor = DaskExecutor(client_of(self.client), sources.shards)
         given = Given(None, None, unobserved_weights, None, None, user_factors, item_factors)
         if self.warm_start and self._fit is not None and user_factors is None and item_factors is None:
             given = given._replace(item_factors=self._fit.item_factors)
@@ -226,8 +226,7 @@ feature_regularization
             Before ``fit``.
         """
         fit = self._fitted
-        parameters = {name: value for name, value in self.get_params().items() if name not in OWN}
-        model, rows = ImplicitALS(**parameters), fit.sources.rows(fit.executor)
+        model, rows = ImplicitALS(**self._plain_parameters()), fit.sources.rows(fit.executor)
         model._state = State(
             Factors(self.user_factors),
             Factors(fit.item_factors),
@@ -265,7 +264,8 @@ feature_regularization
         """
         fit = self._fitted
         length = min(check_integer("N", N, 1), fit.item_factors.shape[0])
-        query = serving.Query(self._plain_parameters(), fit.alpha, length, filter_already_liked_items, filter_items, items)
+        filtered = filter_already_liked_items
+        query = serving.Query(self._plain_parameters(), fit.alpha, length, filtered, filter_items, items)
         return serving.recommend_all(fit.executor, fit.shards, fit.users, fit.item_factors, query, fit.bounds)
 
     def write_user_factors(self, folder: str | os.PathLike[str]) -> list[str]:
@@ -292,9 +292,7 @@ feature_regularization
         fit = self._fitted
         path = os.path.abspath(os.fspath(folder))
         firsts, ends = fit.bounds[:-1].tolist(), fit.bounds[1:].tolist()
-        return fit.executor.gather(
-            fit.executor.map("write-users", serving.write_users, fit.users, path, firsts, ends)
-        )
+        return fit.executor.gather(fit.executor.map("write-users", serving.write_users, fit.users, path, firsts, ends))
 
     def training_state(self) -> TrainingState:
         """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
@@ -392,17 +390,13 @@ def client_of(client: Any) -> Any:
         try:
             return get_client()
         except ValueError:
-            raise ValueError(
-                "no Dask client: make one, distributed.Client(...), before fit, or pass client="
-            ) from None
+            raise ValueError("no Dask client: make one, distributed.Client(...), before fit, or pass client=") from None
     if not isinstance(client, Client):
         raise TypeError(f"client must be a distributed.Client; got {describe(client)}")
     return client
 
 
-def _fit_of(
-    training: Training, executor: DaskExecutor, sources: Sources, weights: Any, began: tuple[int, int]
-) -> Fit:
+def _fit_of(training: Training, executor: DaskExecutor, sources: Sources, weights: Any, began: tuple[int, int]) -> Fit:
     """What a training has made so far; ``began`` are bytes moved and sweeps done when it began."""
     users: Any = training.users
     sweeps = len(training.loss_history) - began[1]

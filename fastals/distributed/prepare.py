@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -107,7 +108,7 @@ def take_census(sources: Sources, executor: Executor, objective: Objective, expo
         raise ValueError(f"chunks of user_items must have equally many columns; got {sorted(items)}")
     if not sum(count.stored for count in counts):
         raise ValueError("user_items must have at least one stored value that is not zero; got none")
-    columns = executor.total("count-items", executor.map("count-items", on_shard.column_counts, pieces), on_shard.add)
+    columns = executor.total("count-items", on_shard.add, on_shard.column_counts, pieces)
     return Census(pieces, counts, columns)
 
 
@@ -130,7 +131,7 @@ def _weighed(
     exponent = exponents[0] if given.unobserved_weights is None else 0.0
     plan = on_shard.Plan(objective, dtype.str, factors, w, exponent, scale, smallest, largest)
     bounds = census.bounds
-    parts = [None if v is None else v.array[slice(*ends)] for ends in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [None if v is None else v.array[slice(*ends)] for ends in itertools.pairwise(bounds)]
     shared = executor.share("plan", plan)
     shards = executor.map("weigh", on_shard.weigh, census.pieces, shared, parts)
     weighed = executor.gather(executor.map("describe", on_shard.describe_weights, shards, objective))
@@ -138,11 +139,11 @@ def _weighed(
     _, least = regularization_of_rows(objective, 0, np.ones(1), users, users.whole(census.shape[1]))
     pairs = [count.pairs for count in census.counts]
     known = UserShards(shards, bounds, census.sum("stored"), census.sum("filled"), pairs, weighed, least)
-    extras = executor.map("weigh-items", on_shard.weigh_items, shards, settings)
+    extras = executor.total("weigh-items", on_shard.add_weighed, on_shard.weigh_items, shards, settings)
     alike = v is None and not exponent
     whole = float(sum(shard.row_weights for shard in weighed))
     side = items_side(objective, census.columns, Missing.of(items, None), whole)
-    return known, Items(side, executor.total("weigh-items", extras, on_shard.add_weighed), alike)
+    return known, Items(side, extras, alike)
 
 
 def _weights_of_missing(
@@ -189,7 +190,7 @@ def _starts(
 
     The stream is drawn once here, so that all that is sent is its state at each shard: the factors are drawn there.
     """
-    ends = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+    ends = list(itertools.pairwise(bounds.tolist()))
     if P is not None:
         return [P[first:last] for first, last in ends]
     random = check_random_state(parameters.random_state)

@@ -133,8 +133,8 @@ def weigh(piece: Piece, plan: Plan, given: np.ndarray | None) -> Shard:
     v = given
     if v is None and plan.exponent:
         v = np.maximum(rows.counts, 1).astype(np.float64) ** plan.exponent / plan.scale
-    w, smallest, largest = plan.item_weights, plan.smallest, plan.largest
-    missing = Missing(*(ALIKE if part is None else read_only(part) for part in (v, w)), smallest, largest)
+    rows_weights, column_weights = (ALIKE if part is None else read_only(part) for part in (v, plan.item_weights))
+    missing = Missing(rows_weights, column_weights, plan.smallest, plan.largest)
     side = build_side(plan.objective, rows, 0, dtype, missing)
     entries = side.entries
     if piece.phi is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,8 @@ from fastals.solver.sides import ROW_COST
 from fastals.tables.store import InteractionStore
 from fastals.tables.store_files import is_store
 
-# Pairs of a shard, unless told: so many, or SHARE times the items (whose sums a shard returns each step, which is then a
-# small part of the work), or as many as leave MOST shards (each is a few tasks a step, of a millisecond each).
+# Pairs of a shard, unless told: so many, or SHARE times the items (whose sums a shard returns each step, which is then
+# a small part of the work), or as many as leave MOST shards (each is a few tasks a step, of a millisecond each).
 PAIRS, SHARE, MOST = 2**22, 16, 1024
 
 
@@ -40,7 +41,7 @@ class Sources(NamedTuple):
     rows: Callable[[Executor], Rows]
 
     @property
-    def count(self) -> int:
+    def shards(self) -> int:
         """Number of shards."""
         return len(self.arguments[0])
 
@@ -100,7 +101,7 @@ def _of_store(store: InteractionStore, pairs_per_shard: int | None) -> Sources:
 def _of_rows(rows: Rows, phi: np.ndarray | None, pairs_per_shard: int | None) -> Sources:
     bounds = bounds_of(rows.indptr, rows.shape[1], pairs_per_shard).tolist()
     pieces = []
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in itertools.pairwise(bounds):
         entries = slice(int(rows.indptr[first]), int(rows.indptr[last]))
         data = rows.data if rows.data.size == 1 else rows.data[entries]
         indptr = rows.indptr[first : last + 1] - rows.indptr[first]

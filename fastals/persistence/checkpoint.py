@@ -18,7 +18,8 @@ from fastals.solver.half_sweep import Report
 from fastals.solver.sweeps import TrainingState
 
 KIND = "training state"
-OPTIONAL = ("user_factors", "previous_items", "previous_users", "user_effects", "item_effects")  # which a state may do without
+# Which a state may do without.
+OPTIONAL = ("user_factors", "previous_items", "previous_users", "user_effects", "item_effects")
 
 
 class Checkpoint:
@@ -157,6 +158,7 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             array = arrays.get(name) if name in OPTIONAL else arrays[name]
             if array is not None:
                 _check_matrix(array, name)
+        previous_items, previous_users, user_effects, item_effects = (arrays.get(name) for name in OPTIONAL[1:])
         halves = [(_report(items), _report(users)) for items, users in reports]
         return TrainingState(
             {str(name): str(value) for name, value in dict(header["problem"]).items()},
@@ -166,8 +168,11 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             halves,
             arrays.get("user_factors"),
             arrays["item_factors"],
-            *(arrays.get(name) for name in OPTIONAL[1:]),
-            user_tolerance=None if tolerance is None else check_real("user_tolerance", tolerance),
+            previous_items,
+            previous_users,
+            user_effects,
+            item_effects,
+            None if tolerance is None else check_real("user_tolerance", tolerance),
         )
     except KeyError as error:
         raise ValueError(

@@ -153,9 +153,7 @@ def _side(
     objective: Objective, rows: Rows, axis: int, weight: np.ndarray, preference: np.ndarray, missing: Missing
 ) -> Side:
     _check_largest(objective, missing, weight.dtype)
-    regularization, least = regularization_of_rows(
-        objective, axis, rows.counts, missing, missing.whole(rows.shape[1])
-    )
+    regularization, least = regularization_of_rows(objective, axis, rows.counts, missing, missing.whole(rows.shape[1]))
     entries = Entries(
         read_only(rows.indptr),
         read_only(rows.indices),

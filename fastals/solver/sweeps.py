@@ -46,7 +46,7 @@ from fastals.solver.sides import even_bounds
 from fastals.solver.threads import parallel
 
 Value = TypeVar("Value")
-# (half, other, fixed, solved, guess, settings): solve a half against fixed factors of the other, into ``solved`` in place
+# (half, other, fixed, solved, guess, settings): solve a half against the other's fixed factors, into ``solved``.
 Way = Callable[[Half, Half, np.ndarray, np.ndarray, np.ndarray | None, Settings], Report]
 
 LARGEST_MOMENTUM = 0.9
@@ -329,8 +329,9 @@ class Training:
             user_factors, items.lend(items.factors),
             None if previous_items is None else items.lend(previous_items),
             None if previous_users is None else users.lend(previous_users),
-            *(None if half.effects is None else half.effects.array for half in (users, items)),
-            user_tolerance=self._tolerance if user_factors is None else None,
+            None if users.effects is None else users.effects.array,
+            None if items.effects is None else items.effects.array,
+            self._tolerance if user_factors is None else None,
         )  # fmt: skip
 
     def restore(self, state: TrainingState) -> None:

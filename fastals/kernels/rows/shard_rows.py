@@ -22,7 +22,6 @@ from fastals.kernels.rows.direct_rows import FLOAT64_FLOOR, RIDGES
 from fastals.kernels.rows.row import (
     DOUBLE,
     ITERATED,
-    LOSS,
     RIDGE,
     SINGULAR,
     SOLVED,
@@ -244,7 +243,7 @@ def _begin(iteration, n, q, warm, M):
 
 @compiled_parallel
 def begin_rows(bounds, chosen, iteration, warm, Q):
-    """Begin the chosen rows (m,), in ranges; ``warm`` (m,) is where each has its product in Q, or -1; see ``_begin``."""
+    """Begin the chosen rows (m,), in ranges; ``warm`` (m,) is where each has its product in Q, or -1."""
     for c in prange(bounds.shape[0] - 1):
         M = np.empty(iteration.x.shape[1], iteration.x.dtype)
         for i in range(bounds[c], bounds[c + 1]):
@@ -286,7 +285,7 @@ def _step(iteration, n, q, max_steps, M):
 
 @compiled_parallel
 def step_rows(bounds, chosen, iteration, Q, max_steps):
-    """One step of the chosen rows (m,), in ranges; ``Q`` (m, width) are sum_t extra_t (y_t . p) y_t, and overwritten."""
+    """One step of the chosen rows (m,), in ranges; ``Q`` (m, width), sum_t extra_t (y_t . p) y_t, is overwritten."""
     for c in prange(bounds.shape[0] - 1):
         M = np.empty(iteration.x.shape[1], iteration.x.dtype)
         for i in range(bounds[c], bounds[c + 1]):
