@@ -137,9 +137,12 @@ class DaskExecutor:
         ]
 
     def _argument(self, value: Any) -> Any:
-        if hasattr(value, "key") and hasattr(value, "client"):  # a future
+        import dask
+        from distributed import Future
+
+        if isinstance(value, Future):
             return value
-        if hasattr(value, "__dask_graph__"):  # of the caller: its result
+        if dask.is_dask_collection(value):
             return self.client.compute(value)
         self._sent += n_bytes(value)
         return Sent(value)

@@ -14,7 +14,7 @@ from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
 from fastals.core.state import State
 from fastals.distributed.executor import DaskExecutor, Reference
-from fastals.distributed.shards import Shard, Solved, own, users_of
+from fastals.distributed.shards import Shard, Solved, users_of
 from fastals.model import ImplicitALS
 from fastals.serving import recommend as lists
 from fastals.serving.fitted import Fitted
@@ -41,7 +41,7 @@ def recommend_shard(shard: Shard, solved: Solved, item_factors: np.ndarray, quer
     entries = users_of(shard).entries
     n_users, n_items = entries.indptr.size - 1, item_factors.shape[0]
     rows = Rows(entries.indptr, entries.indices, np.ones(1, np.float32), (n_users, n_items))
-    state = State(Factors(own(solved.X)), Factors(own(item_factors)), History(rows), query.alpha)
+    state = State(Factors(solved.X), Factors(item_factors), History(rows), query.alpha)
     fitted = Fitted(ImplicitALS(**query.parameters), state)
     return lists.recommend(
         fitted, np.arange(n_users), None, query.N, query.filtered, query.excluded, False, query.candidates
