@@ -35,6 +35,14 @@ class Executor(Protocol):
         """Call a function for each shard: of lists each its element, of anything else the thing itself."""
         ...
 
+    def spread(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Reference]:
+        """As ``map``, with neighbouring shards on one worker."""
+        ...
+
+    def settle(self, references: list[Reference]) -> None:
+        """Leave what ``spread`` has made, and is there, to go anywhere should it be lost."""
+        ...
+
     def gather(self, references: Sequence[Reference]) -> list[Any]:
         """The values."""
         ...
@@ -112,10 +120,17 @@ class DaskExecutor:
         threads = np.cumsum(list(workers.values()))
         ends = (threads * self.count // threads[-1]).tolist()
         for address, first, last in zip(workers, (0, *ends[:-1]), ends, strict=True):
-            # Should the worker be lost, another may take its place.
             more = {"workers": [address], "allow_other_workers": True}
             found += self._mapped(name, function, arguments, range(first, last), **more)
         return found
+
+    def settle(self, references: list[Reference]) -> None:
+        """Lift the restrictions of ``spread``.
+
+        Where all workers are lost Dask would wait for those of the same address, although others are allowed.
+        """
+        with self._guarded():
+            self.client.sync(self.client.scheduler.set_restrictions, worker={future.key: [] for future in references})
 
     def _mapped(
         self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], shards: range, **more: Any

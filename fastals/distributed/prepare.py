@@ -100,9 +100,9 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
 
 def take_census(sources: Sources, executor: Executor, objective: Objective, exponent: float) -> Census:
     """Load all shards and count their entries; ValueError where they do not fit together or hold nothing."""
-    load = getattr(executor, "spread", executor.map)
-    pieces = load("load", sources.load, *sources.arguments)
+    pieces = executor.spread("load", sources.load, *sources.arguments)
     counts = executor.gather(executor.map("count", on_shard.count, pieces, objective, exponent))
+    executor.settle(pieces)
     items = {count.items for count in counts}
     if len(items) > 1:
         raise ValueError(f"chunks of user_items must have equally many columns; got {sorted(items)}")
