@@ -18,6 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fastals.core.validation import describe
+
 Reference = Any  # to a value on the workers: a future
 Add = Callable[[Any, Any], Any]
 
@@ -215,6 +217,30 @@ class DaskExecutor:
                 f"the Dask scheduler at {address_of(self.client)} is lost, and what the workers held with it; a "
                 "checkpoint, if one was written, is good: connect to another cluster and resume from it"
             ) from error
+
+
+def client_of(client: Any) -> Any:
+    """The client given, or the current one.
+
+    Raises
+    ------
+    ImportError
+        Without Dask.
+    TypeError, ValueError
+        For what is no client, and where there is none.
+    """
+    try:
+        from distributed import Client, get_client
+    except ImportError as error:
+        raise ImportError("fastals.distributed needs Dask: pip install 'fastals[dask]'") from error
+    if client is None:
+        try:
+            return get_client()
+        except ValueError:
+            raise ValueError("no Dask client: make one, distributed.Client(...), before fit, or pass client=") from None
+    if not isinstance(client, Client):
+        raise TypeError(f"client must be a distributed.Client; got {describe(client)}")
+    return client
 
 
 def address_of(client: Any) -> str:

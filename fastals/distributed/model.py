@@ -16,7 +16,7 @@ from fastals.core.state import State
 from fastals.core.types import Array, ArrayLike, RandomState
 from fastals.core.validation import check_integer, describe, read_only
 from fastals.distributed import serving
-from fastals.distributed.executor import DaskExecutor, Reference
+from fastals.distributed.executor import DaskExecutor, Reference, client_of
 from fastals.distributed.prepare import prepare
 from fastals.distributed.sources import Sources, sources_of
 from fastals.model import ImplicitALS
@@ -370,30 +370,6 @@ feature_regularization
 
 OWN = ("client", "pairs_per_shard")  # parameters that ImplicitALS has not
 OWN_REPORTS = ("seconds_", "bytes_")
-
-
-def client_of(client: Any) -> Any:
-    """The client given, or the current one.
-
-    Raises
-    ------
-    ImportError
-        Without Dask.
-    TypeError, ValueError
-        For what is no client, and where there is none.
-    """
-    try:
-        from distributed import Client, get_client
-    except ImportError as error:
-        raise ImportError("fastals.distributed needs Dask: pip install 'fastals[dask]'") from error
-    if client is None:
-        try:
-            return get_client()
-        except ValueError:
-            raise ValueError("no Dask client: make one, distributed.Client(...), before fit, or pass client=") from None
-    if not isinstance(client, Client):
-        raise TypeError(f"client must be a distributed.Client; got {describe(client)}")
-    return client
 
 
 def _fit_of(training: Training, executor: DaskExecutor, sources: Sources, weights: Any, began: tuple[int, int]) -> Fit:

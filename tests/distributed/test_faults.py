@@ -123,7 +123,7 @@ def test_a_lost_scheduler_is_told_and_the_checkpoint_is_good(plays, make, tmp_pa
             os.kill(processes[0].pid, signal.SIGKILL)
 
     try:
-        with pytest.raises(ConnectionError, match="scheduler at tcp://.* is lost"):
+        with pytest.raises(ConnectionError, match=r"scheduler at tcp://.* is lost"):
             checkpoint.fit(make(iterations=5, client=other), plays, callback=kill_scheduler)
     finally:
         for process in processes:

@@ -1,6 +1,7 @@
 """The distributed model on worker processes: the same bits for any number of them, and what is asked of it then."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_stores_matrices_and_chunks_are_taken(client, plays, store, make, expect
     for data in (store, store.path, str(store.path)):
         assert_same(make().fit(data), expected)
     bounds = expected[0].users.shards.bounds
-    chunks = [plays[first:last] for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
+    chunks = [plays[first:last] for first, last in itertools.pairwise(bounds)]
     import dask
 
     futures = client.scatter(chunks)
