@@ -24,6 +24,10 @@ Reference = Any  # to a value on the workers: a future
 Add = Callable[[Any, Any], Any]
 
 
+class WorkersChangedError(RuntimeError):
+    """A worker was lost to which shards are bound."""
+
+
 class Executor(Protocol):
     """What a sharded training runs on."""
 
@@ -37,12 +41,12 @@ class Executor(Protocol):
         """Call a function for each shard: of lists each its element, of anything else the thing itself."""
         ...
 
-    def spread(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Reference]:
-        """As ``map``, with neighbouring shards on one worker."""
+    def warm(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function wherever shards may be, to have compiled what it runs."""
         ...
 
-    def settle(self, references: list[Reference]) -> None:
-        """Leave what ``spread`` has made, and is there, to go anywhere should it be lost."""
+    def placed(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, neighbouring shards go to one worker and stay there; WorkersChangedError where such a one is lost."""
         ...
 
     def gather(self, references: Sequence[Reference]) -> list[Any]:
@@ -101,6 +105,8 @@ class DaskExecutor:
         self.client, self.count = client, count
         self.seconds: dict[str, float] = defaultdict(float)
         self._token, self._calls, self._sent = uuid.uuid4().hex[:8], itertools.count(), 0
+        self._places: list[str] | None = None  # of the shards, while they stay where they are put
+        self._placed: list[Reference] = []
 
     def share(self, name: str, value: Any) -> Reference:
         """A value for all shards: the argument of a task, whose result workers fetch from one another."""
@@ -110,46 +116,78 @@ class DaskExecutor:
 
     def map(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Reference]:
         """Call a function for each shard, where its first argument is."""
-        return self._mapped(name, function, arguments, range(self.count))
-
-    def spread(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Reference]:
-        """As ``map``, with neighbouring shards on one worker and as many a worker as it has threads to share them."""
-        found: list[Reference] = []
-        with self._guarded():
-            workers = self.client.nthreads()
-        if not workers:
-            return self.map(name, function, *arguments)
-        threads = np.cumsum(list(workers.values()))
-        ends = (threads * self.count // threads[-1]).tolist()
-        for address, first, last in zip(workers, (0, *ends[:-1]), ends, strict=True):
-            more = {"workers": [address], "allow_other_workers": True}
-            found += self._mapped(name, function, arguments, range(first, last), **more)
+        columns, key = self._columns(arguments), self.key(name)
+        keys, found = [f"{key}-{s}" for s in range(self.count)], []
+        with self._guarded(), unwarned():
+            for address, shards in itertools.groupby(range(self.count), lambda s: self._places and self._places[s]):
+                chosen = list(shards)
+                part = slice(chosen[0], chosen[-1] + 1)
+                calls = [function] * len(chosen), *(column[part] for column in columns)
+                where = [address] if address else None
+                found += self.client.map(call, *calls, key=keys[part], pure=False, workers=where)
+        self._placed += found if self._places else []
         return found
 
-    def settle(self, references: list[Reference]) -> None:
-        """Lift the restrictions of ``spread``.
+    def warm(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function on each worker, and on one of each host before: what that compiles the others load."""
+        from distributed import wait
 
-        Where all workers are lost Dask would wait for those of the same address, although others are allowed.
+        with self._guarded():
+            workers, hosts = list(self.client.nthreads()), {}
+            for address in workers:
+                hosts.setdefault(address.rpartition(":")[0], address)
+            firsts = list(hosts.values())
+            for chosen in (firsts, [address for address in workers if address not in firsts]):
+                sent = [Sent(argument) for argument in arguments]
+                calls = [
+                    self.client.submit(call, function, *sent, key=self.key(name), workers=[address], pure=False)
+                    for address in chosen
+                ]
+                done = not calls
+                while not done and set(chosen) <= set(self.client.nthreads()):
+                    with contextlib.suppress(TimeoutError):
+                        wait(calls, timeout=1)
+                        done = True
+
+    @contextlib.contextmanager
+    def placed(self) -> Iterator[None]:
+        """Inside, neighbouring shards go to one worker, as many as its threads' share, and stay there.
+
+        Dask would steal tasks from workers that still compile, with all their data. On leaving, what has been made may
+        go anywhere should it be lost.
         """
         with self._guarded():
-            self.client.sync(self.client.scheduler.set_restrictions, worker={future.key: [] for future in references})
+            workers = self.client.nthreads()
+        threads = np.cumsum(list(workers.values()))
+        ends = threads * self.count // threads[-1] if workers else []
+        addresses = list(workers)
+        self._places = (
+            [addresses[np.searchsorted(ends, s, side="right")] for s in range(self.count)] if workers else None
+        )
+        try:
+            yield
+        finally:
+            made, self._placed, self._places = self._placed, [], None
+        with self._guarded():
+            self.client.sync(self.client.scheduler.set_restrictions, worker={future.key: [] for future in made})
 
-    def _mapped(
-        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], shards: range, **more: Any
-    ) -> list[Reference]:
-        if not shards:
-            return []
-        columns, key = self._columns(arguments, shards), self.key(name)
-        keys = [f"{key}-{s}" for s in shards]
-        with self._guarded(), unwarned():
-            return list(self.client.map(call, [function] * len(shards), *columns, key=keys, pure=False, **more))
+    def _await(self, futures: list[Reference]) -> None:
+        """Wait until futures are done; WorkersChangedError where one that they are to be made by is lost."""
+        from distributed import wait
 
-    def _columns(self, arguments: tuple[Any, ...], shards: range) -> list[list[Any]]:
+        while self._places:
+            with contextlib.suppress(TimeoutError):
+                wait(futures, timeout=1)
+                return
+            if not set(self._places) <= set(self.client.nthreads()):
+                raise WorkersChangedError("a worker was lost while shards were loaded")
+
+    def _columns(self, arguments: tuple[Any, ...]) -> list[list[Any]]:
         """Each argument for each shard."""
         return [
-            [self._argument(argument[s]) for s in shards]
+            [self._argument(value) for value in argument]
             if isinstance(argument, list)
-            else [self._argument(argument)] * len(shards)
+            else [self._argument(argument)] * self.count
             for argument in arguments
         ]
 
@@ -167,12 +205,13 @@ class DaskExecutor:
     def gather(self, references: Sequence[Reference]) -> list[Any]:
         """The values, once they are there."""
         with self._guarded():
+            self._await(list(references))
             return list(self.client.gather(list(references)))
 
     def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
         """Sum of what a function returns for each shard: where that is, of neighbours first, in one graph."""
         key, sums = self.key(name), self.key(f"{name}-sum")
-        columns = self._columns(arguments, range(self.count))
+        columns = self._columns(arguments)
         level = [f"{key}-{s}" for s in range(self.count)]
         graph = {place: (call, function, *row) for place, row in zip(level, zip(*columns, strict=True), strict=True)}
         for depth in itertools.count():
@@ -183,7 +222,9 @@ class DaskExecutor:
             graph |= {place: (add, *pair) for place, pair in zip(found, pairs, strict=True)}
             level = [*found, *level[2 * len(pairs) :]]
         with self._guarded(), unwarned():
-            return self.client.gather(self.client.get(graph, level, sync=False))[0]
+            found = self.client.get(graph, level, sync=False)
+            self._await(found)
+            return self.client.gather(found)[0]
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -21,7 +21,7 @@ from fastals.core.validation import (
     read_only,
 )
 from fastals.distributed import shards as on_shard
-from fastals.distributed.executor import Executor, Reference
+from fastals.distributed.executor import Executor, Reference, WorkersChangedError
 from fastals.distributed.halves import HalfSweeps, ShardedFactors, ShardedUsers, UserShards
 from fastals.distributed.items import Items
 from fastals.distributed.sources import Sources
@@ -32,6 +32,8 @@ from fastals.solver.half import Half
 from fastals.solver.half_sweep import Settings
 from fastals.solver.sides import Missing, Side, balanced_bounds, regularization_of_rows
 from fastals.solver.sweeps import Training
+
+ATTEMPTS = 5  # to load all shards without the loss of a worker
 
 
 class Census(NamedTuple):
@@ -75,15 +77,27 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
     dtype = check_dtype(parameters.dtype)
     exponents = check_exponents(parameters.unobserved_exponent)
     factors = check_integer("factors", parameters.factors, 1, LARGEST_INT32)
-    with executor.phase("load"):
-        census = take_census(sources, executor, objective, exponents[0])
-    if is_auto(parameters.alpha):
-        filled = census.sum("filled") * int(np.count_nonzero(census.columns))
-        mean = np.float64(census.sum("size") / census.sum("stored"))
-        objective = objective.with_alpha(census.sum("stored") / filled, mean)
+
+    def loaded() -> tuple[Objective, Census, UserShards, Items]:
+        with executor.placed():
+            with executor.phase("load"):
+                census = take_census(sources, executor, objective, exponents[0])
+            suited = _with_alpha(objective, census) if is_auto(parameters.alpha) else objective
+            with executor.phase("weigh"):
+                form = dtype, factors
+                users, known = _weighed(census, executor, suited, settings, exponents, given, form)
+        return suited, census, users, known
+
+    with executor.phase("warm"):
+        executor.warm("warm", on_shard.warm, objective, dtype.str, factors, settings)
+    for attempt in range(ATTEMPTS):
+        try:
+            objective, census, users, known = loaded()
+            break
+        except WorkersChangedError:
+            if attempt == ATTEMPTS - 1:
+                raise
     P, Q = _given_factors(given, census.shape, factors, dtype)
-    with executor.phase("weigh"):
-        users, known = _weighed(census, executor, objective, settings, exponents, given, (dtype, factors))
     shape = census.shape[0], factors
     starts = _starts(parameters, census.bounds, P, given, factors, dtype)
     references = executor.map("users-start", on_shard.first_factors, users.references, starts)
@@ -98,11 +112,16 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
     return training
 
 
+def _with_alpha(objective: Objective, census: Census) -> Objective:
+    """The objective with the alpha that suits all shards."""
+    filled, stored = census.sum("filled") * int(np.count_nonzero(census.columns)), census.sum("stored")
+    return objective.with_alpha(stored / filled, np.float64(census.sum("size") / stored))
+
+
 def take_census(sources: Sources, executor: Executor, objective: Objective, exponent: float) -> Census:
     """Load all shards and count their entries; ValueError where they do not fit together or hold nothing."""
-    pieces = executor.spread("load", sources.load, *sources.arguments)
+    pieces = executor.map("load", sources.load, *sources.arguments)
     counts = executor.gather(executor.map("count", on_shard.count, pieces, objective, exponent))
-    executor.settle(pieces)
     items = {count.items for count in counts}
     if len(items) > 1:
         raise ValueError(f"chunks of user_items must have equally many columns; got {sorted(items)}")

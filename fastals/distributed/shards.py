@@ -33,7 +33,7 @@ from fastals.kernels.rows.shard_rows import (
     weigh_task,
 )
 from fastals.objective import Objective
-from fastals.solver.eigenbasis import Basis, aligned_factors, gramian, rotate
+from fastals.solver.eigenbasis import Basis, aligned_factors, basis_of, gramian, rotate
 from fastals.solver.fitting import draw
 from fastals.solver.half_sweep import Settings, solve_rows
 from fastals.solver.sides import Missing, Side, balanced_bounds, build_side, loss_of_zero
@@ -329,3 +329,22 @@ def add_weighed(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.stack(
         (left[:, 0] + right[:, 0], np.maximum(left[:, 1], right[:, 1]), np.minimum(left[:, 2], right[:, 2])), axis=1
     )
+
+
+def warm(objective: Objective, dtype: str, factors: int, settings: Settings) -> None:
+    """Compile, or load, what a fit runs on a worker: two users with an item each, from the one end to the other."""
+    rows = Rows(np.array([0, 1, 2]), np.array([0, 1], np.int32), np.array([1.0, 2.0]), (2, 2))
+    piece, every = Piece(rows), np.packbits(np.ones(2, bool))
+    plan = Plan(objective, dtype, factors, None, 0.0, 1.0, 1.0, 1.0)
+    shard = weigh(piece, plan, None)
+    weigh_items(shard, settings)
+    start = first_factors(shard, np.random.default_rng(0))
+    G, penalty = gramian_of_users(shard, start, settings)
+    basis = basis_of(start.X, G, penalty, objective.c0, 1)
+    Y = rotated_users(start, basis.V, settings)
+    if settings.solver == "cg":
+        rights_of_items(shard, Y, every, settings)
+        products_of_items(shard, Y, (every, start.X), settings)
+    else:
+        systems_of_items(shard, Y, every, settings)
+    solve_users(shard, basis, objective.c0, settings)

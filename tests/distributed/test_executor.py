@@ -33,12 +33,13 @@ def test_maps_and_shared_values(client):
 
 def test_neighbours_are_loaded_on_one_worker(client):
     executor = DaskExecutor(client, 8)
-    found = executor.spread("load", operator.neg, list(range(8)))
+    with executor.placed():
+        found = executor.map("load", operator.neg, list(range(8)))
+        assert executor.total("sum", operator.add, operator.pos, found) == -28
     assert executor.gather(found) == [-s for s in range(8)]
     places = [client.who_has([future])[future.key][0] for future in found]
     assert len(set(places)) == 2
     assert places == sorted(places, key=places.index)
-    executor.settle(found)
 
 
 def test_what_is_sent_is_neither_searched_nor_changed():

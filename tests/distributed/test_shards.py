@@ -9,6 +9,7 @@ from serial_executor import sharded_fit
 from fastals import ImplicitALS
 from fastals.distributed import shards as on_shard
 from fastals.kernels.dense.memory import CACHE_LINE
+from fastals.objective import Objective
 from fastals.solver.half_sweep import Settings
 
 
@@ -58,6 +59,12 @@ def test_sums_keep_their_order():
     assert number == 5.0
     got = on_shard.add_weighed(np.array([[1.0, 5.0, -1.0]]), np.array([[2.0, 3.0, -4.0]]))
     np.testing.assert_array_equal(got, [[3.0, 5.0, -4.0]])
+
+
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+def test_what_is_compiled_ahead_is_all_that_a_fit_runs(make, solver):
+    objective, settings = Objective("hu", "linear", 1.0, 1.0, 1.0, 0.5, 0.5, 0.5), Settings(solver, 1e-3, 50, 1)
+    assert on_shard.warm(objective, "<f4", 6, settings) is None
 
 
 def test_threads_are_those_asked_for_outside_of_workers():

@@ -28,11 +28,12 @@ class SerialExecutor:
         found = [function(*row) for row in zip(*columns, strict=True)]
         return [pickle.loads(pickle.dumps(value, 5)) for value in found] if self.pickled else found
 
-    def spread(self, name, function, *arguments):
-        return self.map(name, function, *arguments)
-
-    def settle(self, references):
+    def warm(self, name, function, *arguments):
         pass
+
+    @contextlib.contextmanager
+    def placed(self):
+        yield
 
     def gather(self, references):
         return list(references)
