@@ -49,6 +49,10 @@ class Executor(Protocol):
         """Inside, neighbouring shards go to one worker and stay there; WorkersChangedError where such a one is lost."""
         ...
 
+    def settle(self, references: list[Reference]) -> None:
+        """Let what is kept, and was made where it was to stay, go anywhere should it be lost."""
+        ...
+
     def gather(self, references: Sequence[Reference]) -> list[Any]:
         """The values."""
         ...
@@ -105,8 +109,9 @@ class DaskExecutor:
         self.client, self.count = client, count
         self.seconds: dict[str, float] = defaultdict(float)
         self._token, self._calls, self._sent = uuid.uuid4().hex[:8], itertools.count(), 0
-        self._places: list[str] | None = None  # of the shards, while they stay where they are put
-        self._placed: list[Reference] = []
+        self._places: list[str] | None = None  # of the shards, while they stay where they are
+        self._fixed: list[str] | None = None  # the same, from one time to the next
+        self._changed = False
 
     def share(self, name: str, value: Any) -> Reference:
         """A value for all shards: the argument of a task, whose result workers fetch from one another."""
@@ -125,7 +130,6 @@ class DaskExecutor:
                 calls = [function] * len(chosen), *(column[part] for column in columns)
                 where = [address] if address else None
                 found += self.client.map(call, *calls, key=keys[part], pure=False, workers=where)
-        self._placed += found if self._places else []
         return found
 
     def warm(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
@@ -133,7 +137,8 @@ class DaskExecutor:
         from distributed import wait
 
         with self._guarded():
-            workers, hosts = list(self.client.nthreads()), {}
+            workers = list(self.client.nthreads())
+            hosts: dict[str, str] = {}
             for address in workers:
                 hosts.setdefault(address.rpartition(":")[0], address)
             firsts = list(hosts.values())
@@ -151,25 +156,31 @@ class DaskExecutor:
 
     @contextlib.contextmanager
     def placed(self) -> Iterator[None]:
-        """Inside, neighbouring shards go to one worker, as many as its threads' share, and stay there.
+        """Inside, each shard's tasks stay on one worker, neighbouring shards on the same, by their shares of threads.
 
-        Dask would steal tasks from workers that still compile, with all their data. On leaving, what has been made may
-        go anywhere should it be lost.
+        Dask would steal tasks from a worker that is behind, with all data of their shards, and leave these apart from
+        their neighbours. Once a worker is lost, tasks may go anywhere.
         """
-        with self._guarded():
-            workers = self.client.nthreads()
-        threads = np.cumsum(list(workers.values()))
-        ends = threads * self.count // threads[-1] if workers else []
-        addresses = list(workers)
-        self._places = (
-            [addresses[np.searchsorted(ends, s, side="right")] for s in range(self.count)] if workers else None
-        )
+        if self._fixed is None and not self._changed:
+            with self._guarded():
+                workers = self.client.nthreads()
+            threads = np.cumsum(list(workers.values()))
+            ends, addresses = threads * self.count // max(threads[-1:].sum(), 1), list(workers)
+            found = [addresses[np.searchsorted(ends, s, side="right")] for s in range(self.count) if workers]
+            self._fixed = found or None
+        self._places = self._fixed
         try:
             yield
+        except WorkersChangedError:
+            self._fixed, self._changed = None, True
+            raise
         finally:
-            made, self._placed, self._places = self._placed, [], None
+            self._places = None
+
+    def settle(self, references: list[Reference]) -> None:
+        """Let what is kept, and was made where it was to stay, go anywhere should it be lost."""
         with self._guarded():
-            self.client.sync(self.client.scheduler.set_restrictions, worker={future.key: [] for future in made})
+            self.client.sync(self.client.scheduler.set_restrictions, worker={future.key: [] for future in references})
 
     def _await(self, futures: list[Reference]) -> None:
         """Wait until futures are done; WorkersChangedError where one that they are to be made by is lost."""
@@ -180,7 +191,7 @@ class DaskExecutor:
                 wait(futures, timeout=1)
                 return
             if not set(self._places) <= set(self.client.nthreads()):
-                raise WorkersChangedError("a worker was lost while shards were loaded")
+                raise WorkersChangedError("a worker was lost")
 
     def _columns(self, arguments: tuple[Any, ...]) -> list[list[Any]]:
         """Each argument for each shard."""
@@ -210,10 +221,9 @@ class DaskExecutor:
 
     def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
         """Sum of what a function returns for each shard: where that is, of neighbours first, in one graph."""
-        key, sums = self.key(name), self.key(f"{name}-sum")
-        columns = self._columns(arguments)
-        level = [f"{key}-{s}" for s in range(self.count)]
-        graph = {place: (call, function, *row) for place, row in zip(level, zip(*columns, strict=True), strict=True)}
+        level: list[Any] = self.map(name, function, *arguments)
+        graph: dict[str, Any] = {}
+        sums = self.key(f"{name}-sum")
         for depth in itertools.count():
             if len(level) == 1:
                 break
@@ -221,10 +231,11 @@ class DaskExecutor:
             found = [f"{sums}-{depth}-{n}" for n in range(len(pairs))]
             graph |= {place: (add, *pair) for place, pair in zip(found, pairs, strict=True)}
             level = [*found, *level[2 * len(pairs) :]]
-        with self._guarded(), unwarned():
-            found = self.client.get(graph, level, sync=False)
-            self._await(found)
-            return self.client.gather(found)[0]
+        with self._guarded():
+            results = self.client.get(graph, level, sync=False) if graph else level
+            del level
+            self._await(results)
+            return self.client.gather(results)[0]
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

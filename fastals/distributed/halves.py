@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from fastals.core.rows import digest
 from fastals.core.validation import check_factors
 from fastals.distributed import shards as on_shard
-from fastals.distributed.executor import Executor, Reference
+from fastals.distributed.executor import Executor, Reference, WorkersChangedError
 from fastals.distributed.items import Items, ItemSweep
 from fastals.kernels.rows.row import SINGULAR
 from fastals.objective import Objective
@@ -141,12 +142,14 @@ class HalfSweeps:
     def __call__(
         self, half: Half, other: Half, fixed: Any, solved: Any, guess: np.ndarray | None, settings: Settings
     ) -> Report:
-        """Solve one half against fixed factors of the other, into ``solved`` in place."""
-        if half is self._users:
-            return self._solve_users(fixed, solved, settings)
-        shards = self._users.shards.references
-        sweep = ItemSweep(self._executor, shards, fixed.references, self._known, self._objective, settings)
-        return sweep.solve(solved, guess)
+        """Solve one half against fixed factors of the other, into ``solved`` in place; anew where a worker is lost."""
+        while True:
+            with contextlib.suppress(WorkersChangedError), self._executor.placed():
+                if half is self._users:
+                    return self._solve_users(fixed, solved, settings)
+                shards = self._users.shards.references
+                sweep = ItemSweep(self._executor, shards, fixed.references, self._known, self._objective, settings)
+                return sweep.solve(solved, guess)
 
     def _solve_users(self, fixed: np.ndarray, solved: ShardedFactors, settings: Settings) -> Report:
         """Solve all shards' users against the items' factors, which go to each worker once, in their eigenbasis."""
@@ -162,6 +165,7 @@ class HalfSweeps:
             )
             reports = executor.map("users-report", on_shard.report_of_users, solved.references)
             totals = in_all(np.stack(executor.gather(reports)))
+            executor.settle(solved.references)
         if basis is not given:
             totals[SINGULAR] = shards.filled
         return report_of(totals, basis.penalty, self._objective, fixed.dtype)

@@ -86,6 +86,7 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
             with executor.phase("weigh"):
                 form = dtype, factors
                 users, known = _weighed(census, executor, suited, settings, exponents, given, form)
+            executor.settle([*census.pieces, *users.references])
         return suited, census, users, known
 
     with executor.phase("warm"):

@@ -52,6 +52,10 @@ class Basis:
     Vt: np.ndarray
     penalty: float
 
+    def __sizeof__(self) -> int:
+        """Bytes of the arrays, which those who move a basis ask for."""
+        return sum(array.nbytes for array in (self.rotated, self.spectrum, self.V, self.Vt))
+
 
 def gramian(
     X: np.ndarray, weights: np.ndarray, num_threads: int | None, missing: np.ndarray = ALIKE

@@ -31,6 +31,11 @@ class Side:
     least_regularization: float
     bounds: np.ndarray
 
+    def __sizeof__(self) -> int:
+        """Bytes of the arrays, which those who move a side ask for."""
+        arrays = (*self.entries, self.regularization, self.bounds)
+        return sum(int(getattr(array, "nbytes", 0)) for array in arrays)
+
     @property
     def indptr(self) -> np.ndarray:
         """Row pointers, (n_rows + 1,) int64."""

@@ -35,6 +35,9 @@ class SerialExecutor:
     def placed(self):
         yield
 
+    def settle(self, references):
+        pass
+
     def gather(self, references):
         return list(references)
 
