@@ -78,7 +78,7 @@ def test_dask_arrays_are_taken(client, plays, make):
     import dask
 
     parts = [plays[:150], plays[150:]]
-    blocks = [da.from_delayed(dask.delayed(part), part.shape, part.dtype, meta=parts[0][:0]) for part in parts]
+    blocks = [da.from_delayed(dask.delayed(part), part.shape, part.dtype, meta=np.empty((0, 0))) for part in parts]
     model = make(iterations=2).fit(da.concatenate(blocks))
     training, _ = sharded_fit(make(iterations=2), parts)
     np.testing.assert_array_equal(model.item_factors, training.items.factors)
