@@ -81,7 +81,11 @@ class Objective:
         with np.errstate(over="ignore"):
             for first in range(0, rows.data.size, CHUNK):
                 total += np.sum(self.size(rows.data[first : first + CHUNK]))
-            mean = total / rows.data.size
+        return self.with_alpha(density, total / rows.data.size)
+
+    def with_alpha(self, density: float, mean: np.float64) -> Objective:
+        """The objective with an alpha that suits a density and a mean size; see ``with_alpha_for``."""
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             alpha = (self.unobserved_weight or density**0.5) / density**0.5 / mean
         if not 0 < alpha < np.inf:
             raise ValueError(

@@ -18,7 +18,8 @@ from fastals.solver.half_sweep import Report
 from fastals.solver.sweeps import TrainingState
 
 KIND = "training state"
-OPTIONAL = ("previous_items", "previous_users", "user_effects", "item_effects")  # which a state may do without
+# Which a state may do without.
+OPTIONAL = ("user_factors", "previous_items", "previous_users", "user_effects", "item_effects")
 
 
 class Checkpoint:
@@ -121,12 +122,12 @@ def write_state(path: str | os.PathLike[str], state: TrainingState) -> None:
         "problem": state.problem,
         "accelerated": state.accelerated,
         "sequence": state.sequence,
+        "user_tolerance": state.user_tolerance,
     }
     reports = [[dataclasses.astuple(half) for half in sweep] for sweep in state.reports]
     arrays = {
         "loss_history": np.array(state.loss_history, np.float64),
         "reports": np.array(reports, np.float64).reshape(-1, 2, len(dataclasses.fields(Report))),
-        "user_factors": state.user_factors,
         "item_factors": state.item_factors,
     }
     for name in OPTIONAL:
@@ -150,10 +151,14 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             raise ValueError("reports must hold finite counts that are not negative")
         if not isinstance(header["accelerated"], bool):
             raise ValueError(f"accelerated must be true or false; got {describe(header['accelerated'])}")
-        for name in ("user_factors", "item_factors", *OPTIONAL):
+        tolerance = header.get("user_tolerance")
+        if tolerance is None and "user_factors" not in arrays:
+            raise KeyError("user_factors")
+        for name in ("item_factors", *OPTIONAL):
             array = arrays.get(name) if name in OPTIONAL else arrays[name]
             if array is not None:
                 _check_matrix(array, name)
+        previous_items, previous_users, user_effects, item_effects = (arrays.get(name) for name in OPTIONAL[1:])
         halves = [(_report(items), _report(users)) for items, users in reports]
         return TrainingState(
             {str(name): str(value) for name, value in dict(header["problem"]).items()},
@@ -161,9 +166,13 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             check_real("sequence", header["sequence"], positive=True),
             history.tolist(),
             halves,
-            arrays["user_factors"],
+            arrays.get("user_factors"),
             arrays["item_factors"],
-            *(arrays.get(name) for name in OPTIONAL),
+            previous_items,
+            previous_users,
+            user_effects,
+            item_effects,
+            None if tolerance is None else check_real("user_tolerance", tolerance),
         )
     except KeyError as error:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +51,10 @@ class Basis:
     V: np.ndarray
     Vt: np.ndarray
     penalty: float
+
+    def __sizeof__(self) -> int:
+        """Bytes of the arrays, which those who move a basis ask for."""
+        return sum(array.nbytes for array in (self.rotated, self.spectrum, self.V, self.Vt))
 
 
 def gramian(
@@ -180,19 +185,38 @@ def determined(basis: Basis, factors: int, least: float, alike: bool = True) -> 
     Unless all missing pairs weigh ``alike``, rows of the fixed side may have directions of their own that the Gramian
     has not, as their weight is next to nothing. Those stay, with nothing in the spectrum.
     """
-    spectrum, eps = basis.spectrum[:factors], np.finfo(basis.rotated.dtype).eps
-    relative = factors * max(factors * float(eps) ** 2, np.finfo(np.float64).eps)
-    errors = np.flatnonzero(spectrum + least < relative * spectrum.max())
-    if not errors.size:
+
+    def squares() -> np.ndarray:
+        summed: np.ndarray = np.square(basis.rotated[:, :factors], dtype=np.float64).sum(axis=0)
+        return summed
+
+    spectrum, errors = left_out(basis, factors, least, None if alike else squares)
+    if spectrum is basis.spectrum:
         return basis
-    basis = replace(basis, spectrum=basis.spectrum.copy())
-    if not alike:
-        basis.spectrum[errors] = 0
-        squares = np.square(basis.rotated[:, :factors], dtype=np.float64).sum(axis=0)
-        errors = errors[squares[errors] < relative * squares.max()]
-        if not errors.size:
-            return basis
-    basis = replace(basis, rotated=basis.rotated.copy())
-    basis.rotated[:, errors] = 0
-    basis.spectrum[errors] = spectrum.max()
+    basis = replace(basis, spectrum=spectrum)
+    if errors.size:
+        basis = replace(basis, rotated=basis.rotated.copy())
+        basis.rotated[:, errors] = 0
     return basis
+
+
+def left_out(
+    basis: Basis, factors: int, least: float, squares: Callable[[], np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Spectrum of the ``determined`` basis, and the directions that it leaves out; of its rotated factors the type.
+
+    ``squares()`` are the sums of squares (factors,) of their columns, None where all missing pairs weigh alike. The
+    spectrum is that of the basis itself where nothing is to be done.
+    """
+    given, eps = basis.spectrum[:factors], np.finfo(basis.rotated.dtype).eps
+    relative = factors * max(factors * float(eps) ** 2, np.finfo(np.float64).eps)
+    errors = np.flatnonzero(given + least < relative * given.max())
+    if not errors.size:
+        return basis.spectrum, errors
+    spectrum = basis.spectrum.copy()
+    if squares is not None:
+        spectrum[errors] = 0
+        found = squares()
+        errors = errors[found[errors] < relative * found.max()]
+    spectrum[errors] = given.max()
+    return spectrum, errors

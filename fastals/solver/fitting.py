@@ -262,23 +262,42 @@ def run(
     the factors that it has put in there after the last sweep, by name.
     """
     put_in: dict[str, Factors] = {}
+
+    def watch(sweep: int, loss: float) -> Any:
+        nonlocal put_in
+        if callback is None:
+            return None
+        returned, state = callback(current_state(training, rows), sweep, loss)
+        left = {"user_factors": needed(state.user_factors), "item_factors": needed(state.item_factors)}
+        put_in = {name: factors for name, factors in left.items() if not isinstance(factors, LentFactors)}
+        return returned
+
+    sweep_until(training, iterations, watch, show_progress)
+    if not put_in:
+        training.finish()
+    training.check_products()
+    return put_in
+
+
+def sweep_until(
+    training: Training, iterations: int, watch: Callable[[int, float], Any], show_progress: bool | None
+) -> None:
+    """Sweep until there have been ``iterations`` sweeps or ``watch(sweep, loss)`` returns True."""
     if training.users_first:
         training.solve_users()
     with progress_bar(iterations - len(training.loss_history), show_progress) as advance:
         for sweep in range(len(training.loss_history), iterations):
             loss = training.sweep()
             advance(loss)
-            if callback is None:
-                continue
-            returned, state = callback(current_state(training, rows), sweep, loss)
-            left = {"user_factors": needed(state.user_factors), "item_factors": needed(state.item_factors)}
-            put_in = {name: factors for name, factors in left.items() if not isinstance(factors, LentFactors)}
-            if is_true("what callback returns", returned):
+            if is_true("what callback returns", watch(sweep, loss)):
                 break
-    if not put_in:
-        training.finish()
-    training.check_products()
-    return put_in
+
+
+def draw(random: np.random.Generator, P: np.ndarray) -> None:
+    """Write random factors to P (n, factors) in place, from where the generator's stream stands."""
+    for first in range(0, P.shape[0], DRAWN_ROWS):
+        random.standard_normal(dtype=P.dtype, out=P[first : first + DRAWN_ROWS])
+    P *= P.dtype.type(0.1 / np.sqrt(P.shape[1]))
 
 
 def _first_factors(
@@ -297,9 +316,7 @@ def _first_factors(
     if P is None:
         P = np.zeros((shape[0], factors), dtype)
         if Q is None:
-            for first in range(0, shape[0], DRAWN_ROWS):
-                random.standard_normal(dtype=dtype, out=P[first : first + DRAWN_ROWS])
-            P *= dtype.type(0.1 / np.sqrt(factors))
+            draw(random, P)
     return P, np.zeros((shape[1], factors), dtype) if Q is None else Q
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from fastals.core.features import Features
+from fastals.core.rows import digest
+from fastals.core.validation import check_factors, check_products
 from fastals.kernels.dense.memory import CACHE_LINE
+from fastals.objective import Objective
 from fastals.solver.eigenbasis import aligned_factors
 from fastals.solver.features import Effects
-from fastals.solver.sides import Side
+from fastals.solver.sides import Side, loss_of_zero
 
 
 class Half:
@@ -17,6 +20,9 @@ class Half:
     A half-sweep writes into a buffer, which becomes ``factors`` once it is complete; what it replaces becomes a buffer
     again. While the other side is solved, one buffer holds these factors in their eigenbasis. An array that has been
     lent to somebody is never written again.
+
+    A side whose rows and factors lie elsewhere derives from this class and answers for them; ``factors`` is then
+    whatever stands for them, with a shape and a dtype.
 
     Attributes
     ----------
@@ -29,7 +35,11 @@ class Half:
         Of the side's features.
     settled : bool
         Whether the factors are more than a random start: a solution, or given.
+    guessable : bool
+        Whether rows may start from a guess, for which ``factors`` and ``before`` must be at hand.
     """
+
+    guessable = True
 
     def __init__(self, side: Side, factors: np.ndarray, effects: Effects | None = None) -> None:
         self.side, self.factors, self.effects, self.settled = side, factors, effects, False
@@ -62,6 +72,38 @@ class Half:
         else:
             self.release(replaced)
 
+    @property
+    def filled(self) -> int:
+        """Number of rows with entries."""
+        return int(np.count_nonzero(np.diff(self.side.indptr)))
+
+    @property
+    def stored(self) -> int:
+        """Number of entries."""
+        return int(self.side.indptr[-1])
+
+    def loss_of_zero(self, objective: Objective) -> float:
+        """The loss where all factors are zero."""
+        return loss_of_zero(self.side, objective)
+
+    def digests(self, other: Half) -> dict[str, str]:
+        """Of all that a training depends on in the entries of the users, this half, and in those of the items."""
+        entries, regularization = self.side.entries, self.side.regularization
+        return {
+            "user_items": digest(entries.indptr, entries.indices),
+            "weights": digest(entries.weight, entries.preference),
+            "unobserved_weights": digest(entries.row_weights, other.side.entries.row_weights),
+            "regularization": digest(regularization, other.side.regularization),
+        }
+
+    def taken(self, given: np.ndarray, name: str) -> np.ndarray:
+        """Factors like the present ones from an array of a training state; TypeError or ValueError for another."""
+        return check_factors(given, name, self.factors.shape, self.factors.dtype)
+
+    def check_products(self, name: str) -> None:
+        """Raise FloatingPointError where products of the factors may overflow."""
+        check_products(self.factors, name)
+
     def fit_effects(self) -> None:
         """Fit the effects of the features, if there are any, to the factors."""
         if self.effects is not None and self.settled:
@@ -85,6 +127,10 @@ class Half:
             self._lent = [other for other in self._lent if other is not array]
         elif self.factors.shape[1] != self._width or array.ctypes.data % CACHE_LINE == 0:
             self._free.append(array)
+
+    def kept(self) -> np.ndarray | None:
+        """The factors for a training state; None where that is to do without and solve them again."""
+        return self.lend(self.factors)
 
     def lend(self, array: np.ndarray) -> np.ndarray:
         """Return ``factors`` or ``before`` to be kept by somebody."""

@@ -113,32 +113,48 @@ def solve_side(
         determined(basis, X.shape[1], side.least_regularization, side.entries.column_weights.size == 1),
     )
     # The solution of least norm has nothing in directions left out, where a guess may have something.
-    none = np.empty((0, basis.rotated.shape[1]), X.dtype)
-    system = System(
-        basis.rotated, basis.spectrum, side.regularization, basis.Vt, objective.c0, none if prior is None else prior
-    )
-    totals = _solve_rows(side, basis, system, X, settings, guess if basis is given else None)
-    if totals[FAILED]:
-        raise FloatingPointError(
-            f"{int(totals[FAILED])} rows have no finite solution in {X.dtype}; "
-            "scale the data down, raise regularization or use dtype='float64'"
-        )
-    loss = finite_loss(objective.unit * (float(totals[LOSS]) + basis.penalty))
+    totals = solve_rows(side, basis, X, objective.c0, settings, guess if basis is given else None, prior)
     if basis is not given:
         totals[SINGULAR] = np.count_nonzero(np.diff(side.indptr))
+    return report_of(totals, basis.penalty, objective, X.dtype)
+
+
+def report_of(totals: np.ndarray, penalty: float, objective: Objective, dtype: np.dtype) -> Report:
+    """Report of a half-sweep, from what its rows have reported in all and the penalty of the fixed side.
+
+    Raises
+    ------
+    FloatingPointError
+        Where a row has no finite solution, or the loss has overflowed.
+    """
+    if totals[FAILED]:
+        raise FloatingPointError(
+            f"{int(totals[FAILED])} rows have no finite solution in {dtype}; "
+            "scale the data down, raise regularization or use dtype='float64'"
+        )
+    loss = finite_loss(objective.unit * (float(totals[LOSS]) + penalty))
     steps, iterated, directly, fallbacks, singular = (
         int(totals[column]) for column in (STEPS, ITERATED, DIRECTLY, FALLBACKS, SINGULAR)
     )
     return Report(loss, steps, iterated, directly, fallbacks, singular, float(totals[RIDGE]))
 
 
-def _solve_rows(
-    side: Side, basis: Basis, system: System, X: np.ndarray, settings: Settings, guess: np.ndarray | None
+def solve_rows(
+    side: Side,
+    basis: Basis,
+    X: np.ndarray,
+    c0: float,
+    settings: Settings,
+    guess: np.ndarray | None = None,
+    prior: np.ndarray | None = None,
 ) -> np.ndarray:
     """Solve all rows, those left over by one way in the next: iteration, directly, directly in float64.
 
-    Returns the reports of all ranges in one: sums, and the largest ridge.
+    Parameters are those of ``solve_side``, of a basis that is ``determined``. Returns the reports of all ranges in one:
+    sums, and the largest ridge.
     """
+    none = np.empty((0, basis.rotated.shape[1]), X.dtype)
+    system = System(basis.rotated, basis.spectrum, side.regularization, basis.Vt, c0, none if prior is None else prior)
     status = np.full(X.shape[0], DIRECT, np.uint8)
     reports = []
     if settings.solver == "cg":
@@ -151,9 +167,13 @@ def _solve_rows(
     if status.any():
         for left, like in ((DIRECT, basis.rotated), (DOUBLE, basis.spectrum)):
             reports.append(_solve_directly(np.flatnonzero(status == left), side, system, like, X, status, settings))
-    lines = np.concatenate(reports)
+    return in_all(np.concatenate(reports))
+
+
+def in_all(lines: np.ndarray) -> np.ndarray:
+    """Reports (ranges, REPORTS) in one: sums, and the largest ridge."""
     with np.errstate(over="ignore", invalid="ignore"):
-        totals = lines.sum(axis=0)
+        totals: np.ndarray = lines.sum(axis=0)
     totals[RIDGE] = lines[:, RIDGE].max()
     return totals
 

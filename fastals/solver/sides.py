@@ -31,6 +31,11 @@ class Side:
     least_regularization: float
     bounds: np.ndarray
 
+    def __sizeof__(self) -> int:
+        """Bytes of the arrays, which those who move a side ask for."""
+        arrays = (*self.entries, self.regularization, self.bounds)
+        return sum(int(getattr(array, "nbytes", 0)) for array in arrays)
+
     @property
     def indptr(self) -> np.ndarray:
         """Row pointers, (n_rows + 1,) int64."""
@@ -65,8 +70,12 @@ class Missing(NamedTuple):
 
     def total(self, n_columns: int) -> np.ndarray:
         """v_u sum w of every row: the columns' number where all weigh 1."""
-        total: np.ndarray = self.rows * (n_columns if self.columns is ALIKE else self.columns.sum())
+        total: np.ndarray = self.rows * self.whole(n_columns)
         return total
+
+    def whole(self, n_columns: int) -> float:
+        """Sum w of all columns."""
+        return n_columns if self.columns is ALIKE else float(self.columns.sum())
 
 
 def frequencies(
@@ -148,10 +157,8 @@ def build_sides(
 def _side(
     objective: Objective, rows: Rows, axis: int, weight: np.ndarray, preference: np.ndarray, missing: Missing
 ) -> Side:
-    strength = (objective.user_regularization, objective.item_regularization)[axis]
-    total = missing.total(rows.shape[1])
     _check_largest(objective, missing, weight.dtype)
-    regularization = objective.regularization_of(strength, rows.counts, total)
+    regularization, least = regularization_of_rows(objective, axis, rows.counts, missing, missing.whole(rows.shape[1]))
     entries = Entries(
         read_only(rows.indptr),
         read_only(rows.indices),
@@ -163,17 +170,27 @@ def _side(
         missing.rows,
         missing.columns,
     )
-    least = _least_regularization(objective, strength, missing, rows.shape[1])
     return Side(entries, regularization, least, balanced_bounds(rows.indptr))
 
 
-def _least_regularization(objective: Objective, strength: float, missing: Missing, n_columns: int) -> float:
+def regularization_of_rows(
+    objective: Objective, axis: int, counts: np.ndarray, missing: Missing, whole: float
+) -> tuple[np.ndarray, float]:
+    """lambda of rows of the users (axis 0) or the items with so many entries, and the least lambda / v of the model.
+
+    ``whole`` is the sum of w over all columns.
+    """
+    strength = (objective.user_regularization, objective.item_regularization)[axis]
+    regularization = objective.regularization_of(strength, counts, missing.rows * whole)
+    return regularization, _least_regularization(objective, strength, missing, whole)
+
+
+def _least_regularization(objective: Objective, strength: float, missing: Missing, whole: float) -> float:
     """Least lambda / v of a row with one entry whose v lies between the smallest and the largest of the model.
 
     (1 + a v)^e / v falls as v rises, up to v = 1 / (a (e - 1)) if e > 1, and rises from there on.
     """
     smallest, largest, exponent = missing.smallest, missing.largest, objective.regularization_exponent
-    whole = n_columns if missing.columns is ALIKE else float(missing.columns.sum())
     slope = objective.unobserved_weight * whole * (exponent - 1)
     at = largest if slope <= 0 else min(max(1 / slope, smallest), largest)
     return float(objective.regularization_of(strength, 1, at * whole)) / at

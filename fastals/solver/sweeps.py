@@ -34,19 +34,20 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from fastals.core.overlay import Derived
-from fastals.core.rows import digest
 from fastals.core.state import FeatureNames
 from fastals.core.unobserved import Unobserved
-from fastals.core.validation import check_factors, check_products, describe
+from fastals.core.validation import describe
 from fastals.kernels.factors import extrapolate
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import eigenbasis
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import Report, Settings, solve_side
-from fastals.solver.sides import Side, even_bounds, loss_of_zero
+from fastals.solver.sides import even_bounds
 from fastals.solver.threads import parallel
 
 Value = TypeVar("Value")
+# (half, other, fixed, solved, guess, settings): solve a half against the other's fixed factors, into ``solved``.
+Way = Callable[[Half, Half, np.ndarray, np.ndarray, np.ndarray | None, Settings], Report]
 
 LARGEST_MOMENTUM = 0.9
 SHARE, LOOSEST, FIRST = 0.3, 0.1, 0.05  # of the tolerance, see above
@@ -64,12 +65,13 @@ class TrainingState(NamedTuple):
     sequence: float  # t_n
     loss_history: list[float]
     reports: list[tuple[Report, Report]]
-    user_factors: np.ndarray
+    user_factors: np.ndarray | None  # None where they are to be solved again, to ``user_tolerance``
     item_factors: np.ndarray
     previous_items: np.ndarray | None  # of the sweep before (accelerated: X_{n-1}), once they are needed
     previous_users: np.ndarray | None  # of the sweep before, once they are needed
     user_effects: np.ndarray | None = None  # of features, if there are any
     item_effects: np.ndarray | None = None
+    user_tolerance: float | None = None  # of the users' last half-sweep, against ``item_factors``
 
 
 class Training:
@@ -84,6 +86,8 @@ class Training:
     accelerated : bool
         Whether to extrapolate the items' factors from sweep to sweep, and to solve to ``settings.tolerance`` only once
         that pays; else every half-sweep is solved to it.
+    way : Way, optional
+        How a half-sweep is done; by default here, by the row kernels.
 
     Attributes
     ----------
@@ -104,10 +108,17 @@ class Training:
     """
 
     def __init__(
-        self, objective: Objective, settings: Settings, users: Half, items: Half, accelerated: bool = False
+        self,
+        objective: Objective,
+        settings: Settings,
+        users: Half,
+        items: Half,
+        accelerated: bool = False,
+        way: Way | None = None,
     ) -> None:
         self.objective, self.settings, self.accelerated = objective, settings, accelerated
         self.users, self.items = users, items
+        self._way = way or self._solved_here
         self.loss_history: list[float] = []
         self.reports: list[tuple[Report, Report]] = []
         self.advanced = self.users_first = False
@@ -184,7 +195,7 @@ class Training:
 
     @property
     def _loss_of_zero(self) -> float:
-        return self._derived.get("loss of zero", lambda: loss_of_zero(self.users.side, self.objective))
+        return self._derived.get("loss of zero", lambda: self.users.loss_of_zero(self.objective))
 
     def _tighten(self) -> bool:
         """Set the sweep's tolerance to what was asked for; returns whether that is a change."""
@@ -200,7 +211,15 @@ class Training:
     ) -> Report:
         """Solve one half against fixed factors of the other, into ``solved`` in place."""
         self._step += 1
-        threads = self.settings.num_threads
+        report = self._way(half, other, fixed, solved, guess, replace(self.settings, tolerance=self._tolerance))
+        self.advanced = True
+        return report
+
+    def _solved_here(
+        self, half: Half, other: Half, fixed: np.ndarray, solved: np.ndarray, guess: np.ndarray | None,
+        settings: Settings,
+    ) -> Report:  # fmt: skip
+        threads = settings.num_threads
         rotated = other.rotated_buffer()
         regularization, weights = other.side.regularization, other.side.entries.row_weights
         basis = eigenbasis(fixed, regularization, self.objective.c0, threads, rotated, weights)
@@ -209,10 +228,8 @@ class Training:
         if half.effects is not None:
             penalty, prior = penalty + half.effects.own_penalty(), half.effects.rotated(basis)
         basis = replace(basis, penalty=penalty)
-        settings = replace(self.settings, tolerance=self._tolerance)
         report = solve_side(half.side, basis, solved, self.objective, settings, guess, prior)
         other.release(rotated)
-        self.advanced = True
         return report
 
     def _solve_users_ahead(self, guess: np.ndarray | None) -> Report:
@@ -263,11 +280,12 @@ class Training:
         with parallel(self.settings.num_threads):
             extrapolate(current, even_bounds(current.shape[0]), current.dtype.type(momentum), previous, out)
 
-    def _may_be_guessed(self, side: Side) -> bool:
-        """Whether rows of a side could take so many steps that a guess would pay."""
-        rows = np.count_nonzero(np.diff(side.indptr))
-        threshold = GUESS_COST * (1 + self.items.factors.shape[1] * (rows / side.indices.size))
-        return self.settings.solver == "cg" and self.settings.max_steps > threshold
+    def _may_be_guessed(self, half: Half) -> bool:
+        """Whether rows of a half could take so many steps that a guess would pay."""
+        if not half.guessable or self.settings.solver != "cg":
+            return False
+        threshold = GUESS_COST * (1 + self.items.factors.shape[1] * (half.filled / half.stored))
+        return self.settings.max_steps > threshold
 
     def _guessed(self, half: int) -> bool:
         """Whether rows start from a guess now, in a sweep's half 0 (items) or 1 (users).
@@ -275,10 +293,10 @@ class Training:
         They do once a sweep has taken as many steps as make that worth it, but for the first one, which may take more
         than all others.
         """
-        side = (self.items, self.users)[half].side
-        if not self._may_be_guessed(side):
+        chosen = (self.items, self.users)[half]
+        if not self._may_be_guessed(chosen):
             return False
-        factors_per_entry = self.items.factors.shape[1] / side.indices.size
+        factors_per_entry = self.items.factors.shape[1] / chosen.stored
         reports = (sweep[half] for sweep in self.reports[1:])
         return any(
             report.steps > GUESS_COST * report.iterated * (1 + factors_per_entry * report.iterated)
@@ -292,14 +310,13 @@ class Training:
 
     def _digests(self) -> dict[str, str]:
         users, items, objective, settings = self.users, self.items, self.objective, self.settings
-        shapes = f"{users.factors.shape} and {items.factors.shape}"
+        shapes, found = f"{users.factors.shape} and {items.factors.shape}", users.digests(items)
         return {
             "factors": f"{users.factors.dtype} of shapes {shapes}",
-            "user_items": digest(users.side.indptr, users.side.indices),
-            "weights": f"{digest(*users.side.entries[2:4])} {objective.shift} "
-            f"{objective.offset} {objective.c0} {objective.unit}",
-            "unobserved_weights": digest(users.side.entries.row_weights, items.side.entries.row_weights),
-            "regularization": digest(users.side.regularization, items.side.regularization),
+            "user_items": found["user_items"],
+            "weights": f"{found['weights']} {objective.shift} {objective.offset} {objective.c0} {objective.unit}",
+            "unobserved_weights": found["unobserved_weights"],
+            "regularization": found["regularization"],
             "features": " and ".join(
                 "none" if half.effects is None else half.effects.digest for half in (users, items)
             ),
@@ -310,13 +327,15 @@ class Training:
         """State after the last sweep; its arrays do not change any more."""
         users, items = self.users, self.items
         previous_items = items.before if self.accelerated or self._guessed(ITEMS) else None
-        previous_users = users.before if self._guessed(USERS) else None
+        previous_users, user_factors = users.before if self._guessed(USERS) else None, users.kept()
         return TrainingState(
             self.problem, self.accelerated, float(self._sequence), list(self.loss_history), list(self.reports),
-            users.lend(users.factors), items.lend(items.factors),
+            user_factors, items.lend(items.factors),
             None if previous_items is None else items.lend(previous_items),
             None if previous_users is None else users.lend(previous_users),
-            *(None if half.effects is None else half.effects.array for half in (users, items)),
+            None if users.effects is None else users.effects.array,
+            None if items.effects is None else items.effects.array,
+            self._tolerance if user_factors is None else None,
         )  # fmt: skip
 
     def restore(self, state: TrainingState) -> None:
@@ -340,13 +359,17 @@ class Training:
             (self.users, "users", state.user_factors, state.previous_users),
             (self.items, "items", state.item_factors, state.previous_items),
         ):
-            shape, dtype = half.factors.shape, half.factors.dtype
-            half.factors = check_factors(given, f"{name[:-1]}_factors", shape, dtype)
-            half.before = None if previous is None else check_factors(previous, f"previous_{name}", shape, dtype)
+            if given is not None:
+                half.factors = half.taken(given, f"{name[:-1]}_factors")
+            half.before = None if previous is None else half.taken(previous, f"previous_{name}")
             half.settled = True
         for half, effects in ((self.users, state.user_effects), (self.items, state.item_effects)):
             if half.effects is not None:
                 half.effects.take(effects)
+        if state.user_factors is None:
+            self._tolerance = state.user_tolerance or self.settings.tolerance
+            self.solve_users(again=True)
+            self._tolerance = np.inf
 
     def until_it_goes_on(self, function: Callable[[], Value]) -> Callable[[], Value]:
         """Function that raises RuntimeError once the training has gone on from where it is now."""
@@ -364,8 +387,8 @@ class Training:
 
     def check_products(self) -> None:
         """Raise FloatingPointError where scores, the products of the factors, may overflow."""
-        check_products(self.users.factors, "user_factors")
-        check_products(self.items.factors, "item_factors")
+        self.users.check_products("user_factors")
+        self.items.check_products("item_factors")
 
     def summary(self) -> dict[str, float]:
         """Mean steps a row in the last sweep, and rows over all half-sweeps that needed more than the plain way."""

@@ -259,9 +259,14 @@ class InteractionStore(StoredInteractions):
         ValueError
             Where parts have been appended and not merged, or a file is damaged; the message names it.
         """
+        return self.whole.rows
+
+    @property
+    def whole(self) -> Part:
+        """The only part; ValueError where there are more."""
         if self.n_parts > 1:
             raise ValueError(f"{self.path}: {self.n_parts - 1} appended parts are not merged yet: call compact() first")
-        return self._parts[0].rows
+        return self._parts[0]
 
     @property
     def times(self) -> np.ndarray | None:

@@ -53,6 +53,20 @@ class Part:
         columns = Rows(*self._arrays("by_item"), self.spec.shape[::-1], OnDisk(None, room))
         return Rows(*self._arrays("by_user"), self.spec.shape, OnDisk(columns, room))
 
+    def users_between(self, first: int, last: int) -> Rows:
+        """Canonical rows of the users from ``first`` to before ``last``, copied into memory; they alone are checked."""
+        indptr, indices, values = self._arrays("by_user")
+        begin, end = int(indptr[first]), int(indptr[last])
+        self._check_side("by_user", self.spec.shape[1], begin, end)
+        data = values if values.size == 1 else values[begin:end]
+        shape = last - first, self.spec.shape[1]
+        return Rows(indptr[first : last + 1] - begin, indices[begin:end].copy(), data.copy(), shape)
+
+    @property
+    def user_pointers(self) -> np.ndarray:
+        """Pointers of the users' rows, (n_users + 1,) int64, mapped."""
+        return self._maps["by_user/indptr"]
+
     @property
     def times(self) -> np.ndarray | None:
         """Times of the entries of the users' rows, if there are any."""
@@ -70,11 +84,15 @@ class Part:
     def _arrays(self, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._maps[f"{side}/indptr"], self._maps[f"{side}/indices"], self._maps[f"{side}/values"]
 
-    def _check_side(self, side: str, n_columns: int) -> None:
-        """ValueError unless rows are canonical: indices of columns, sorted, and finite values other than zero."""
+    def _check_side(self, side: str, n_columns: int, begin: int = 0, end: int | None = None) -> None:
+        """ValueError unless rows are canonical: indices of columns, sorted, and finite values other than zero.
+
+        ``begin`` and ``end`` are the entries looked at, of whole rows.
+        """
         indptr, indices, values = self._arrays(side)
-        for first in range(0, indices.size, CHUNK):
-            part = indices[first : first + CHUNK + 1]  # with the next one, to compare the last with
+        end = indices.size if end is None else end
+        for first in range(begin, end, CHUNK):
+            part = indices[first : min(first + CHUNK + 1, end)]  # with the next one, to compare the last with
             if part.min() < 0 or part.max() >= n_columns:
                 raise ValueError(self._damaged(side, "indices", f"it has indices outside of 0 .. {n_columns - 1}"))
             rises = part[1:] > part[:-1]
@@ -82,8 +100,8 @@ class Part:
             rises[starts - first - 1] = True  # a row may begin lower
             if not rises.all():
                 raise ValueError(self._damaged(side, "indices", "its rows are not sorted"))
-        for first in range(0, values.size, CHUNK):
-            part = values[first : first + CHUNK]
+        for first in range(begin if values.size > 1 else 0, end if values.size > 1 else values.size, CHUNK):
+            part = values[first : min(first + CHUNK, end)] if values.size > 1 else values
             if not (np.isfinite(part).all() and part.all()):
                 raise ValueError(self._damaged(side, "values", "it has values that are zero or not finite"))
 

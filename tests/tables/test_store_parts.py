@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 pytest.importorskip("duckdb")
 
@@ -60,3 +61,21 @@ def test_forged_code_points_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-4] + b"\xff\xff\xff\x7f")
     with pytest.raises(ValueError, match="it holds text that is none"):
         InteractionStore.open(store.path)
+
+
+def test_rows_of_some_users_are_checked_alone(tmp_path):
+    R = sp.csr_array(np.array([[1.0, 2, 0], [0, 0, 0], [0, 3, 4], [5, 0, 6]]))
+    store = InteractionStore.build(R, tmp_path / "store")
+    for first, last in ((0, 4), (1, 3), (2, 2), (3, 4)):
+        rows = store.whole.users_between(first, last)
+        np.testing.assert_array_equal(rows.as_csr(np.dtype(np.float64)).toarray(), R.toarray()[first:last])
+        assert rows.disk is None
+    np.testing.assert_array_equal(store.whole.user_pointers, R.indptr)
+    file = next(store.path.glob("*/by_user/indices.npy"))
+    content = bytearray(file.read_bytes())
+    content[-4:] = (7).to_bytes(4, "little")
+    file.write_bytes(content)
+    damaged = InteractionStore.open(store.path)
+    assert damaged.whole.users_between(0, 3).shape == (3, 3)
+    with pytest.raises(ValueError, match=r"indices\.npy: this file of a store is damaged"):
+        damaged.whole.users_between(3, 4)

@@ -13,6 +13,7 @@ FACES = (
     ".callbacks",
     ".checkpoint",
     ".datasets",
+    ".distributed",
     ".evaluation",
     ".export",
     ".interactions",

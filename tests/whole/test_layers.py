@@ -63,7 +63,7 @@ FLOORS = (
     ("solver", "datasets"),
     ("serving", "persistence"),
     ("model", "evaluation"),
-    ("callbacks", "interactions", "checkpoint", "export", "compat"),
+    ("callbacks", "interactions", "checkpoint", "export", "compat", "distributed"),
     ("tuning",),
     ("",),  # the package's face
     ("cli",),

@@ -1,0 +1,323 @@
+"""Map over shards and reduce in their order, on Dask: every task is pure, and no result depends on the workers.
+
+What goes to the workers goes as the argument of a task, not as scattered data: the scheduler keeps it as long as
+anything may have to be made from it once more, so that whatever a lost worker has held is made again from its lineage.
+Sums are taken over neighbours, neighbours of these, and so on: their order follows from the number of shards alone.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import itertools
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastals.core.validation import describe
+
+Reference = Any  # to a value on the workers: a future
+Add = Callable[[Any, Any], Any]
+
+
+class WorkersChangedError(RuntimeError):
+    """A worker was lost to which shards are bound."""
+
+
+class Executor(Protocol):
+    """What a sharded training runs on."""
+
+    seconds: dict[str, float]
+
+    def share(self, name: str, value: Any) -> Reference:
+        """A value for all shards, which must not be changed any more."""
+        ...
+
+    def map(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Reference]:
+        """Call a function for each shard: of lists each its element, of anything else the thing itself."""
+        ...
+
+    def warm(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function wherever shards may be, to have compiled what it runs."""
+        ...
+
+    def placed(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, neighbouring shards go to one worker and stay there; WorkersChangedError where such a one is lost."""
+        ...
+
+    def settle(self, references: list[Reference]) -> None:
+        """Let what is kept, and was made where it was to stay, go anywhere should it be lost."""
+        ...
+
+    def gather(self, references: Sequence[Reference]) -> list[Any]:
+        """The values."""
+        ...
+
+    def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Sum of what a function returns for each shard, see ``map``, in an order that follows from their number."""
+        ...
+
+    def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Count the seconds inside among those of a phase."""
+        ...
+
+    def bytes_moved(self) -> int:
+        """Bytes sent to the workers, between them, and by them, up to now."""
+        ...
+
+
+class Sent:
+    """An argument of a task as it is: Dask neither looks for futures inside nor hashes it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __dask_tokenize__(self) -> str:
+        return uuid.uuid4().hex
+
+
+def received(sent: Sent) -> Any:
+    """What was sent."""
+    return sent.value
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function, with what was sent taken out."""
+    return function(*(argument.value if isinstance(argument, Sent) else argument for argument in arguments))
+
+
+class DaskExecutor:
+    """Executor on the workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    count : int
+        Number of shards.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        By phase.
+    """
+
+    def __init__(self, client: Any, count: int) -> None:
+        self.client, self.count = client, count
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._token, self._calls, self._sent = uuid.uuid4().hex[:8], itertools.count(), 0
+        self._places: list[str] | None = None  # of the shards, while they stay where they are
+        self._fixed: list[str] | None = None  # the same, from one time to the next
+        self._changed = False
+
+    def share(self, name: str, value: Any) -> Reference:
+        """A value for all shards: the argument of a task, whose result workers fetch from one another."""
+        self._sent += n_bytes(value)
+        with self._guarded(), unwarned():
+            return self.client.submit(received, Sent(value), key=self.key(name), pure=False)
+
+    def map(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Reference]:
+        """Call a function for each shard, where its first argument is."""
+        columns, key = self._columns(arguments), self.key(name)
+        keys, found = [f"{key}-{s}" for s in range(self.count)], []
+        with self._guarded(), unwarned():
+            for address, shards in itertools.groupby(range(self.count), lambda s: self._places and self._places[s]):
+                chosen = list(shards)
+                part = slice(chosen[0], chosen[-1] + 1)
+                calls = [function] * len(chosen), *(column[part] for column in columns)
+                where = [address] if address else None
+                found += self.client.map(call, *calls, key=keys[part], pure=False, workers=where)
+        return found
+
+    def warm(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function on each worker, and on one of each host before: what that compiles the others load."""
+        from distributed import wait
+
+        with self._guarded():
+            workers = list(self.client.nthreads())
+            hosts: dict[str, str] = {}
+            for address in workers:
+                hosts.setdefault(address.rpartition(":")[0], address)
+            firsts = list(hosts.values())
+            for chosen in (firsts, [address for address in workers if address not in firsts]):
+                sent = [Sent(argument) for argument in arguments]
+                calls = [
+                    self.client.submit(call, function, *sent, key=self.key(name), workers=[address], pure=False)
+                    for address in chosen
+                ]
+                done = not calls
+                while not done and set(chosen) <= set(self.client.nthreads()):
+                    with contextlib.suppress(TimeoutError):
+                        wait(calls, timeout=1)
+                        done = True
+
+    @contextlib.contextmanager
+    def placed(self) -> Iterator[None]:
+        """Inside, each shard's tasks stay on one worker, neighbouring shards on the same, by their shares of threads.
+
+        Dask would steal tasks from a worker that is behind, with all data of their shards, and leave these apart from
+        their neighbours. Once a worker is lost, tasks may go anywhere.
+        """
+        if self._fixed is None and not self._changed:
+            with self._guarded():
+                workers = self.client.nthreads()
+            threads = np.cumsum(list(workers.values()))
+            ends, addresses = threads * self.count // max(threads[-1:].sum(), 1), list(workers)
+            found = [addresses[np.searchsorted(ends, s, side="right")] for s in range(self.count) if workers]
+            self._fixed = found or None
+        self._places = self._fixed
+        try:
+            yield
+        except WorkersChangedError:
+            self._fixed, self._changed = None, True
+            raise
+        finally:
+            self._places = None
+
+    def settle(self, references: list[Reference]) -> None:
+        """Let what is kept, and was made where it was to stay, go anywhere should it be lost."""
+        with self._guarded():
+            self.client.sync(self.client.scheduler.set_restrictions, worker={future.key: [] for future in references})
+
+    def _await(self, futures: list[Reference]) -> None:
+        """Wait until futures are done; WorkersChangedError where one that they are to be made by is lost."""
+        from distributed import wait
+
+        while self._places:
+            with contextlib.suppress(TimeoutError):
+                wait(futures, timeout=1)
+                return
+            if not set(self._places) <= set(self.client.nthreads()):
+                raise WorkersChangedError("a worker was lost")
+
+    def _columns(self, arguments: tuple[Any, ...]) -> list[list[Any]]:
+        """Each argument for each shard."""
+        return [
+            [self._argument(value) for value in argument]
+            if isinstance(argument, list)
+            else [self._argument(argument)] * self.count
+            for argument in arguments
+        ]
+
+    def _argument(self, value: Any) -> Any:
+        import dask
+        from distributed import Future
+
+        if isinstance(value, Future):
+            return value
+        if dask.is_dask_collection(value):
+            return self.client.compute(value)
+        self._sent += n_bytes(value)
+        return Sent(value)
+
+    def gather(self, references: Sequence[Reference]) -> list[Any]:
+        """The values, once they are there."""
+        with self._guarded():
+            self._await(list(references))
+            return list(self.client.gather(list(references)))
+
+    def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Sum of what a function returns for each shard: where that is, of neighbours first, in one graph."""
+        level: list[Any] = self.map(name, function, *arguments)
+        graph: dict[str, Any] = {}
+        sums = self.key(f"{name}-sum")
+        for depth in itertools.count():
+            if len(level) == 1:
+                break
+            pairs = list(zip(level[::2], level[1::2], strict=False))
+            found = [f"{sums}-{depth}-{n}" for n in range(len(pairs))]
+            graph |= {place: (add, *pair) for place, pair in zip(found, pairs, strict=True)}
+            level = [*found, *level[2 * len(pairs) :]]
+        with self._guarded():
+            results = self.client.get(graph, level, sync=False) if graph else level
+            del level
+            self._await(results)
+            return self.client.gather(results)[0]
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the seconds inside among those of a phase."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - began
+
+    def bytes_moved(self) -> int:
+        """Bytes that this process has sent, and those that the workers now there have."""
+        with self._guarded():
+            workers = self.client.run(outgoing_bytes, on_error="ignore")
+        return self._sent + sum(workers.values())
+
+    def key(self, name: str) -> str:
+        """A new name for a task on the dashboard."""
+        return f"{name}-{self._token}-{next(self._calls)}"
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Turn what Dask raises where the scheduler is lost into one error that says so."""
+        try:
+            yield
+        except (OSError, concurrent.futures.CancelledError, RuntimeError) as error:
+            reason = getattr(error, "reason", "")
+            if self.client.status == "running" and "connection" not in reason and "closed" not in str(error):
+                raise
+            raise ConnectionError(
+                f"the Dask scheduler at {address_of(self.client)} is lost, and what the workers held with it; a "
+                "checkpoint, if one was written, is good: connect to another cluster and resume from it"
+            ) from error
+
+
+def client_of(client: Any) -> Any:
+    """The client given, or the current one.
+
+    Raises
+    ------
+    ImportError
+        Without Dask.
+    TypeError, ValueError
+        For what is no client, and where there is none.
+    """
+    try:
+        from distributed import Client, get_client
+    except ImportError as error:
+        raise ImportError("fastals.distributed needs Dask: pip install 'fastals[dask]'") from error
+    if client is None:
+        try:
+            return get_client()
+        except ValueError:
+            raise ValueError("no Dask client: make one, distributed.Client(...), before fit, or pass client=") from None
+    if not isinstance(client, Client):
+        raise TypeError(f"client must be a distributed.Client; got {describe(client)}")
+    return client
+
+
+def address_of(client: Any) -> str:
+    """Address of a client's scheduler, as far as it is known."""
+    return str(getattr(getattr(client, "scheduler", None), "address", "an unknown address"))
+
+
+def outgoing_bytes(dask_worker: Any) -> int:
+    """Bytes that a worker has sent."""
+    return int(dask_worker.transfer_outgoing_bytes_total)
+
+
+def n_bytes(value: Any) -> int:
+    """Bytes of the arrays in a value."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, (tuple, list)):
+        return sum(map(n_bytes, value))
+    return sum(map(n_bytes, vars(value).values())) if hasattr(value, "__dataclass_fields__") else 0
+
+
+@contextlib.contextmanager
+def unwarned() -> Iterator[None]:
+    """Without Dask's warning of large graphs: factors are meant to be sent."""
+    import dask
+
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+        yield
