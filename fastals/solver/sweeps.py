@@ -188,14 +188,11 @@ class Training:
             started = self.users.settled or self.items.settled
             return tolerance if started else max(tolerance, FIRST)
         before, loss = history[-2] if len(history) > 1 else self.reports[0][ITEMS].loss, history[-1]
-        fall, explained = max(before - loss, 0.0), self._loss_of_zero - loss
+        of_zero = self._derived.get("loss of zero", lambda: self.users.loss_of_zero(self.objective))
+        fall, explained = max(before - loss, 0.0), of_zero - loss
         if not loss > 0 or not np.isfinite(explained):
             return tolerance
         return max(tolerance, min(SHARE * (fall / loss) ** 0.5, LOOSEST) * loss / max(explained, loss))
-
-    @property
-    def _loss_of_zero(self) -> float:
-        return self._derived.get("loss of zero", lambda: self.users.loss_of_zero(self.objective))
 
     def _tighten(self) -> bool:
         """Set the sweep's tolerance to what was asked for; returns whether that is a change."""
@@ -312,11 +309,9 @@ class Training:
         users, items, objective, settings = self.users, self.items, self.objective, self.settings
         shapes, found = f"{users.factors.shape} and {items.factors.shape}", users.digests(items)
         return {
+            **found,
             "factors": f"{users.factors.dtype} of shapes {shapes}",
-            "user_items": found["user_items"],
             "weights": f"{found['weights']} {objective.shift} {objective.offset} {objective.c0} {objective.unit}",
-            "unobserved_weights": found["unobserved_weights"],
-            "regularization": found["regularization"],
             "features": " and ".join(
                 "none" if half.effects is None else half.effects.digest for half in (users, items)
             ),

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from fastals import ImplicitALS
 from fastals.core.parameters import NotFittedError
 from fastals.datasets import make_interactions
-from fastals.solver import sweeps
+from fastals.solver import half, sweeps
 from fastals.solver.half_sweep import solve_side
 from fastals.solver.sweeps import FIRST, LOOSEST, SHARE, Training
 
@@ -191,7 +191,7 @@ def test_users_reach_the_tolerance_and_are_those_of_fold_in(plays, iterations):
 
 def test_no_training_waits_for_another_one(plays, monkeypatch):
     """A lock that trainings shared would be held for ever in a process forked beside one."""
-    digesting, finish, digest = threading.Event(), threading.Event(), sweeps.digest
+    digesting, finish, digest = threading.Event(), threading.Event(), half.digest
 
     def held(*arrays):
         if threading.current_thread() is other:
@@ -203,7 +203,7 @@ def test_no_training_waits_for_another_one(plays, monkeypatch):
         model = ImplicitALS(4, iterations=1)
         model.fit(plays, callback=lambda model, *_: problems.append(model.training_state().problem))
 
-    monkeypatch.setattr(sweeps, "digest", held)
+    monkeypatch.setattr(half, "digest", held)
     problems: list[dict[str, str]] = []
     other = threading.Thread(target=described)
     other.start()
