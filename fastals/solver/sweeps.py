@@ -309,8 +309,8 @@ class Training:
         users, items, objective, settings = self.users, self.items, self.objective, self.settings
         shapes, found = f"{users.factors.shape} and {items.factors.shape}", users.digests(items)
         return {
-            **found,
             "factors": f"{users.factors.dtype} of shapes {shapes}",
+            **found,
             "weights": f"{found['weights']} {objective.shift} {objective.offset} {objective.c0} {objective.unit}",
             "features": " and ".join(
                 "none" if half.effects is None else half.effects.digest for half in (users, items)
