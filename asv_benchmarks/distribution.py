@@ -74,7 +74,7 @@ def dask(folder, options):
 
     data = InteractionStore.open(folder / "store")
     with (
-        LocalCluster(options.workers, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
+        LocalCluster(options.workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0) as cluster,
         Client(cluster),
     ):
         model = DaskImplicitALS(
