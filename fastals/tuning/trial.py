@@ -24,12 +24,13 @@ from fastals.core.features import check_features
 from fastals.core.rows import Rows
 from fastals.core.rows import digest as digest_of
 from fastals.core.unobserved import check_exponents
-from fastals.core.validation import check_choice, check_integer
+from fastals.core.validation import check_choice, check_integer, check_rows
 from fastals.evaluation import Popularity, ranking_metrics_at_k
 from fastals.model import ImplicitALS
 from fastals.solver.fitting import checked_objective
 from fastals.tuning.pair_weights import RANGES, suggested, weighed
 from fastals.tuning.strength import comparable_regularization, feature_strengths
+from fastals.tuning.suggestion import UNOBSERVED_EXPONENT, suggested_trial
 
 # Of the stored pairs' mean weight: the share that a pair that is not stored has, and the regularisation at exponent 1.
 _UNOBSERVED_SHARE = (0.0003, 0.5)
@@ -50,7 +51,8 @@ _LITERAL = (
     "feature_regularization",
 )
 _UNIFORM = ("regularization_exponent", "unobserved_exponent")  # the others log-uniform
-# The first trials. A regularisation of .01 suits most data; the weight of what is not stored is what differs.
+# The first trials but for the very first. A regularisation of .01 suits most data; the weight of what is not stored is
+# what differs.
 _FIRST = tuple(
     {"unobserved_share": share, "ridge": 0.01, "regularization_exponent": 0.75, "unobserved_exponent": 0.0}
     for share in (0.03, 0.003, 0.3)
@@ -95,7 +97,12 @@ class Search:
     @property
     def first(self) -> tuple[dict[str, Any], ...]:
         """What the first trials try, in the names that Optuna knows."""
-        return _FIRST if self.space is None else ()
+        if self.space is not None:
+            return ()
+        start = suggested_trial(check_rows(self.train, "train_user_items")[0])
+        ranges = {"unobserved_share": _UNOBSERVED_SHARE, "ridge": _RIDGE}
+        inside = {name: min(max(start[name], low), high) for name, (low, high) in ranges.items()}
+        return ({**start, **inside}, *_FIRST)
 
     def monitor(self) -> ValidationCallback:
         """A new one, to follow one fit."""
@@ -111,7 +118,15 @@ class Search:
         options = {name: np.asarray(value).tolist() for name, value in self.evaluation_options.items()}
         follow = [self.metric, self.K, self.patience, options]
         fixed = {**self.model.get_params(), "num_threads": None, "random_state": None}
-        default = [_UNOBSERVED_SHARE, _RIDGE, _EXPONENT, _UNOBSERVED_EXPONENT, _FEATURE_SHARE, _FIRST]
+        default = [
+            _UNOBSERVED_SHARE,
+            _RIDGE,
+            _EXPONENT,
+            _UNOBSERVED_EXPONENT,
+            _FEATURE_SHARE,
+            _FIRST,
+            UNOBSERVED_EXPONENT,
+        ]
         weights = [(name, RANGES[name]) for name in self.weightings]
         known = [None if side is None else digest_of(side.indptr, side.indices, side.data) for side in self._sides]
         what = [study_name, self.dimensions, self.space or default, weights, known, follow, fixed, self.seed]
