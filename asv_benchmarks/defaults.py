@@ -121,9 +121,10 @@ def judged(known: sp.csr_array, test: sp.csr_array, arguments: dict[str, Any], f
 def candidates(known: sp.csr_array) -> dict[str, dict[str, Any]]:
     """Settings by name, the defaults among them.
 
-    Those that ``suggested_parameters`` stands among. Those of Rendle's form: the mean stored pair weighs 1, c0 is fixed or follows the density of the data, and the
-    regularization is given by its strength at exponent 1, so that it compares across exponents and weights (see
-    ``fastals.tuning.comparable_regularization``). Hu's: the constructor's, at as many weights of missing pairs.
+    Those that ``suggested_parameters`` stands among. Those of Rendle's form: the mean stored pair weighs 1, c0 is fixed
+    or follows the density of the data, and the regularization is given by its strength at exponent 1, so that it
+    compares across exponents and weights (see ``fastals.tuning.comparable_regularization``). Hu's: the constructor's,
+    at as many weights of missing pairs.
     """
     users, items = np.diff(known.indptr), np.bincount(known.indices, minlength=known.shape[1])
     density = known.nnz / (np.count_nonzero(users) * np.count_nonzero(items))

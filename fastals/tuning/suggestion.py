@@ -7,9 +7,9 @@ down by it. And ``regularization`` is such that the lambda of the mean row is th
 
     lambda_u = frequency_u / mean(frequency)^1/2,    frequency_u = stored + c0 v_u sum w,
 
-on each side: no constant suits catalogues of different sizes. Measured as ``asv_benchmarks/defaults.py --leave-one-out``
-does, on seven data sets, 64 factors, test pairs: NDCG@20 is .94 to .99 of the best of some 190 settings on each set, and
-Recall@20 .96 to .99; the constructor's parameters reach .82 to .97 and .87 to .98.
+on each side: no constant suits catalogues of different sizes. Measured on seven data sets, 64 factors, test pairs, as
+``asv_benchmarks/defaults.py --leave-one-out`` does: NDCG@20 is .94 to .99 of the best of some 190 settings on each set,
+and Recall@20 .96 to .99; the constructor's parameters reach .82 to .97 and .87 to .98.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def suggested_trial(rows: Rows) -> dict[str, float]:
     sum of lambda over all rows is the same, too.
     """
     share = (rows.indices.size / (np.count_nonzero(rows.counts) * np.count_nonzero(rows.column_counts))) ** 0.5
-    shape = {"unobserved_exponent": UNOBSERVED_EXPONENT, "regularization_exponent": 1.0}
+    shape: dict[str, Any] = {"unobserved_exponent": UNOBSERVED_EXPONENT, "regularization_exponent": 1.0}
     own = frequencies_of(ImplicitALS(**shape), rows)
     searched = frequencies_of(ImplicitALS(unobserved_weight=share, **shape), rows)
     wanted = sum(float(side.sum() * side.mean() ** -0.5) for side in own)
