@@ -10,10 +10,9 @@ counts, quantities. Test parts are the published ones where the data have one, e
 
 ``--leave-one-out`` judges settings that nobody tuned on a set: for each set the setting of ``candidates`` that does
 best on the others, by the worst of its ratios to the best of all candidates in NDCG@20 and Recall@20 on test data, and
-what it and the constructor's defaults reach on the set left out. Candidates are Rendle's form with popular items'
-missing pairs weighing as others or more, Hu's form with the constructor's weights so changed, and
-``fastals.tuning.suggested_parameters`` with what stands around them: 177 fits a set, 93 of a set whose values are all
-equal.
+what it, ``suggested_parameters`` and the constructor's defaults reach on the set left out. Candidates are Rendle's form
+with popular items' missing pairs weighing as others or more, Hu's form with the constructor's weights so changed, and
+``suggested_parameters`` with what stands around them: 177 fits a set, 93 of a set whose values are all equal.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from fastals.tuning import comparable_regularization, suggested_parameters, tune
 
 DATASETS = ("ml-100k", "ml-1m-ncf", "lastfm-2k", "online-retail", "goodbooks-to-read", "gowalla", "yelp2018")
 METRIC = "recall"
+SUGGESTED = "log, suggested lambda x 1, missing pairs 0.45"  # what ``suggested_parameters`` returns
 UNOBSERVED_EXPONENTS = (0.0, 0.25, 0.5)  # of the items, among the candidates of --leave-one-out
 
 
@@ -103,12 +103,20 @@ def leave_one_out(options: argparse.Namespace) -> None:
             values |= {label.replace("linear", "log"): value for label, value in values.items()}
         best = np.max(list(values.values()), axis=0)
         ratios[name] = {label: value / best for label, value in values.items()}
-    print(f"\n{'left out':20}{'default: NDCG, recall':>24}{'chosen: NDCG, recall':>24}   chosen on the others")
+    heads = "".join(f"{f'{which}: NDCG, recall':>26}" for which in ("default", "suggested", "chosen"))
+    print(f"\n{'left out':20}{heads}   chosen on the others")
+    rows = []
     for name, own in ratios.items():
         others = [other for other in ratios if other != name]
         chosen = max(own, key=lambda label: min(ratios[other][label].min() for other in others))
-        shown = "".join(f"{ndcg:17.3f}{recall:7.3f}" for ndcg, recall in (own["default"], own[chosen]))
-        print(f"{name:20}{shown}   {chosen}")
+        values = [value for label in ("default", SUGGESTED, chosen) for value in own[label]]
+        print(f"{name:20}{''.join(f'{value:13.3f}' for value in values)}   {chosen}")
+        rows.append([name, *(f"{value:.3f}" for value in values), chosen])
+    if options.publish:
+        kinds = ("default", "suggested", "chosen on the others")
+        columns = ["data", *(f"{kind}: {metric}" for kind in kinds for metric in ("NDCG", "Recall")), "chosen"]
+        command = "python asv_benchmarks/defaults.py --leave-one-out"
+        publish("leave-one-out", "Share of the best of all settings, on test pairs of a set", command, columns, rows)
 
 
 def judged(known: sp.csr_array, test: sp.csr_array, arguments: dict[str, Any], factors: int) -> np.ndarray:

@@ -108,7 +108,7 @@ def new():
     return ImplicitALS(8, iterations=2, random_state=0, num_threads=2, solver=sys.argv[1])
 
 expected, seen = answers(new()), set()
-for allowance in range(0, 2**23, 2**19):
+for allowance in range(0, 2**24, 2**19):
     model = new()
     limit_to(allowance)
     try:
