@@ -6,9 +6,13 @@ import codecs
 import contextlib
 import gzip
 import io
+import os
 import re
 import shutil
+import signal
+import socket
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from itertools import islice
@@ -44,7 +48,8 @@ def connection(folder: Path | None = None, memory_limit: int | None = None) -> I
             # It would write to standard output. Jupyter without ipywidgets has none, and refuses the setting.
             with contextlib.suppress(duckdb.InvalidInputException):
                 con.execute("set enable_progress_bar = false")
-            yield con
+            with _interrupted_by_signals(con):
+                yield con
         except (duckdb.Error, RuntimeError) as error:
             if "interrupted" in str(error).lower():  # what DuckDB makes of Ctrl-C
                 raise KeyboardInterrupt from None
@@ -53,6 +58,41 @@ def connection(folder: Path | None = None, memory_limit: int | None = None) -> I
             raise ValueError(_reason(str(error))) from None
         finally:
             con.close()
+
+
+@contextlib.contextmanager
+def _interrupted_by_signals(con: Any) -> Iterator[None]:
+    """Let Ctrl-C end the query that runs, whichever threads have its tasks.
+
+    DuckDB looks for signals between the tasks of the calling thread alone: a query that others have all tasks of was
+    seen to run to its end. Python writes each signal to the wakeup descriptor at once, on which a thread waits here. It
+    is the process's own, so it is passed on to whoever had it, and given back.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    ours, written = socket.socketpair()
+    written.setblocking(False)
+    before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while signals := ours.recv(64):
+            if signal.SIGINT in signals:
+                con.interrupt()
+            if before != -1:
+                with contextlib.suppress(OSError):
+                    os.write(before, signals)
+
+    listener = threading.Thread(target=listen, name="fastals-interrupt", daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        written.close()
+        listener.join()
+        ours.close()
 
 
 def _reason(message: str) -> str:
