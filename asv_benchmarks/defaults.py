@@ -10,9 +10,9 @@ counts, quantities. Test parts are the published ones where the data have one, e
 
 ``--leave-one-out`` judges settings that nobody tuned on a set: for each set the setting of ``candidates`` that does
 best on the others, by the worst of its ratios to the best of all candidates in NDCG@20 and Recall@20 on test data, and
-what it, ``suggested_parameters`` and the constructor's defaults reach on the set left out. Candidates are Rendle's form
-with popular items' missing pairs weighing as others or more, Hu's form with the constructor's weights so changed, and
-``suggested_parameters`` with what stands around them: 177 fits a set, 93 of a set whose values are all equal.
+what it and the constructor's defaults reach on the set left out. Candidates are the defaults and what stands around
+them, Hu's form with a constant lambda, and Rendle's form with popular items' missing pairs weighing as others or more:
+178 fits a set, 94 of a set whose values are all equal.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from published import publish
 
 from fastals import ImplicitALS
 from fastals.evaluation import Popularity, ranking_metrics_at_k, train_test_split
-from fastals.tuning import comparable_regularization, suggested_parameters, tune
+from fastals.tuning import comparable_regularization, tune
 
 DATASETS = ("ml-100k", "ml-1m-ncf", "lastfm-2k", "online-retail", "goodbooks-to-read", "gowalla", "yelp2018")
 METRIC = "recall"
-SUGGESTED = "log, suggested lambda x 1, missing pairs 0.45"  # what ``suggested_parameters`` returns
+DEFAULT = "log, automatic lambda x 1, missing pairs 0.45"  # of the constructor
 UNOBSERVED_EXPONENTS = (0.0, 0.25, 0.5)  # of the items, among the candidates of --leave-one-out
 
 
@@ -103,17 +103,17 @@ def leave_one_out(options: argparse.Namespace) -> None:
             values |= {label.replace("linear", "log"): value for label, value in values.items()}
         best = np.max(list(values.values()), axis=0)
         ratios[name] = {label: value / best for label, value in values.items()}
-    heads = "".join(f"{f'{which}: NDCG, recall':>26}" for which in ("default", "suggested", "chosen"))
+    heads = "".join(f"{f'{which}: NDCG, recall':>26}" for which in ("default", "chosen"))
     print(f"\n{'left out':20}{heads}   chosen on the others")
     rows = []
     for name, own in ratios.items():
         others = [other for other in ratios if other != name]
         chosen = max(own, key=lambda label: min(ratios[other][label].min() for other in others))
-        values = [value for label in ("default", SUGGESTED, chosen) for value in own[label]]
+        values = [value for label in (DEFAULT, chosen) for value in own[label]]
         print(f"{name:20}{''.join(f'{value:13.3f}' for value in values)}   {chosen}")
         rows.append([name, *(f"{value:.3f}" for value in values), chosen])
     if options.publish:
-        kinds = ("default", "suggested", "chosen on the others")
+        kinds = ("default", "chosen on the others")
         columns = ["data", *(f"{kind}: {metric}" for kind in kinds for metric in ("NDCG", "Recall")), "chosen"]
         command = "python asv_benchmarks/defaults.py --leave-one-out"
         publish("leave-one-out", "Share of the best of all settings, on test pairs of a set", command, columns, rows)
@@ -129,26 +129,31 @@ def judged(known: sp.csr_array, test: sp.csr_array, arguments: dict[str, Any], f
 def candidates(known: sp.csr_array) -> dict[str, dict[str, Any]]:
     """Settings by name, the defaults among them.
 
-    Those that ``suggested_parameters`` stands among. Those of Rendle's form: the mean stored pair weighs 1, c0 is fixed
-    or follows the density of the data, and the regularization is given by its strength at exponent 1, so that it
-    compares across exponents and weights (see ``fastals.tuning.comparable_regularization``). Hu's: the constructor's,
-    at as many weights of missing pairs.
+    Those that the defaults stand among: lambda by the automatic rule, times a factor. Hu's with a constant lambda at
+    the exponent 1/2. Rendle's: the mean stored pair weighs 1, c0 is fixed or follows the density of the data, and the
+    regularization is given by its strength at exponent 1, so that it compares across exponents and weights (see
+    ``fastals.tuning.comparable_regularization``).
     """
     users, items = np.diff(known.indptr), np.bincount(known.indices, minlength=known.shape[1])
     density = known.nnz / (np.count_nonzero(users) * np.count_nonzero(items))
-    found: dict[str, dict[str, Any]] = {"default": {}}
-    for unobserved, strength in itertools.product(UNOBSERVED_EXPONENTS, (0.5, 1, 2)):
-        changes = {"unobserved_exponent": unobserved, "regularization": strength * ImplicitALS().regularization}
-        if unobserved or strength != 1:
-            found[f"hu, default lambda x {strength}, missing pairs {unobserved}"] = changes
+    found: dict[str, dict[str, Any]] = {}
+    for unobserved, strength in itertools.product(UNOBSERVED_EXPONENTS, (0.25, 0.5, 1)):
+        found[f"linear, lambda {strength}, 0.5, missing pairs {unobserved}"] = {
+            "confidence": "linear",
+            "unobserved_exponent": unobserved,
+            "regularization": strength,
+            "regularization_exponent": 0.5,
+        }
     sizes = {"linear": known.data.mean()}
     if np.ptp(known.data):
         sizes["log"] = np.log1p(known.data).mean()
-    suggested = suggested_parameters(known)
-    for confidence, unobserved, strength in itertools.product(sizes, (0.25, 0.35, 0.45, 0.55), (0.5, 1, 1.5)):
-        regularization = tuple(strength * one for one in suggested["regularization"])
-        changes = {"confidence": confidence, "unobserved_exponent": unobserved, "regularization": regularization}
-        found[f"{confidence}, suggested lambda x {strength}, missing pairs {unobserved}"] = {**suggested, **changes}
+    for confidence, unobserved in itertools.product(sizes, (0.25, 0.35, 0.45, 0.55)):
+        arguments: dict[str, Any] = {"confidence": confidence, "unobserved_exponent": unobserved}
+        automatic = ImplicitALS(factors=1, iterations=0, **arguments).fit(known).regularization_
+        for strength in (0.5, 1, 1.5):
+            regularization = tuple(strength * one for one in automatic)
+            label = f"{confidence}, automatic lambda x {strength}, missing pairs {unobserved}"
+            found[label] = {**arguments, "regularization": regularization}
     grid = itertools.product(
         sizes.items(),
         {"density^.5": density**0.5, "density^.5 / 3": density**0.5 / 3, ".03": 0.03, ".1": 0.1}.items(),
@@ -157,7 +162,7 @@ def candidates(known: sp.csr_array) -> dict[str, dict[str, Any]]:
         UNOBSERVED_EXPONENTS,
     )
     for (confidence, size), (rule, weight), strength, exponent, unobserved in grid:
-        arguments: dict[str, Any] = {
+        arguments = {
             "objective": "rendle",
             "confidence": confidence,
             "alpha": 1 / size,

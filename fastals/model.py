@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from fastals.core.overlay import Factors
 from fastals.core.parameters import Parameters, documented_by
-from fastals.core.state import FeatureNames, State, needed, swap
+from fastals.core.state import FeatureNames, State, needed, swap, training_state_of
 from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState, SparseLike
 from fastals.core.validation import check_dtype, check_given_factors, describe, read_only
 from fastals.persistence import save_load
@@ -44,8 +44,10 @@ class ImplicitALS(Parameters):
     ----------
     factors : int
         Number of latent factors.
-    regularization : float or (float, float)
-        Strength of the penalty, or one for users and one for items.
+    regularization : float, (float, float) or "auto"
+        Strength of the penalty, or one for users and one for items. "auto" lets the mean lambda of a side be
+        (c0 m)^1/2, with m the mean of what ``regularization_exponent`` is the power of, whatever the size of the data;
+        ``regularization_`` is what it was.
     alpha : float or "auto"
         Scale of the confidence of stored values. "auto" lets the mean stored pair weigh
         c0 (n_users n_items / stored)^1/2, whatever the scale of the values; ``alpha_`` is what it was.
@@ -53,14 +55,16 @@ class ImplicitALS(Parameters):
         Number of sweeps, unless a callback stops earlier.
     unobserved_weight : float
         c0, the confidence of pairs that are not stored; may be 0.
-    unobserved_exponent : float or (float, float)
+    unobserved_exponent : float, (float, float) or "auto"
         Popular items' missing pairs weigh more: w_i ~ max(n_i, 1)^exponent, with n_i the users who have item i, scaled
-        to the mean 1 [4]_. One number is that of the items, a pair (users, items); 0 weighs all alike.
+        to the mean 1 [4]_. One number is that of the items, a pair (users, items); 0 weighs all alike. "auto" is 0.45
+        with ``alpha="auto"``, and 0 where alpha is given, so that weights are what they are said to be.
     regularization_exponent : float
         lambda_u = regularization * (stored in row u + c0 v_u sum w)^exponent, likewise for items [3]_; where all weigh
         alike sum w is the number of items.
-    confidence : {"linear", "log", "raw"}
+    confidence : {"auto", "linear", "log", "raw"}
         Of a stored value r: c = c0 + alpha |r|, c = c0 + alpha log(1 + |r| / epsilon), or (implicit's) c = alpha |r|.
+        "auto" is "log" with ``alpha="auto"``, and "linear" where alpha is given.
     epsilon : float
         Scale of the logarithm.
     objective : {"hu", "rendle"}
@@ -97,7 +101,8 @@ class ImplicitALS(Parameters):
     item_factors : (n_items, factors) array, read-only
     loss_history : list of float
         The loss after each sweep; the last one is that of the factors, after users were solved once more to ``tol``.
-    alpha_ : float
+    alpha_, regularization_ : float, (float, float)
+        What was used, of users and of items.
     unobserved_weights_ : (v, w)
         Weights of missing pairs, (n_users,) and (n_items,) arrays; None where all are 1.
     feature_effects_, feature_names_ : (A, B), (names, names)
@@ -137,13 +142,13 @@ class ImplicitALS(Parameters):
         self,
         factors: int = 64,
         *,
-        regularization: float | tuple[float, float] = 0.5,
+        regularization: float | tuple[float, float] | str = "auto",
         alpha: float | str = "auto",
         iterations: int = 15,
         unobserved_weight: float = 1.0,
-        unobserved_exponent: float | tuple[float, float] = 0.0,
-        regularization_exponent: float = 0.5,
-        confidence: str = "linear",
+        unobserved_exponent: float | tuple[float, float] | str = "auto",
+        regularization_exponent: float = 1.0,
+        confidence: str = "auto",
         epsilon: float = 1.0,
         objective: str = "hu",
         solver: str = "cg",
@@ -307,21 +312,10 @@ class ImplicitALS(Parameters):
         model, model._state = save_load.load(cls, path, mmap)
         return model
 
+    @documented_by(training_state_of)
     def training_state(self) -> TrainingState:
-        """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
-
-        Returns
-        -------
-        TrainingState
-
-        Raises
-        ------
-        RuntimeError
-            Where no ``fit`` is running, or it has gone on.
-        """
-        if self._state.training_state is None:
-            raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
-        return cast(TrainingState, self._state.training_state())
+        """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it."""
+        return cast(TrainingState, training_state_of(self._state))
 
     @property
     def user_factors(self) -> Array:
@@ -352,7 +346,12 @@ class ImplicitALS(Parameters):
     @property
     def alpha_(self) -> float:
         """The alpha that was used."""
-        return needed(self._state.alpha)
+        return needed(self._state.chosen).alpha
+
+    @property
+    def regularization_(self) -> tuple[float, float]:
+        """The regularization that was used, of users and of items."""
+        return needed(self._state.chosen).regularization
 
     @property
     def solver_report_(self) -> dict[str, float]:

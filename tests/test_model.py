@@ -90,7 +90,7 @@ class TestParameters:
     def test_repr_shows_what_differs_from_the_defaults(self):
         assert repr(ImplicitALS()) == "ImplicitALS()"
         assert repr(ImplicitALS(8, solver="cholesky")) == "ImplicitALS(factors=8, solver='cholesky')"
-        model = ImplicitALS(8, regularization=(1.0, 2.0), dtype="float64")
+        model = ImplicitALS(8, regularization=(0.1, 0.2), dtype="float64")
         assert eval(repr(model)).get_params() == model.get_params()
 
     def test_copy_has_the_parameters_and_no_fit(self, ratings):
@@ -104,7 +104,7 @@ class TestParameters:
 
     def test_scikit_learn_clones_it(self, ratings):
         clone = pytest.importorskip("sklearn.base").clone
-        model = small(regularization=(1.0, 2.0)).fit(ratings)
+        model = small(regularization=(0.1, 0.2)).fit(ratings)
 
         got = clone(model)
 

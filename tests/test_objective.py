@@ -192,7 +192,7 @@ def test_automatic_alpha_gives_the_mean_pair_its_weight(ratings, confidence, c0)
 
 
 def test_automatic_alpha_does_not_depend_on_the_scale_of_the_values(ratings):
-    options = {"dtype": "float64", "iterations": 3, "random_state": 0}
+    options = {"confidence": "linear", "dtype": "float64", "iterations": 3, "random_state": 0}
 
     got = ImplicitALS(4, **options).fit(1000 * ratings)
 
@@ -214,12 +214,89 @@ def test_automatic_alpha_is_kept_with_the_model(ratings, tmp_path):
 @pytest.mark.parametrize("scale", [1e-310, 3e307])
 def test_automatic_alpha_that_overflows_is_refused(ratings, scale):
     with pytest.raises(ValueError, match="alpha must be given, for 'auto' finds none"):
-        ImplicitALS(2).fit(ratings * scale)
+        ImplicitALS(2, confidence="linear").fit(ratings * scale)
 
 
 def test_automatic_alpha_with_a_scale_of_the_logarithm_that_overflows(ratings):
     with pytest.raises(ValueError, match=r"alpha must be given, for 'auto' finds none: .* in the logarithm"):
         ImplicitALS(2, confidence="log", epsilon=1e-320).fit(ratings)
+
+
+def mean_lambdas(model, R):
+    pairs = zip(model.unobserved_weights_, R.shape, strict=True)
+    missing = tuple(np.ones(count) if weights is None else weights for weights, count in pairs)
+    c0, exponent = model.unobserved_weight, model.regularization_exponent
+    shape = {"c0": c0, "missing": missing}
+    lambdas = naive.regularizations(R, regularization=model.regularization_, exponent=exponent, **shape)
+    frequencies = naive.regularizations(R, regularization=1.0, exponent=1.0, **shape)
+    return [side.mean() for side in lambdas], [side.mean() for side in frequencies]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {}, {"regularization_exponent": 0.5, "unobserved_exponent": (0.3, 0.5)}, {"regularization_exponent": 0.0},
+        {"unobserved_weight": 0.03, "objective": "rendle", "alpha": 1.0}, {"unobserved_weight": 50.0},
+    ],
+)  # fmt: skip
+def test_automatic_lambda_of_the_mean_row_is_a_root(ratings, choice):
+    """(c0 m)^1/2 with the mean frequency m of the side, whatever the exponents."""
+    model = ImplicitALS(4, iterations=1, random_state=0, **choice).fit(ratings)
+
+    lambdas, frequencies = mean_lambdas(model, ratings.toarray())
+
+    for got, frequency in zip(lambdas, frequencies, strict=True):
+        assert got == pytest.approx((model.unobserved_weight * frequency) ** 0.5, rel=1e-12)
+    assert model.get_params()["regularization"] == "auto"
+
+
+def test_automatic_lambda_where_missing_pairs_weigh_nothing(ratings):
+    model = ImplicitALS(4, iterations=1, unobserved_weight=0, random_state=0).fit(ratings)
+    R = ratings.toarray()
+    density = np.count_nonzero(R) / (np.count_nonzero(R.any(axis=1)) * np.count_nonzero(R.any(axis=0)))
+
+    lambdas, _ = mean_lambdas(model, R)
+
+    for got, size in zip(lambdas, R.shape, strict=True):
+        assert got == pytest.approx((density**0.5 * np.count_nonzero(R) / size) ** 0.5, rel=1e-12)
+
+
+def test_a_given_lambda_is_the_automatic_one(ratings):
+    """A fit with what was chosen is the same fit: nothing else hangs on regularization="auto"."""
+    model = ImplicitALS(4, random_state=0).fit(ratings)
+
+    got = ImplicitALS(4, regularization=model.regularization_, random_state=0).fit(ratings)
+
+    np.testing.assert_array_equal(got.item_factors, model.item_factors)
+
+
+def test_automatic_lambda_is_kept_with_the_model(ratings, tmp_path):
+    model = ImplicitALS(4, random_state=0).fit(ratings)
+    model.save(tmp_path / "model.fastals")
+
+    got = ImplicitALS.load(tmp_path / "model.fastals")
+    got.update(sp.csr_array(([1.0], ([3], [5])), shape=(4, 6)))
+    model.update(sp.csr_array(([1.0], ([3], [5])), shape=(4, 6)))
+
+    assert (got.regularization, got.regularization_) == ("auto", model.regularization_)
+    np.testing.assert_array_equal(got.user_factors, model.user_factors)
+
+
+def test_what_is_given_is_taken_literally(ratings):
+    """With alpha, values count as they are and missing pairs all alike, unless they are told otherwise."""
+    plain = {"confidence": "linear", "unobserved_exponent": 0.0}
+    got, expected = (ImplicitALS(4, alpha=2.0, random_state=0, **more).fit(ratings) for more in ({}, plain))
+    np.testing.assert_array_equal(got.user_factors, expected.user_factors)
+    assert got.unobserved_weights_ == (None, None)
+
+    chosen = {"confidence": "log", "unobserved_exponent": 0.45}
+    got, expected = (ImplicitALS(4, random_state=0, **more).fit(ratings) for more in ({}, chosen))
+    np.testing.assert_array_equal(got.user_factors, expected.user_factors)
+
+
+def test_automatic_lambda_of_an_exponent_that_overflows_is_refused(ratings):
+    with pytest.raises(ValueError, match="regularization_exponent must leave"):
+        ImplicitALS(4, regularization_exponent=400).fit(ratings)
 
 
 @pytest.mark.parametrize("alpha", ["auto", 1.0])

@@ -206,7 +206,7 @@ def evaluate(
         found = judging.measured(model, train, test, k)
         typer.echo(judging.as_json(model, interactions, test, found))
         return
-    show.alpha(model)
+    show.chosen(model)
     judging.held_out_metrics(model, train, test, k)
 
 

@@ -48,6 +48,7 @@ def describe(path: Path, model: ImplicitALS, interactions: Interactions) -> None
             ("ids", "; ".join(ids) if hasattr(model, "interactions") else "positions counted from 0"),
             *_features(model),
             ("alpha that was used", show.number(model.alpha_, 7)),
+            ("regularization that was used", ", ".join(show.number(one, 7) for one in model.regularization_)),
         ],
     )
     show.facts("Parameters", [(name, str(value)) for name, value in model.get_params().items()])

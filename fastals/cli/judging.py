@@ -67,6 +67,7 @@ def as_json(
             "test_users": found["fastals"].n_users,
             "parameters": parameters,
             "alpha": model.alpha_,
+            "regularization": list(model.regularization_),
             "loss": model.loss_history[-1] if model.loss_history else None,
             "at": found["fastals"].K,
             "metrics": {name: _plain(metrics) for name, metrics in found.items()},

@@ -245,7 +245,7 @@ class ModelOptions:
     ] = None
     confidence: Annotated[
         str | None,
-        typer.Option(help="linear, log or raw.", rich_help_panel=_MODEL),
+        typer.Option(help="linear, log or raw; log unless alpha is given.", rich_help_panel=_MODEL),
     ] = None
     epsilon: Annotated[
         float | None,

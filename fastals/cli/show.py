@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastals.tables.store import InteractionStore
 
 __all__ = [
-    *("alpha", "facts", "fitted", "line", "loss_history", "metrics", "number"),
+    *("chosen", "facts", "fitted", "line", "loss_history", "metrics", "number"),
     *("progress", "scores", "size", "summary", "train"),
 ]
 
@@ -158,27 +158,30 @@ def train(model: ImplicitALS, user_items: Any, checkpoint: Checkpoint | None = N
 
 
 def fitted(model: ImplicitALS) -> None:
-    """What a fit came to: alpha, the loss after each sweep, and what the solver has to report."""
-    alpha(model)
+    """What a fit came to: what it chose, the loss after each sweep, and what the solver has to report."""
+    chosen(model)
     loss_history(model.loss_history)
     fallback = int(model.solver_report_["fallback_rows"])
     if fallback:
         line(f"{fallback:,} row solves were finished by Cholesky in float64")
 
 
-def alpha(model: ImplicitALS) -> None:
-    """The alpha that "auto" chose."""
+def chosen(model: ImplicitALS) -> None:
+    """What "auto" chose."""
     if model.alpha == "auto":
         line(f"alpha {number(model.alpha_, 4)} (chosen from the density and the mean value of the data)")
+    if model.regularization == "auto":
+        users, items = (number(strength, 4) for strength in model.regularization_)
+        line(f"regularization {users} of users, {items} of items (chosen from the shape and the density of the data)")
 
 
 def loss_history(losses: list[float]) -> None:
     """The loss after each sweep and its change."""
-    chosen = range(len(losses))
+    shown = range(len(losses))
     if len(losses) > _MOST_SWEEPS:
         last = len(losses) - 1
-        chosen = sorted({round(last * step / (_MOST_SWEEPS - 1)) for step in range(_MOST_SWEEPS)})  # type: ignore[assignment]
-    rows = [(at + 1, number(losses[at]), _change(losses, at)) for at in chosen]
+        shown = sorted({round(last * step / (_MOST_SWEEPS - 1)) for step in range(_MOST_SWEEPS)})  # type: ignore[assignment]
+    rows = [(at + 1, number(losses[at]), _change(losses, at)) for at in shown]
     _table("Loss history", [("sweep", "right"), ("loss", "right"), ("change", "right")], rows)
 
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from fastals.core.features import Features
 from fastals.core.overlay import Factors, History
@@ -18,6 +18,13 @@ FeatureNames: TypeAlias = tuple[tuple[str, ...] | None, tuple[str, ...] | None]
 _swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork may be held for ever
 
 
+class Chosen(NamedTuple):
+    """What stands for parameters that are "auto": alpha, and the regularization of users and of items."""
+
+    alpha: float = 1.0
+    regularization: tuple[float, float] = (1.0, 1.0)
+
+
 @dataclass(frozen=True)
 class State:
     """Factors, interactions and reports of a fit; the state of a model that has not been fitted has none.
@@ -27,8 +34,8 @@ class State:
     user_factors, item_factors : Factors, optional
     history : History, optional
         The interactions that the model was fitted to.
-    alpha : float, optional
-        The alpha that was used.
+    chosen : Chosen, optional
+        The alpha and the regularization that were used.
     loss_history : tuple of float
         The loss after each sweep.
     unobserved : (Unobserved, Unobserved)
@@ -52,7 +59,7 @@ class State:
     user_factors: Factors | None = None
     item_factors: Factors | None = None
     history: History | None = None
-    alpha: float | None = None
+    chosen: Chosen | None = None
     loss_history: tuple[float, ...] = ()
     unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None)
     features: tuple[Features | None, Features | None] = (None, None)
@@ -74,6 +81,23 @@ def needed(value: Value | None) -> Value:
     if value is None:
         raise NotFittedError("this ImplicitALS is not fitted yet: call fit first")
     return value
+
+
+def training_state_of(state: State) -> Any:
+    """Return the state of the training that a state is of.
+
+    Returns
+    -------
+    TrainingState
+
+    Raises
+    ------
+    RuntimeError
+        Where no ``fit`` is running, or it has gone on.
+    """
+    if state.training_state is None:
+        raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
+    return state.training_state()
 
 
 def swap(model: Any, change: Callable[[State], State]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from fastals.core.overlay import Factors, History
 from fastals.core.parameters import NotFittedError, Parameters
-from fastals.core.state import State
+from fastals.core.state import Chosen, State
 from fastals.core.types import Array, ArrayLike, RandomState
 from fastals.core.validation import check_integer, describe, read_only
 from fastals.distributed import serving
@@ -20,7 +20,7 @@ from fastals.distributed.executor import DaskExecutor, Reference, client_of
 from fastals.distributed.prepare import prepare
 from fastals.distributed.sources import Sources, sources_of
 from fastals.model import ImplicitALS
-from fastals.solver.fitting import Given, sweep_until, unobserved_of, warn_of_singular_rows
+from fastals.solver.fitting import Given, chosen_by, sweep_until, unobserved_of, warn_of_singular_rows
 from fastals.solver.sweeps import Training, TrainingState
 
 
@@ -39,7 +39,7 @@ class Fit(NamedTuple):
     shards: list[Reference]
     bounds: np.ndarray
     item_factors: np.ndarray
-    alpha: float
+    chosen: Chosen
     loss_history: tuple[float, ...]
     unobserved_weights: Any
     report: dict[str, float]
@@ -70,7 +70,7 @@ feature_regularization
     Attributes
     ----------
     item_factors : (n_items, factors) array, read-only
-    loss_history, alpha_ : list of float, float
+    loss_history, alpha_, regularization_ : list of float, float, (float, float)
         As in `ImplicitALS`.
     n_shards_ : int
     solver_report_ : dict
@@ -95,13 +95,13 @@ feature_regularization
         self,
         factors: int = 64,
         *,
-        regularization: float | tuple[float, float] = 0.5,
+        regularization: float | tuple[float, float] | str = "auto",
         alpha: float | str = "auto",
         iterations: int = 15,
         unobserved_weight: float = 1.0,
-        unobserved_exponent: float | tuple[float, float] = 0.0,
-        regularization_exponent: float = 0.5,
-        confidence: str = "linear",
+        unobserved_exponent: float | tuple[float, float] | str = "auto",
+        regularization_exponent: float = 1.0,
+        confidence: str = "auto",
         epsilon: float = 1.0,
         objective: str = "hu",
         solver: str = "cg",
@@ -231,7 +231,7 @@ feature_regularization
             Factors(self.user_factors),
             Factors(fit.item_factors),
             History(rows),
-            fit.alpha,
+            fit.chosen,
             fit.loss_history,
             unobserved=unobserved_of(self, rows, fit.unobserved_weights),
             report={name: value for name, value in fit.report.items() if not name.startswith(OWN_REPORTS)},
@@ -265,7 +265,7 @@ feature_regularization
         fit = self._fitted
         length = min(check_integer("N", N, 1), fit.item_factors.shape[0])
         filtered = filter_already_liked_items
-        query = serving.Query(self._plain_parameters(), fit.alpha, length, filtered, filter_items, items)
+        query = serving.Query(self._plain_parameters(), fit.chosen, length, filtered, filter_items, items)
         return serving.recommend_all(fit.executor, fit.shards, fit.users, fit.item_factors, query, fit.bounds)
 
     def write_user_factors(self, folder: str | os.PathLike[str]) -> list[str]:
@@ -332,7 +332,12 @@ feature_regularization
     @property
     def alpha_(self) -> float:
         """The alpha that was used."""
-        return self._fitted.alpha
+        return self._fitted.chosen.alpha
+
+    @property
+    def regularization_(self) -> tuple[float, float]:
+        """The regularization that was used, of users and of items."""
+        return self._fitted.chosen.regularization
 
     @property
     def n_shards_(self) -> int:
@@ -380,6 +385,6 @@ def _fit_of(training: Training, executor: DaskExecutor, sources: Sources, weight
     seconds = {f"seconds_{name}": value for name, value in executor.seconds.items()}
     return Fit(
         executor, sources, users.factors.references, users.shards.references, users.shards.bounds,
-        training.items.lend_factors(), training.objective.alpha, tuple(training.loss_history), weights,
+        training.items.lend_factors(), chosen_by(training.objective), tuple(training.loss_history), weights,
         {**training.summary(), "bytes_per_sweep": float(moved), **seconds},
     )  # fmt: skip

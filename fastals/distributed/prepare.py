@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastals.core.unobserved import ALIKE, Unobserved, check_exponents
+from fastals.core.unobserved import Unobserved, weights_or_alike
 from fastals.core.validation import (
     LARGEST_INT32,
     check_dtype,
@@ -26,8 +26,8 @@ from fastals.distributed.halves import HalfSweeps, ShardedFactors, ShardedUsers,
 from fastals.distributed.items import Items
 from fastals.distributed.sources import Sources
 from fastals.kernels.rows.row import Entries
-from fastals.objective import Objective
-from fastals.solver.fitting import DRAWN_ROWS, Given, check_parameters
+from fastals.objective import Objective, mean_of
+from fastals.solver.fitting import DRAWN_ROWS, Given, Weights, check_parameters, exponents_of
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import Settings
 from fastals.solver.sides import Missing, Side, balanced_bounds, regularization_of_rows
@@ -60,6 +60,11 @@ class Census(NamedTuple):
         """Shard s has the users bounds[s] .. bounds[s + 1]."""
         return np.concatenate(([0], np.cumsum([count.users for count in self.counts]))).astype(np.int64)
 
+    @property
+    def density(self) -> float:
+        """Share of the pairs that are stored; users and items without entries do not count."""
+        return float(self.sum("stored") / (self.sum("filled") * int(np.count_nonzero(self.columns))))
+
     def sum(self, name: str) -> Any:
         """Sum of an attribute of ``Counts``, in shard order."""
         return sum(getattr(count, name) for count in self.counts)
@@ -75,7 +80,7 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
     """
     settings, objective = check_parameters(parameters)
     dtype = check_dtype(parameters.dtype)
-    exponents = check_exponents(parameters.unobserved_exponent)
+    exponents = exponents_of(parameters)
     factors = check_integer("factors", parameters.factors, 1, LARGEST_INT32)
 
     def loaded() -> tuple[Objective, Census, UserShards, Items]:
@@ -84,10 +89,12 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
                 census = take_census(sources, executor, objective, exponents[0])
             suited = _with_alpha(objective, census) if is_auto(parameters.alpha) else objective
             with executor.phase("weigh"):
-                form = dtype, factors
-                users, known = _weighed(census, executor, suited, settings, exponents, given, form)
+                plan, weights = _planned(census, suited, exponents, given, (dtype, factors))
+                if is_auto(parameters.regularization):
+                    plan = _with_regularization(census, executor, plan, weights)
+                users, known = _weighed(census, executor, plan, weights, settings)
             executor.settle([*census.pieces, *users.references])
-        return suited, census, users, known
+        return plan.objective, census, users, known
 
     with executor.phase("warm"):
         executor.warm("warm", on_shard.warm, objective, dtype.str, factors, settings)
@@ -115,8 +122,21 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
 
 def _with_alpha(objective: Objective, census: Census) -> Objective:
     """The objective with the alpha that suits all shards."""
-    filled, stored = census.sum("filled") * int(np.count_nonzero(census.columns)), census.sum("stored")
-    return objective.with_alpha(stored / filled, np.float64(census.sum("size") / stored))
+    return objective.with_alpha(census.density, np.float64(census.sum("size") / census.sum("stored")))
+
+
+def _with_regularization(census: Census, executor: Executor, plan: on_shard.Plan, weights: Weights) -> on_shard.Plan:
+    """The plan with the regularization that suits all shards."""
+    objective, (n_users, n_items) = plan.objective, census.shape
+    v = weights[0]
+    parts = _parts(v, census.bounds)
+    shared = executor.share("frequencies", plan)
+    sums = executor.gather(executor.map("frequencies", on_shard.frequency_sums, census.pieces, shared, parts))
+    users = tuple(sum(part) / n_users for part in zip(*sums, strict=True))
+    of_users = n_users if v is None else float(v.array.sum())
+    missing = np.broadcast_to(weights_or_alike(weights[1]) * of_users, n_items)
+    items = mean_of(objective.frequency(census.columns, missing), objective.regularization_exponent)
+    return plan._replace(objective=objective.with_regularization(census.density, (users[0], users[1]), items))
 
 
 def take_census(sources: Sources, executor: Executor, objective: Objective, exponent: float) -> Census:
@@ -132,43 +152,48 @@ def take_census(sources: Sources, executor: Executor, objective: Objective, expo
     return Census(pieces, counts, columns)
 
 
-def _weighed(
+def _planned(
     census: Census,
-    executor: Executor,
     objective: Objective,
-    settings: Settings,
     exponents: tuple[float, float],
     given: Given,
     form: tuple[np.dtype, int],
-) -> tuple[UserShards, Items]:
-    """All shards with their entries weighed, and the items' side; ``form`` are dtype and number of factors."""
-    dtype, factors = form
-    v, items = _weights_of_missing(given.unobserved_weights, census, exponents)
+) -> tuple[on_shard.Plan, Weights]:
+    """What all shards are weighed by, and weights of missing pairs; ``form`` are dtype and number of factors."""
+    v, items = weights = _weights_of_missing(given.unobserved_weights, census, exponents)
     scale = census.sum("powers") / census.shape[0]
     extremes = min(count.smallest for count in census.counts), max(count.largest for count in census.counts)
     smallest, largest = (extreme / scale for extreme in extremes) if v is None else (v.smallest, v.largest)
-    w = None if items is None else items.array
     exponent = exponents[0] if given.unobserved_weights is None else 0.0
-    plan = on_shard.Plan(objective, dtype.str, factors, w, exponent, scale, smallest, largest)
-    bounds = census.bounds
-    parts = [None if v is None else v.array[slice(*ends)] for ends in itertools.pairwise(bounds)]
+    w = None if items is None else items.array
+    return on_shard.Plan(objective, form[0].str, form[1], w, exponent, scale, smallest, largest), weights
+
+
+def _parts(v: Unobserved | None, bounds: np.ndarray) -> list[np.ndarray | None]:
+    """Each shard's part of weights that were given."""
+    return [None if v is None else v.array[slice(*ends)] for ends in itertools.pairwise(bounds)]
+
+
+def _weighed(
+    census: Census, executor: Executor, plan: on_shard.Plan, weights: Weights, settings: Settings
+) -> tuple[UserShards, Items]:
+    """All shards with their entries weighed, and the items' side."""
+    objective, (v, items), bounds = plan.objective, weights, census.bounds
     shared = executor.share("plan", plan)
-    shards = executor.map("weigh", on_shard.weigh, census.pieces, shared, parts)
+    shards = executor.map("weigh", on_shard.weigh, census.pieces, shared, _parts(v, bounds))
     weighed = executor.gather(executor.map("describe", on_shard.describe_weights, shards, objective))
-    users = Missing(columns=ALIKE if w is None else w, smallest=smallest, largest=largest)
+    users = Missing(columns=weights_or_alike(items), smallest=plan.smallest, largest=plan.largest)
     _, least = regularization_of_rows(objective, 0, np.ones(1), users, users.whole(census.shape[1]))
     pairs = [count.pairs for count in census.counts]
     known = UserShards(shards, bounds, census.sum("stored"), census.sum("filled"), pairs, weighed, least)
     extras = executor.total("weigh-items", on_shard.add_weighed, on_shard.weigh_items, shards, settings)
-    alike = v is None and not exponent
+    alike = v is None and not plan.exponent
     whole = float(sum(shard.row_weights for shard in weighed))
     side = items_side(objective, census.columns, Missing.of(items, None), whole)
     return known, Items(side, extras, alike)
 
 
-def _weights_of_missing(
-    given: Any, census: Census, exponents: tuple[float, float]
-) -> tuple[Unobserved | None, Unobserved | None]:
+def _weights_of_missing(given: Any, census: Census, exponents: tuple[float, float]) -> Weights:
     """Weights of missing pairs: of users where they were given (else each shard has its own), and of items."""
     if given is None:
         return None, Unobserved.by_popularity(census.columns, exponents[1])

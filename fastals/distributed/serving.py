@@ -12,7 +12,7 @@ import numpy as np
 from fastals.core.atomic_folder import replace_file
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
-from fastals.core.state import State
+from fastals.core.state import Chosen, State
 from fastals.distributed.executor import DaskExecutor, Reference
 from fastals.distributed.shards import Shard, Solved, users_of
 from fastals.model import ImplicitALS
@@ -21,10 +21,10 @@ from fastals.serving.fitted import Fitted
 
 
 class Query(NamedTuple):
-    """Arguments of ``recommend``, and the parameters and the alpha of the model."""
+    """Arguments of ``recommend``, and the parameters of the model with what the fit chose."""
 
     parameters: dict[str, Any]
-    alpha: float
+    chosen: Chosen
     N: int
     filtered: bool
     excluded: Any
@@ -41,7 +41,7 @@ def recommend_shard(shard: Shard, solved: Solved, item_factors: np.ndarray, quer
     entries = users_of(shard).entries
     n_users, n_items = entries.indptr.size - 1, item_factors.shape[0]
     rows = Rows(entries.indptr, entries.indices, np.ones(1, np.float32), (n_users, n_items))
-    state = State(Factors(solved.X), Factors(item_factors), History(rows), query.alpha)
+    state = State(Factors(solved.X), Factors(item_factors), History(rows), query.chosen)
     fitted = Fitted(ImplicitALS(**query.parameters), state)
     return lists.recommend(
         fitted, np.arange(n_users), None, query.N, query.filtered, query.excluded, False, query.candidates

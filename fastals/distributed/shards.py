@@ -32,7 +32,7 @@ from fastals.kernels.rows.shard_rows import (
     weigh_rows,
     weigh_task,
 )
-from fastals.objective import Objective
+from fastals.objective import Objective, mean_of
 from fastals.solver.eigenbasis import Basis, aligned_factors, basis_of, gramian, rotate
 from fastals.solver.fitting import draw
 from fastals.solver.half_sweep import Settings, solve_rows
@@ -130,11 +130,7 @@ def column_counts(piece: Piece) -> np.ndarray:
 def weigh(piece: Piece, plan: Plan, given: np.ndarray | None) -> Shard:
     """Weigh a shard's entries, by users and by items; ``given`` are weights v of its users, if such were given."""
     rows, dtype = piece.rows.in_memory(), np.dtype(plan.dtype)
-    v = given
-    if v is None and plan.exponent:
-        v = np.maximum(rows.counts, 1).astype(np.float64) ** plan.exponent / plan.scale
-    rows_weights, column_weights = (ALIKE if part is None else read_only(part) for part in (v, plan.item_weights))
-    missing = Missing(rows_weights, column_weights, plan.smallest, plan.largest)
+    missing = missing_pairs(rows, plan, given)
     side = build_side(plan.objective, rows, 0, dtype, missing)
     entries = side.entries
     if piece.phi is not None:
@@ -150,6 +146,23 @@ def weigh(piece: Piece, plan: Plan, given: np.ndarray | None) -> Shard:
     return Shard(
         Side(entries, side.regularization, side.least_regularization, side.bounds), entries_of(items), plan.factors
     )
+
+
+def missing_pairs(rows: Rows, plan: Plan, given: np.ndarray | None) -> Missing:
+    """Weights of the missing pairs of a shard's users."""
+    v = given
+    if v is None and plan.exponent:
+        v = np.maximum(rows.counts, 1).astype(np.float64) ** plan.exponent / plan.scale
+    of_rows, of_columns = (ALIKE if part is None else read_only(part) for part in (v, plan.item_weights))
+    return Missing(of_rows, of_columns, plan.smallest, plan.largest)
+
+
+def frequency_sums(piece: Piece, plan: Plan, given: np.ndarray | None) -> tuple[float, float]:
+    """Sums of frequency and of frequency^exponent over a shard's users, see ``Objective.with_regularization``."""
+    rows, objective = piece.rows, plan.objective
+    missing = missing_pairs(rows, plan, given).total(rows.shape[1])
+    means = mean_of(objective.frequency(rows.counts, missing), objective.regularization_exponent)
+    return rows.shape[0] * means[0], rows.shape[0] * means[1]
 
 
 def describe_weights(shard: Shard, objective: Objective) -> Weighed:

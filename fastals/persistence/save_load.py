@@ -11,14 +11,14 @@ import numpy as np
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
 from fastals.core.safe_open import brief
-from fastals.core.state import State, needed
+from fastals.core.state import Chosen, State, needed
 from fastals.core.validation import (
     LARGEST_INT32,
     check_dtype,
     check_integer,
+    check_pair,
     check_real,
     describe,
-    is_auto,
     largest_factor,
 )
 from fastals.persistence import parts
@@ -74,7 +74,8 @@ def save(
     """
     rows = needed(state.history).oriented(0)
     factors = {name: needed(getattr(state, name)).array for name in FACTORS}
-    _check_parts(model, state.alpha, factors, rows.shape)
+    chosen = needed(state.chosen)
+    _check_parts(model, chosen, factors, rows.shape)
     interactions = state.interactions if interactions is None else interactions
     arrays = {
         **factors,
@@ -92,7 +93,8 @@ def save(
         "parameters": {name: _plain(value) for name, value in model.get_params().items()},
         "shape": list(rows.shape),
         "report": dict(state.report),
-        "alpha": needed(state.alpha),
+        "alpha": chosen.alpha,
+        "regularization": list(chosen.regularization),
         "unobserved": unobserved.header,
     }
     write_model_file(path, header, arrays)
@@ -137,9 +139,9 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
     for name in ("regularization", "unobserved_exponent", "feature_regularization"):
         if isinstance(getattr(model, name), list):
             setattr(model, name, tuple(getattr(model, name)))
-    alpha, shape = check_real("alpha", header["alpha"]), _checked_shape(header["shape"])
+    chosen, shape = _restored_choice(header, model), _checked_shape(header["shape"])
     rows = parts.restored_rows(arrays, shape, "", "user_items")
-    _check_parts(model, alpha, arrays, shape)
+    _check_parts(model, chosen, arrays, shape)
     history = arrays["loss_history"]
     if history.dtype != np.float64 or history.ndim != 1 or not np.isfinite(history).all():
         raise ValueError(f"loss_history must be a finite float64 vector; got {describe(history)}")
@@ -152,7 +154,7 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
         users,
         items,
         History(rows),
-        alpha,
+        chosen,
         tuple(history.tolist()),
         unobserved,
         features,
@@ -194,9 +196,17 @@ def check_stored_factors(array: np.ndarray, name: str, shape: tuple[int, int], d
         raise ValueError(f"{name} must be finite and below {limit:.3g}; got values that are not")
 
 
-def _check_parts(model: Any, alpha: float | None, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> None:
+def _restored_choice(header: dict[str, Any], model: Any) -> Chosen:
+    """Alpha and regularization that were used; files from before "auto" have the latter among the parameters alone."""
+    users, items = check_pair("regularization", header.get("regularization", model.regularization))
+    return Chosen(
+        check_real("alpha", header["alpha"]), (check_real("regularization", users), check_real("regularization", items))
+    )
+
+
+def _check_parts(model: Any, chosen: Chosen, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> None:
     """Hold parameters, factors and the shape of the training matrix against each other."""
-    checked_objective(model, alpha if is_auto(model.alpha) else model.alpha)
+    checked_objective(model, chosen)
     checked_settings(model)
     factors, dtype = check_integer("factors", model.factors, 1), check_dtype(model.dtype)
     for name, count in zip(("user_factors", "item_factors"), shape, strict=True):

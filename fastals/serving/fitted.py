@@ -10,7 +10,7 @@ from fastals.core.features import check_features
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
 from fastals.core.state import State, needed
-from fastals.core.validation import LARGEST_INT32, check_ids, check_rows, describe, is_auto, is_sparse
+from fastals.core.validation import LARGEST_INT32, check_ids, check_rows, describe, is_sparse
 from fastals.objective import Objective
 from fastals.solver.fitting import checked_objective, checked_settings
 from fastals.solver.half_sweep import Settings
@@ -37,9 +37,8 @@ class Fitted:
 
     @property
     def objective(self) -> Objective:
-        """Checked; with alpha="auto" the alpha of the fit."""
-        alpha = self.parameters.alpha
-        return checked_objective(self.parameters, needed(self.state.alpha) if is_auto(alpha) else alpha)
+        """Checked; what is "auto" is what the fit chose."""
+        return checked_objective(self.parameters, needed(self.state.chosen))
 
     @property
     def settings(self) -> Settings:

@@ -2,6 +2,5 @@
 
 from fastals.tuning.strength import comparable_regularization
 from fastals.tuning.study import TuningResult, tune
-from fastals.tuning.suggestion import suggested_parameters
 
-__all__ = ["TuningResult", "comparable_regularization", "suggested_parameters", "tune"]
+__all__ = ["TuningResult", "comparable_regularization", "tune"]

@@ -19,7 +19,14 @@ import numpy as np
 from fastals.core.rows import Rows
 from fastals.core.validation import check_real, check_rows
 from fastals.model import ImplicitALS
-from fastals.solver.fitting import checked_feature_strengths, checked_objective, unobserved_of
+from fastals.objective import density_of
+from fastals.solver.fitting import (
+    AUTO_EXPONENT,
+    checked_feature_strengths,
+    checked_objective,
+    objective_for,
+    unobserved_of,
+)
 from fastals.solver.sides import frequencies
 
 
@@ -35,7 +42,7 @@ def comparable_regularization(
     >>> from fastals import ImplicitALS
     >>> from fastals.tuning import comparable_regularization
     >>> plays = sp.csr_array([[5, 3, 0, 0], [4, 0, 1, 0], [0, 0, 4, 5], [0, 1, 5, 4]])
-    >>> round(comparable_regularization(0.01, ImplicitALS(regularization_exponent=0.5), plays), 4)
+    >>> round(comparable_regularization(0.01, ImplicitALS(regularization_exponent=0.5, alpha=1), plays), 4)
     0.025
 
     Parameters
@@ -67,7 +74,7 @@ def comparable_regularization(
     """
     strength, at = check_real("strength", strength), check_real("at", at)
     rows, _ = check_rows(user_items, "user_items")
-    objective = checked_objective(model, 1.0)
+    objective = checked_objective(model)
     frequency = np.concatenate(frequencies(objective, rows, unobserved_of(model, rows, unobserved_weights)))
     # In units of the largest no power overflows.
     largest = frequency.max()
@@ -84,13 +91,39 @@ def feature_strengths(
     A side without features keeps the model's. Features are (n_users, d) and (n_items, d').
     """
     rows, _ = check_rows(user_items, "user_items")
-    objective = checked_objective(model, 1.0)
+    unobserved = unobserved_of(model, rows, None)
+    objective = objective_for(model, rows, unobserved)
     strengths = [objective.user_regularization, objective.item_regularization]
     found = list(checked_feature_strengths(model))
-    of_rows = frequencies(objective, rows, unobserved_of(model, rows, None))
+    of_rows = frequencies(objective, rows, unobserved)
     for axis, (side, frequency) in enumerate(zip(features, of_rows, strict=True)):
         if side is not None:
             of_row = np.repeat(strengths[axis] * frequency**objective.regularization_exponent, side.counts)
             diagonal = float((of_row * np.square(side.data.astype(np.float64))).sum()) / side.shape[1]
             found[axis] = share * diagonal or found[axis]
     return found[0], found[1]
+
+
+def first_trial(rows: Rows) -> dict[str, float]:
+    """The constructor's parameters as a trial of a search, in its units, see ``fastals.tuning.trial``.
+
+    There the mean stored pair weighs 1, in an untouched model density^-1/2 times c0 = 1: all weights times density^1/2
+    are the same problem. The sum of lambda over all rows is the same, too.
+    """
+    share = density_of(rows) ** 0.5
+    model = ImplicitALS()
+    unobserved = unobserved_of(model, rows, None)
+    own = objective_for(model, rows, unobserved)
+    strengths = own.user_regularization, own.item_regularization
+    wanted = sum(
+        float((strength * side**own.regularization_exponent).sum())
+        for strength, side in zip(strengths, frequencies(own, rows, unobserved), strict=True)
+    )
+    searched = checked_objective(ImplicitALS(unobserved_weight=share))
+    total = sum(float(side.sum()) for side in frequencies(searched, rows, unobserved))
+    return {
+        "unobserved_share": share,
+        "ridge": share * wanted / total,
+        "regularization_exponent": 1.0,
+        "unobserved_exponent": AUTO_EXPONENT,
+    }

@@ -23,14 +23,12 @@ from fastals.callbacks import ValidationCallback
 from fastals.core.features import check_features
 from fastals.core.rows import Rows
 from fastals.core.rows import digest as digest_of
-from fastals.core.unobserved import check_exponents
 from fastals.core.validation import check_choice, check_integer, check_rows
 from fastals.evaluation import Popularity, ranking_metrics_at_k
 from fastals.model import ImplicitALS
-from fastals.solver.fitting import checked_objective
+from fastals.solver.fitting import AUTO_EXPONENT, checked_objective, exponents_of
 from fastals.tuning.pair_weights import RANGES, suggested, weighed
-from fastals.tuning.strength import comparable_regularization, feature_strengths
-from fastals.tuning.suggestion import UNOBSERVED_EXPONENT, suggested_trial
+from fastals.tuning.strength import comparable_regularization, feature_strengths, first_trial
 
 # Of the stored pairs' mean weight: the share that a pair that is not stored has, and the regularisation at exponent 1.
 _UNOBSERVED_SHARE = (0.0003, 0.5)
@@ -79,6 +77,9 @@ class Search:
 
     def __post_init__(self) -> None:
         self._sides = self._checked_features()
+        if self.space is None:  # trials give alpha, which confidence="auto" follows
+            confidence = checked_objective(self.model).confidence
+            self.model = ImplicitALS(**{**self.model.get_params(), "confidence": confidence})
         for name, bounds in (self.space or {}).items():
             check_choice("a name in space", name, _LITERAL)
             low, high = bounds
@@ -99,7 +100,7 @@ class Search:
         """What the first trials try, in the names that Optuna knows."""
         if self.space is not None:
             return ()
-        start = suggested_trial(check_rows(self.train, "train_user_items")[0])
+        start = first_trial(check_rows(self.train, "train_user_items")[0])
         ranges = {"unobserved_share": _UNOBSERVED_SHARE, "ridge": _RIDGE}
         inside = {name: min(max(start[name], low), high) for name, (low, high) in ranges.items()}
         return ({**start, **inside}, *_FIRST)
@@ -125,7 +126,7 @@ class Search:
             _UNOBSERVED_EXPONENT,
             _FEATURE_SHARE,
             _FIRST,
-            UNOBSERVED_EXPONENT,
+            AUTO_EXPONENT,
         ]
         weights = [(name, RANGES[name]) for name in self.weightings]
         known = [None if side is None else digest_of(side.indptr, side.indices, side.data) for side in self._sides]
@@ -147,7 +148,7 @@ class Search:
             if "unobserved_exponent" in self.space:
                 found["unobserved_exponent"] = self._of_both(found["unobserved_exponent"])
             return found
-        found["alpha"] = 1 / float(checked_objective(self.model, 1.0).size(matrix.data).mean())
+        found["alpha"] = 1 / float(checked_objective(self.model).size(matrix.data).mean())
         found["unobserved_weight"] = trial.suggest_float("unobserved_share", *_UNOBSERVED_SHARE, log=True)
         found["regularization_exponent"] = trial.suggest_float("regularization_exponent", *_EXPONENT)
         found["unobserved_exponent"] = self._of_both(trial.suggest_float("unobserved_exponent", *_UNOBSERVED_EXPONENT))
@@ -184,7 +185,7 @@ class Search:
 
     def _of_both(self, exponent: float) -> Any:
         """``unobserved_exponent`` whose part for items is searched; that for users stays the model's."""
-        users, _ = check_exponents(self.model.unobserved_exponent)
+        users, _ = exponents_of(self.model)
         return (users, exponent) if users else exponent
 
     def _checked_features(self) -> tuple[Rows | None, Rows | None]:

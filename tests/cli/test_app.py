@@ -61,12 +61,14 @@ def test_fit_equals_the_library(fitted, file):
     np.testing.assert_array_equal(got.item_factors, expected.item_factors)
 
 
-def test_alpha_that_was_chosen_is_shown(file, fitted):
+def test_alpha_and_regularization_that_were_chosen_are_shown(file, fitted):
     chosen = f"alpha {show.number(ImplicitALS.load(fitted[1]).alpha_, 4)} (chosen from the density and the mean value"
     assert chosen in fitted[0]
+    users, items = (show.number(one, 4) for one in ImplicitALS.load(fitted[1]).regularization_)
+    assert f"regularization {users} of users, {items} of items (chosen from the shape" in fitted[0]
     assert "(chosen from" in run("evaluate", file, *QUICK).stdout
     assert "(chosen from" in run("demo", "--data", file, *QUICK).stdout
-    assert "(chosen from" not in run("evaluate", file, "--alpha", 2, *QUICK).stdout
+    assert "(chosen from" not in run("evaluate", file, "--alpha", 2, "--regularization", 0.1, *QUICK).stdout
 
 
 def test_fit_reads_columns_by_number_and_separator(tmp_path):

@@ -21,7 +21,8 @@ def make():
     """A model of six factors whose fit to ``plays`` has five to eight shards."""
 
     def model(**parameters) -> DaskImplicitALS:
-        chosen = {"factors": 6, "iterations": 4, "regularization": 2.0, "random_state": 0, "pairs_per_shard": 400}
+        chosen = {"factors": 6, "iterations": 4, "random_state": 0, "pairs_per_shard": 400}
+        chosen |= {"regularization": 2.0, "regularization_exponent": 0.5}
         return DaskImplicitALS(**{**chosen, **parameters})
 
     return model

@@ -21,6 +21,8 @@ CHOICES = [
     {"unobserved_exponent": (0.3, 0.5)},
     {"solver": "cholesky"},
     {"factors": 20, "tol": 1e-5},
+    {"regularization": "auto"},
+    {"regularization": "auto", "regularization_exponent": 0.5, "unobserved_exponent": (0.3, 0.5)},
 ]
 
 
@@ -50,6 +52,15 @@ def test_alpha_is_that_of_a_local_fit(plays, make):
         assert training.objective.alpha == pytest.approx(
             local_fit(make(iterations=1, **choice), plays).alpha_, rel=1e-14
         )
+
+
+@pytest.mark.parametrize("weights", [None, (np.linspace(0, 2, 300), None), (None, np.linspace(2, 0, 90))], ids=str)
+def test_regularization_is_that_of_a_local_fit(plays, make, weights):
+    options = {"regularization": "auto", "iterations": 1, "unobserved_exponent": (0.4, -0.2)}
+    training, _ = sharded_fit(make(**options), plays, unobserved_weights=weights)
+    objective = training.objective
+    expected = local_fit(make(**options), plays, unobserved_weights=weights).regularization_
+    assert (objective.user_regularization, objective.item_regularization) == pytest.approx(expected, rel=1e-14)
 
 
 def test_random_starts_are_those_of_a_local_fit(plays, make):

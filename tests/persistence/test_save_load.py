@@ -195,7 +195,7 @@ def test_values_beyond_those_of_interactions_are_not_saved_with_them(tmp_path):
 
 
 def test_pickle_round_trip(ratings):
-    model = small(regularization=(1.0, 2.0)).fit(ratings)
+    model = small(regularization=(0.1, 0.2)).fit(ratings)
     model.recommend(0)
 
     got = pickle.loads(pickle.dumps(model))
@@ -207,7 +207,7 @@ def test_pickle_round_trip(ratings):
 
 
 def test_save_and_load(ratings, tmp_path):
-    model = small(regularization=(1.0, 2.0), random_state=np.random.default_rng(0)).fit(ratings)
+    model = small(regularization=(0.1, 0.2), random_state=np.random.default_rng(0)).fit(ratings)
     model.save(tmp_path / "model.fastals")
 
     got = ImplicitALS.load(tmp_path / "model.fastals")

@@ -37,7 +37,7 @@ def fitted(ratings) -> Fitted:
 
 
 def test_parameters_are_those_of_the_moment_and_alpha_that_of_the_fit(fitted):
-    assert fitted.objective.alpha == fitted.state.alpha
+    assert fitted.objective.alpha == fitted.state.chosen.alpha
     fitted.parameters.set_params(alpha=7.0, tol=1e-2)
     assert fitted.objective.alpha == 7.0
     assert fitted.settings.tolerance == 1e-2

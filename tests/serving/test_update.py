@@ -18,7 +18,7 @@ from fastals.kernels.rows.direct_rows import direct_task
 from fastals.serving.update import merged_rows
 from fastals.tables.interactions import Interactions
 
-EXACT = {"solver": "cholesky", "dtype": "float64", "alpha": 3.0}
+EXACT = {"solver": "cholesky", "dtype": "float64", "alpha": 3.0, "regularization": 0.1}
 
 
 def rows_of(dense) -> Rows:

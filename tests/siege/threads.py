@@ -143,7 +143,7 @@ def check_threads(choices: Choices, checks: Checks) -> None:
 def draw_pair(choices: Choices) -> tuple[Problem, Problem]:
     """Two problems of one shape and one model's parameters, large enough for a refit to take some milliseconds."""
     shape = choices.integer("users", 100, 300), choices.integer("items", 50, 150)
-    parameters = draw_parameters(choices) | {"iterations": 3, "alpha": 1.0, "regularization": 0.5}
+    parameters = draw_parameters(choices) | {"iterations": 3, "alpha": 1.0, "regularization": 0.02}
     ratings = choices.generator("ratings")
     problem = Problem(
         choices, (ratings.random(shape) < 0.05) * 1.0, PLAIN, choices.integer("factors", 4, 24), parameters, 1

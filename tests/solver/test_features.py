@@ -170,13 +170,13 @@ def test_users_and_items_known_by_features_alone():
     F, G = random.normal(size=(40, 3)), random.normal(size=(30, 4))
     R = sp.csr_array((random.random((40, 30)) < 1 / (1 + np.exp(3 - F @ random.normal(size=(3, 4)) @ G.T))) * 1.0)
     model = ImplicitALS(5, random_state=0, dtype="float64", tol=1e-12).fit(R, user_features=F, item_features=G)
-    c0, Q, nu = 1.0, model.item_factors, 0.5
+    Q, w = model.item_factors, model.unobserved_weights_[1]
     new = random.normal(size=3)
-    ridge = 0.5 * (c0 * 30) ** nu
+    ridge = model.regularization_[0] * 30
 
     got = model.recalculate_user(99, user_features=new)
 
-    expected = np.linalg.solve(c0 * Q.T @ Q + ridge * np.eye(5), ridge * (new @ model.feature_effects_[0]))
+    expected = np.linalg.solve(Q.T @ (w[:, None] * Q) + ridge * np.eye(5), ridge * (new @ model.feature_effects_[0]))
     np.testing.assert_allclose(got, expected, rtol=1e-9)
     items, scores = model.recommend(99, N=30, user_features=new)
     np.testing.assert_allclose(scores, np.sort(Q @ expected)[::-1], rtol=1e-9)
@@ -222,7 +222,8 @@ def test_without_missing_pairs_a_cold_row_is_what_its_features_predict(solver):
     dense[:, :5] = False
     R, G = sp.csr_array(dense.astype(float)), np.random.default_rng(1).normal(size=(30, 3))
     fit = {"item_features": G, "unobserved_weights": (None, np.where(np.arange(30) < 5, 1e-12, 1.0))}
-    settings = {"dtype": "float64", "tol": 1e-10, "random_state": 0, "acceleration": False}
+    settings = {"dtype": "float64", "tol": 1e-10, "random_state": 0, "acceleration": False, "unobserved_exponent": 0}
+    settings |= {"regularization": 0.5, "regularization_exponent": 0.5}
     model = ImplicitALS(4, solver=solver, **settings).fit(R, **fit)
     drawn = ImplicitALS(4, solver=solver, **settings).fit(R, item_features=G)
 

@@ -8,6 +8,11 @@ from fastals import ImplicitALS
 PLAIN = {"objective": "hu", "alpha": 2.0, "regularization": 0.5, "regularization_exponent": 0.0}
 
 
+def confidence_of(model) -> str:
+    """What confidence="auto" stands for."""
+    return {"auto": "log" if model.alpha == "auto" else "linear"}.get(model.confidence, model.confidence)
+
+
 def small(**parameters) -> ImplicitALS:
     return ImplicitALS(**{"factors": 4, "iterations": 3, "random_state": 0, "acceleration": False, **parameters})
 

@@ -10,8 +10,9 @@ from hypothesis.extra.numpy import arrays
 
 from fastals import ImplicitALS
 from fastals.core.features import check_features
-from fastals.tuning import comparable_regularization
-from fastals.tuning.strength import feature_strengths
+from fastals.core.validation import check_rows
+from fastals.tuning import comparable_regularization, tune
+from fastals.tuning.strength import feature_strengths, first_trial
 
 EXPONENTS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])
 PATTERNS = arrays(np.float64, st.tuples(st.integers(2, 8), st.integers(2, 8)), elements=st.sampled_from([0, 0, 1, 3]))
@@ -72,7 +73,8 @@ def test_feature_strength_is_a_share_of_the_mean_diagonal(ratings, known):
     model = ImplicitALS(
         regularization=(0.1, 0.2), regularization_exponent=0.5, unobserved_weight=0.3, feature_regularization=(7.0, 8.0)
     )
-    lambdas = naive.regularizations(ratings.toarray(), regularization=(0.1, 0.2), exponent=0.5, c0=0.3)
+    missing = np.ones(30), by_popularity(np.diff(ratings.tocsc().indptr), 0.45)
+    lambdas = naive.regularizations(ratings.toarray(), regularization=(0.1, 0.2), exponent=0.5, c0=0.3, missing=missing)
     given = tuple(
         check_features(side, "features", side.shape) if one else None for side, one in zip((F, G), known, strict=True)
     )
@@ -82,3 +84,22 @@ def test_feature_strength_is_a_share_of_the_mean_diagonal(ratings, known):
     for axis, (side, own) in enumerate(zip((F, G), lambdas, strict=True)):
         expected = 0.25 * np.diag(side.T @ np.diag(own) @ side).mean() if known[axis] else (7.0, 8.0)[axis]
         assert got[axis] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_search_tries_the_same_problem_as_the_constructor_first(ratings):
+    """In its units: all weights times density^1/2, and the penalties as large in all."""
+    R = ratings.toarray()
+    density = np.count_nonzero(R) / (np.count_nonzero(R.any(axis=1)) * np.count_nonzero(R.any(axis=0)))
+    missing = np.ones(30), by_popularity(np.diff(ratings.tocsc().indptr), 0.45)
+    model = ImplicitALS(4, iterations=1).fit(ratings)
+
+    trial = first_trial(check_rows(ratings, "user_items")[0])
+    found = tune(ratings, ratings, n_trials=1, factors=4, model=ImplicitALS(iterations=2)).trials[0]
+
+    assert trial["unobserved_share"] == pytest.approx(density**0.5, rel=1e-12)
+    expected = density**0.5 * sum_of_lambdas(R, model.regularization_, 1.0, 1.0, missing)
+    got = sum_of_lambdas(R, trial["ridge"], 1.0, trial["unobserved_share"], missing)
+    assert got == pytest.approx(expected, rel=1e-12)
+    assert found["unobserved_weight"] == pytest.approx(min(trial["unobserved_share"], 0.5))
+    assert found["regularization"] == pytest.approx(min(trial["ridge"], 0.1))
+    assert found["unobserved_exponent"] == 0.45

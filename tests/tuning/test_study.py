@@ -13,8 +13,8 @@ from fastals.evaluation import ranking_metrics_at_k, train_test_split
 from fastals.weighting import popularity
 
 optuna = pytest.importorskip("optuna")
+from fastals.solver.fitting import AUTO_EXPONENT  # noqa: E402
 from fastals.tuning import tune  # noqa: E402
-from fastals.tuning.suggestion import UNOBSERVED_EXPONENT  # noqa: E402
 from fastals.tuning.trial import Search, dimensions_of  # noqa: E402
 
 DATA = make_interactions(150, 60, n_groups=4, mean_per_user=12, random_state=0).user_items
@@ -154,9 +154,9 @@ def test_mean_strength_lies_in_its_range_whatever_the_exponent():
         mean_lambda = trial["regularization"] * (frequency**exponent).mean()
         assert 0.0003 <= mean_lambda / frequency.mean() <= 0.1
         assert 0.0003 <= weight <= 0.5
-        assert trial["alpha"] * TRAIN.data.mean() == pytest.approx(1)
+        assert trial["alpha"] * np.log1p(TRAIN.data).mean() == pytest.approx(1)
     first = [trial["unobserved_weight"] for trial in result.trials[1:4]]
-    assert first == [0.03, 0.003, 0.3]  # after what the data's shape suggests
+    assert first == [0.03, 0.003, 0.3]  # after the constructor's parameters
     assert min(trial["unobserved_weight"] for trial in result.trials) < 0.003
 
 
@@ -177,7 +177,7 @@ def test_weights_of_missing_pairs_are_searched_with_lambdas_that_compare():
         expected = naive.regularizations(TRAIN.toarray(), regularization=ridge, exponent=1.0, **weights)
         assert got == pytest.approx(sum(side.sum() for side in expected), rel=1e-9)
     exponents = [trial["unobserved_exponent"][1] for trial in result.trials]
-    assert exponents[:4] == [UNOBSERVED_EXPONENT, 0, 0, 0]
+    assert exponents[:4] == [AUTO_EXPONENT, 0, 0, 0]
     assert len(set(exponents)) == 6
     assert all(0 <= exponent <= 0.5 for exponent in exponents)
 

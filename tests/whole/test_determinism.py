@@ -59,13 +59,15 @@ def test_permuted_users_and_items_have_permuted_factors(problem, solver, random)
 def test_the_transpose_has_the_mirrored_model(ratings, dtype, solver, objective):
     """Bit for bit. From P_0 a sweep solves Q_1, P_1; on the transpose it solves P_1, Q_2, after Q_1 from the start."""
     options = {"factors": 20, "solver": solver, "dtype": dtype, "objective": objective, "confidence": "log"}
+    mirrored_weights = {**options, "unobserved_exponent": (0.5, 0.3)}
+    options["unobserved_exponent"] = (0.3, 0.5)
     P = np.random.default_rng(0).normal(size=(30, 20))
 
     plain, longer = (
-        ImplicitALS(iterations=sweeps, regularization=(0.3, 2), **options).fit(ratings, user_factors=P)
+        ImplicitALS(iterations=sweeps, regularization=(0.03, 0.2), **options).fit(ratings, user_factors=P)
         for sweeps in (3, 4)
     )
-    mirrored = ImplicitALS(iterations=3, regularization=(2, 0.3), **options).fit(ratings.T, item_factors=P)
+    mirrored = ImplicitALS(iterations=3, regularization=(0.2, 0.03), **mirrored_weights).fit(ratings.T, item_factors=P)
 
     np.testing.assert_array_equal(mirrored.item_factors, plain.user_factors)
     np.testing.assert_array_equal(mirrored.user_factors, longer.item_factors)

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from hunting import attempt, check_finite, check_lists, matrices, more, parameters, state
 from hypothesis import given
 from hypothesis import strategies as st
+from models import confidence_of
 from scipy import linalg
 
 from fastals import ImplicitALS
@@ -44,11 +45,13 @@ def check_fit(model: ImplicitALS, matrix: Any, dense: np.ndarray) -> None:
     check_finite(model)
     P, Q = model.user_factors.astype(float), model.item_factors.astype(float)
     c0, exponent = float(model.unobserved_weight), float(model.regularization_exponent)
-    form = {"objective": model.objective, "confidence": model.confidence, "epsilon": float(model.epsilon)}
-    terms = naive.terms(dense, c0=c0, alpha=model.alpha_, **form)
-    strengths = model.regularization
-    penalty = tuple(map(float, strengths)) if isinstance(strengths, (tuple, list, np.ndarray)) else float(strengths)
-    penalties = naive.regularizations(dense, regularization=penalty, exponent=exponent, c0=c0)
+    form = {"objective": model.objective, "confidence": confidence_of(model), "epsilon": float(model.epsilon)}
+    pairs = zip(model.unobserved_weights_, dense.shape, strict=True)
+    missing = tuple(np.ones(count) if weights is None else weights for weights, count in pairs)
+    terms = naive.terms(dense, c0=c0, alpha=model.alpha_, missing=missing, **form)
+    penalties = naive.regularizations(
+        dense, regularization=model.regularization_, exponent=exponent, c0=c0, missing=missing
+    )
     expected, size = dense_loss(terms, P, Q, *penalties)
     if not np.isfinite(size):
         return

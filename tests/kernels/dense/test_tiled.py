@@ -269,7 +269,7 @@ def small_fit(solver: str) -> np.ndarray:
     dense = sp.random(12, 9, 0.5, random_state=3).toarray()
     dense[2] = 0
     R = sp.csr_array(dense)
-    options = {"alpha": 20.0, "regularization": 0.5, "iterations": 4, "dtype": "float64", "random_state": 0}
+    options = {"alpha": 20.0, "regularization": 0.05, "iterations": 4, "dtype": "float64", "random_state": 0}
     model = ImplicitALS(5, solver=solver, tol=1e-12, **options).fit(R)
     losses = [model.loss_history[-1], model.loss(R)]
     return np.concatenate((model.user_factors.ravel(), model.item_factors.ravel(), losses))
