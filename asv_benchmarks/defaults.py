@@ -106,9 +106,10 @@ def leave_one_out(options: argparse.Namespace) -> None:
     heads = "".join(f"{f'{which}: NDCG, recall':>26}" for which in ("default", "chosen"))
     print(f"\n{'left out':20}{heads}   chosen on the others")
     rows = []
+    everywhere = set.intersection(*(set(own) for own in ratios.values()))
     for name, own in ratios.items():
         others = [other for other in ratios if other != name]
-        chosen = max(own, key=lambda label: min(ratios[other][label].min() for other in others))
+        chosen = max(sorted(everywhere), key=lambda label: min(ratios[other][label].min() for other in others))
         values = [value for label in (DEFAULT, chosen) for value in own[label]]
         print(f"{name:20}{''.join(f'{value:13.3f}' for value in values)}   {chosen}")
         rows.append([name, *(f"{value:.3f}" for value in values), chosen])

@@ -92,8 +92,9 @@ class ImplicitALS(Parameters):
         Whether to extrapolate the items' factors from sweep to sweep, guarded by the loss, and to solve sweeps no more
         accurately than pays: half as many sweeps for the same loss, at two thirds of the cost (see
         ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from.
-    feature_regularization : float or (float, float)
-        Strength of the penalty of the features' effects, or one for users and one for items; positive.
+    feature_regularization : float, (float, float) or "auto"
+        Strength of the penalty of the features' effects, or one for users and one for items; positive. "auto" is the
+        mean of what it stands beside, sum_u lambda_u f_u^2 of a feature; it halves the effect of a mean feature.
 
     Attributes
     ----------
@@ -159,7 +160,7 @@ class ImplicitALS(Parameters):
         random_state: RandomState = None,
         warm_start: bool = False,
         acceleration: bool | str = "auto",
-        feature_regularization: float | tuple[float, float] = 1.0,
+        feature_regularization: float | tuple[float, float] | str = "auto",
     ) -> None:
         self.factors = factors
         self.regularization = regularization

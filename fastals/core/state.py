@@ -19,10 +19,11 @@ _swaps: dict[int, threading.Lock] = {}  # by process: a lock inherited by a fork
 
 
 class Chosen(NamedTuple):
-    """What stands for parameters that are "auto": alpha, and the regularization of users and of items."""
+    """What stands for parameters that are "auto": alpha, and strengths of users and of items."""
 
     alpha: float = 1.0
     regularization: tuple[float, float] = (1.0, 1.0)
+    feature_regularization: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class State:
     history : History, optional
         The interactions that the model was fitted to.
     chosen : Chosen, optional
-        The alpha and the regularization that were used.
+        The alpha and the strengths that were used.
     loss_history : tuple of float
         The loss after each sweep.
     unobserved : (Unobserved, Unobserved)

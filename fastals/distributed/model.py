@@ -112,7 +112,7 @@ feature_regularization
         random_state: RandomState = None,
         warm_start: bool = False,
         acceleration: bool | str = "auto",
-        feature_regularization: float | tuple[float, float] = 1.0,
+        feature_regularization: float | tuple[float, float] | str = "auto",
         client: Any = None,
         pairs_per_shard: int | None = None,
     ) -> None:
@@ -385,6 +385,6 @@ def _fit_of(training: Training, executor: DaskExecutor, sources: Sources, weight
     seconds = {f"seconds_{name}": value for name, value in executor.seconds.items()}
     return Fit(
         executor, sources, users.factors.references, users.shards.references, users.shards.bounds,
-        training.items.lend_factors(), chosen_by(training.objective), tuple(training.loss_history), weights,
+        training.items.lend_factors(), chosen_by(training), tuple(training.loss_history), weights,
         {**training.summary(), "bytes_per_sweep": float(moved), **seconds},
     )  # fmt: skip

@@ -95,6 +95,7 @@ def save(
         "report": dict(state.report),
         "alpha": chosen.alpha,
         "regularization": list(chosen.regularization),
+        "feature_regularization": list(chosen.feature_regularization),
         "unobserved": unobserved.header,
     }
     write_model_file(path, header, arrays)
@@ -197,11 +198,13 @@ def check_stored_factors(array: np.ndarray, name: str, shape: tuple[int, int], d
 
 
 def _restored_choice(header: dict[str, Any], model: Any) -> Chosen:
-    """Alpha and regularization that were used; files from before "auto" have the latter among the parameters alone."""
-    users, items = check_pair("regularization", header.get("regularization", model.regularization))
-    return Chosen(
-        check_real("alpha", header["alpha"]), (check_real("regularization", users), check_real("regularization", items))
-    )
+    """Alpha and strengths that were used; files from before "auto" have the latter among the parameters alone."""
+
+    def pair(name: str) -> tuple[float, float]:
+        users, items = check_pair(name, header.get(name, getattr(model, name)))
+        return check_real(name, users), check_real(name, items)
+
+    return Chosen(check_real("alpha", header["alpha"]), pair("regularization"), pair("feature_regularization"))
 
 
 def _check_parts(model: Any, chosen: Chosen, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> None:

@@ -87,7 +87,7 @@ def _sides(fitted: Fitted, user_items: Any, preference: Any) -> tuple[Side, Side
 
 def _penalties(fitted: Fitted, users: Side, items: Side) -> tuple[float, float, float]:
     """Penalties of users, of items and of the effects of their features, in units of the objective."""
-    threads, strengths = fitted.settings.num_threads, checked_feature_strengths(fitted.parameters)
+    threads, strengths = fitted.settings.num_threads, checked_feature_strengths(fitted.parameters, fitted.state.chosen)
     halves = zip(fitted.matching_factors(), (users, items), fitted.state.features, strict=True)
     distances = [distances_of(X.array, side.regularization, features, threads) for X, side, features in halves]
     effects = sum(

@@ -54,6 +54,12 @@ def product(rows: Rows, scales: np.ndarray, X: np.ndarray, out: np.ndarray, num_
     return out
 
 
+def mean_diagonal(features: Rows, regularization: np.ndarray) -> float:
+    """Mean diagonal of F' diag(lambda) F (d, d), what a strength stands beside; ``regularization`` is lambda (n,)."""
+    of_entries = np.repeat(regularization, features.counts)
+    return float((of_entries * np.square(features.data.astype(np.float64))).sum()) / features.shape[1]
+
+
 def predictions(features: Rows, effects: np.ndarray, basis: Basis, num_threads: int | None) -> np.ndarray:
     """Z = F A in an eigenbasis, (n, width) of the type of the factors."""
     Z = aligned_factors(np.empty((features.shape[0], effects.shape[1]), basis.rotated.dtype))

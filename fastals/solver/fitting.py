@@ -37,7 +37,7 @@ from fastals.core.validation import (
     is_true,
 )
 from fastals.objective import Objective, density_of, mean_of
-from fastals.solver.features import Effects
+from fastals.solver.features import Effects, mean_diagonal
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import SOLVERS, Settings
 from fastals.solver.sides import Side, build_sides, frequencies
@@ -56,7 +56,7 @@ def checked_objective(parameters: Any, chosen: Chosen | None = None) -> Objectiv
 
     What is "auto" among them is what the data had a fit choose, or 1 where there are none yet.
     """
-    alpha, regularization = chosen or Chosen()
+    alpha, regularization, _ = chosen or Chosen()
     confidence = "log" if is_auto(parameters.alpha) else "linear"
     return Objective.checked(
         objective=parameters.objective,
@@ -155,13 +155,13 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
         )
     )
     factors = _first_factors(parameters, rows.shape, dtype, given)
-    strengths = tuple(strength / objective.unit for strength in checked_feature_strengths(parameters))
-    halves = _halves(sides, factors, features, strengths, settings)
+    strengths = _strengths_for(parameters, objective, sides, features)
+    halves = _halves(sides, factors, features, objective.unit, strengths, settings)
     for half, start in zip(halves, (given.user_factors, given.item_factors), strict=True):
         half.settled = start is not None
     accelerated = not started if is_auto(parameters.acceleration) else bool(parameters.acceleration)
     training = Training(objective, settings, halves[0], halves[1], accelerated=accelerated)
-    training.unobserved = unobserved
+    training.unobserved, training.feature_strengths = unobserved, strengths
     training.feature_names = (feature_names(given.user_features), feature_names(given.item_features))
     training.users_first = given.user_factors is None and given.item_factors is not None
     return training, rows
@@ -171,7 +171,8 @@ def _halves(
     sides: tuple[Side, Side],
     factors: tuple[np.ndarray, np.ndarray],
     features: tuple[Rows | None, ...],
-    strengths: tuple[float, ...],
+    unit: float,
+    strengths: tuple[float, float],
     settings: Settings,
 ) -> list[Half]:
     """Halves of a training, of users and of items; their effects begin at zero."""
@@ -179,18 +180,38 @@ def _halves(
     for side, array, rows, strength in zip(sides, factors, features, strengths, strict=True):
         effects = None
         if rows is not None:
-            effects = Effects(rows, side.regularization, strength, array.shape[1], settings.num_threads)
+            effects = Effects(rows, side.regularization, strength / unit, array.shape[1], settings.num_threads)
         halves.append(Half(side, array, effects))
     return halves
 
 
-def checked_feature_strengths(parameters: Any) -> tuple[float, float]:
-    """``feature_regularization`` of users and items; TypeError or ValueError where it is wrong."""
-    users, items = check_pair("feature_regularization", parameters.feature_regularization)
+def checked_feature_strengths(parameters: Any, chosen: Chosen | None = None) -> tuple[float, float]:
+    """``feature_regularization`` of users and items; TypeError or ValueError where it is wrong.
+
+    What is "auto" is what the data had a fit choose, or 1 where there are none yet.
+    """
+    given = parameters.feature_regularization
+    if is_auto(given):
+        given = (chosen or Chosen()).feature_regularization
+    users, items = check_pair("feature_regularization", given)
     return (
         check_real("feature_regularization", users, positive=True),
         check_real("feature_regularization", items, positive=True),
     )
+
+
+def _strengths_for(
+    parameters: Any, objective: Objective, sides: tuple[Side, Side], features: tuple[Rows | None, ...]
+) -> tuple[float, float]:
+    """``feature_regularization`` of a model's parameters; "auto" is the mean of what it stands beside."""
+    strengths = checked_feature_strengths(parameters)
+    if not is_auto(parameters.feature_regularization):
+        return strengths
+    users, items = (
+        1.0 if rows is None else objective.unit * mean_diagonal(rows, side.regularization) or 1.0
+        for rows, side in zip(features, sides, strict=True)
+    )
+    return users, items
 
 
 def _continued(given: Given, before: State, shape: tuple[int, int]) -> Given:
@@ -242,9 +263,11 @@ def final_state(training: Training, rows: Rows) -> State:
     return _state(training, Factors(training.users.factors), Factors(training.items.factors), rows)
 
 
-def chosen_by(objective: Objective) -> Chosen:
-    """What stands in an objective for parameters that may be "auto"."""
-    return Chosen(objective.alpha, (objective.user_regularization, objective.item_regularization))
+def chosen_by(training: Training) -> Chosen:
+    """What stands in a training for parameters that may be "auto"."""
+    objective = training.objective
+    strengths = objective.user_regularization, objective.item_regularization
+    return Chosen(objective.alpha, strengths, training.feature_strengths)
 
 
 def _state(training: Training, users: Factors, items: Factors, rows: Rows) -> State:
@@ -252,7 +275,7 @@ def _state(training: Training, users: Factors, items: Factors, rows: Rows) -> St
         users,
         items,
         History(rows),
-        chosen_by(training.objective),
+        chosen_by(training),
         tuple(training.loss_history),
         unobserved=training.unobserved,
         features=(training.users.features(), training.items.features()),
@@ -267,8 +290,8 @@ def refreshed(parameters: Any, objective: Objective, settings: Settings, state: 
     factors = needed(state.user_factors).array.copy(), needed(state.item_factors).array.copy()
     sides = build_sides(objective, rows, None, factors[0].dtype, state.unobserved)
     known = tuple(None if side is None else side.rows.oriented(0) for side in state.features)
-    strengths = tuple(strength / objective.unit for strength in checked_feature_strengths(parameters))
-    users, items = _halves(sides, factors, known, strengths, settings)
+    strengths = checked_feature_strengths(parameters, state.chosen)
+    users, items = _halves(sides, factors, known, objective.unit, strengths, settings)
     for half, side in zip((users, items), state.features, strict=True):
         half.settled = True
         if half.effects is not None and side is not None:

@@ -101,7 +101,7 @@ class Training:
         Whether a half-sweep has been finished.
     unobserved : (Unobserved, Unobserved)
         Weights of missing pairs that the sides were built with.
-    feature_names : (tuple of str, tuple of str)
+    feature_names, feature_strengths : (tuple of str, tuple of str), (float, float)
         Of the features of users and of items, if they have any.
     users_first : bool
         Whether the users are to be solved before the first sweep, as only items were given.
@@ -124,6 +124,7 @@ class Training:
         self.advanced = self.users_first = False
         self._tolerance = settings.tolerance  # of the present sweep
         self.unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None)
+        self.feature_strengths = (1.0, 1.0)
         self.feature_names: FeatureNames = (None, None)
         self._sequence = 1.0  # t_n
         self._derived = Derived()

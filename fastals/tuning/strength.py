@@ -20,6 +20,7 @@ from fastals.core.rows import Rows
 from fastals.core.validation import check_real, check_rows
 from fastals.model import ImplicitALS
 from fastals.objective import density_of
+from fastals.solver.features import mean_diagonal
 from fastals.solver.fitting import (
     AUTO_EXPONENT,
     checked_feature_strengths,
@@ -98,9 +99,8 @@ def feature_strengths(
     of_rows = frequencies(objective, rows, unobserved)
     for axis, (side, frequency) in enumerate(zip(features, of_rows, strict=True)):
         if side is not None:
-            of_row = np.repeat(strengths[axis] * frequency**objective.regularization_exponent, side.counts)
-            diagonal = float((of_row * np.square(side.data.astype(np.float64))).sum()) / side.shape[1]
-            found[axis] = share * diagonal or found[axis]
+            lambdas = strengths[axis] * frequency**objective.regularization_exponent
+            found[axis] = share * mean_diagonal(side, lambdas) or found[axis]
     return found[0], found[1]
 
 

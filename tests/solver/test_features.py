@@ -231,3 +231,32 @@ def test_without_missing_pairs_a_cold_row_is_what_its_features_predict(solver):
     np.testing.assert_allclose(model.item_factors[:5], G[:5] @ model.feature_effects_[1], rtol=1e-3, atol=1e-5)
     shrunk = np.linalg.norm(drawn.item_factors[:5]) / np.linalg.norm(G[:5] @ drawn.feature_effects_[1])
     assert shrunk < 0.8
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize("choice", [{}, {"unobserved_weight": 4.0**33, "regularization": 4.0**33 / 50}])
+def test_automatic_strength_is_the_mean_of_what_it_stands_beside(ratings, form, choice, tmp_path):
+    """Users have features of different weight, items have none; kept for the loss, in files and in updates."""
+    F = np.random.default_rng(0).normal(size=(30, 3)) * [1, 5, 0.1]
+    features = sp.csr_array(F) if form == "sparse" else F
+    options = {"random_state": 0, "dtype": "float64", "regularization_exponent": 0.5, **choice}
+    model = ImplicitALS(4, **options).fit(ratings, user_features=features)
+    missing = np.ones(30), model.unobserved_weights_[1]
+    lambdas, _ = naive.regularizations(
+        ratings.toarray(), regularization=model.regularization_, exponent=0.5, c0=model.unobserved_weight,
+        missing=missing,
+    )  # fmt: skip
+
+    strength = np.diag(F.T @ (lambdas[:, None] * F)).mean()
+    expected = ImplicitALS(4, **options, feature_regularization=(strength, 1.0)).fit(ratings, user_features=features)
+
+    np.testing.assert_allclose(model.feature_effects_[0], expected.feature_effects_[0], rtol=1e-8)
+    assert model.loss(ratings) == pytest.approx(expected.loss(ratings), rel=1e-12)
+    model.save(tmp_path / "model.fastals")
+    loaded = ImplicitALS.load(tmp_path / "model.fastals")
+    assert loaded.loss(ratings) == model.loss(ratings)
+    new = sp.csr_array(([1.0], ([3], [5])), shape=(30, 22))
+    for one in (model, loaded, expected):
+        one.update(new, sweeps=1)
+    assert loaded.loss_history == model.loss_history
+    assert model.loss_history[-1] == pytest.approx(expected.loss_history[-1], rel=1e-9)

@@ -130,7 +130,7 @@ def test_a_run_is_a_fit(ratings):
     np.testing.assert_array_equal(state.item_factors.array, model.item_factors)
     assert list(state.loss_history) == model.loss_history
     assert dict(state.report) == model.solver_report_
-    assert state.chosen == (model.alpha_, model.regularization_)
+    assert state.chosen[:2] == (model.alpha_, model.regularization_)
     held = state.history.oriented(0)
     assert held.shape == rows.shape
     assert all(getattr(held, part) is getattr(rows, part) for part in ("indptr", "indices", "data"))  # no copy
