@@ -25,7 +25,9 @@ def store(plays, tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(plays):
     """Of one process that takes shard after shard."""
-    model = DaskImplicitALS(6, iterations=4, regularization=0.1, random_state=0, pairs_per_shard=400)
+    model = DaskImplicitALS(
+        6, iterations=4, regularization=2.0, regularization_exponent=0.5, random_state=0, pairs_per_shard=400
+    )
     return sharded_fit(model, plays)
 
 
