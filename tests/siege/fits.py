@@ -80,6 +80,8 @@ def check_state(problem: Problem, model: ImplicitALS, checks: Checks) -> None:
     checks.same("user_items_", kept.toarray().astype(np.float64), problem.ratings.astype(dtype).astype(np.float64))
     alpha = problem.alpha
     checks.at_most("alpha_", model.alpha_ - alpha, 4 * problem.ratings.size * U64 * alpha)
+    for got, strength in zip(model.regularization_, problem.strengths, strict=True):
+        checks.at_most("regularization_", got - strength, 4 * problem.ratings.size * U64 * strength)
     checks.true("loss_history: floats", all(type(loss) is float for loss in model.loss_history))
     checks.true("losses are not negative", all(loss >= 0 for loss in model.loss_history), str(model.loss_history))
     report = model.solver_report_

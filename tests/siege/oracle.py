@@ -89,6 +89,17 @@ def automatic_alpha(ratings: Array, confidence: str, epsilon: float, c0: float) 
     return (c0 / density**0.5 if c0 else 1.0) / sizes(ratings, confidence, epsilon)[stored].mean()
 
 
+def automatic_regularization(ratings: Array, exponent: float, c0: float, v: Array, w: Array) -> tuple[float, float]:
+    """The strengths with which the mean lambda of a side is (c0 mean frequency)^1/2; density^1/2 where c0 is 0."""
+    stored = ratings != 0
+    density = stored.sum() / (stored.any(axis=1).sum() * stored.any(axis=0).sum())
+    frequencies = regularizations(ratings, (1.0, 1.0), 1.0, c0, v, w)
+    users, items = (
+        float(((c0 or density**0.5) * side.mean()) ** 0.5 / (side**exponent).mean()) for side in frequencies
+    )
+    return users, items
+
+
 def popularity_weights(counts: Array, exponent: float, scale: float | None = None) -> tuple[Array, float]:
     """Weights of what is missing by rule, max(n, 1)^exponent / scale, and the scale, by default their mean."""
     powers = np.maximum(counts, 1.0) ** exponent

@@ -25,7 +25,7 @@ PARAMETERS: dict[str, dict[Any, float]] = {
     "unobserved_exponent": {0.0: 8, 0.5: 2, (0.3, 0.7): 1, (1.0, 0.0): 0.5, -0.5: 0.5, 2.0: 0.5},
     "regularization": {
         0.0: 1, 1e-9: 1, 1e-4: 1, 0.05: 3, 0.5: 4, 10.0: 3, (0.5, 2.0): 2, (1e-6, 0.1): 1, (0.0, 1.0): 0.5,
-        (1.0, 0.0): 0.5,
+        (1.0, 0.0): 0.5, "auto": 3,
     },
     "regularization_exponent": {0.0: 3, 0.5: 2, 1.0: 2, 2.0: 0.5},
     "solver": {"cg": 3, "cholesky": 2},
@@ -154,17 +154,22 @@ class Problem:
     @cached_property
     def lambdas(self) -> tuple[np.ndarray, np.ndarray]:
         """Lambda of users and of items."""
-        strength = self.parameters["regularization"]
-        pair = strength if isinstance(strength, tuple) else (strength, strength)
         exponent = self.parameters["regularization_exponent"]
-        return oracle.regularizations(self.ratings, pair, exponent, self.c0, *self.missing)
+        return oracle.regularizations(self.ratings, self.strengths, exponent, self.c0, *self.missing)
+
+    @cached_property
+    def strengths(self) -> tuple[float, float]:
+        """Regularization of users and of items, "auto" calculated."""
+        strength, exponent = self.parameters["regularization"], self.parameters["regularization_exponent"]
+        if strength == "auto":
+            return oracle.automatic_regularization(self.ratings, exponent, self.c0, *self.missing)
+        return strength if isinstance(strength, tuple) else (strength, strength)
 
     def rows_lambda(self, ratings: np.ndarray, axis: int, ids: np.ndarray | None = None) -> np.ndarray:
         """Lambda of other rows of users (axis 0) or items (axis 1) as ``ids``, ``ratings`` (rows, columns)."""
-        strength, exponent = self.parameters["regularization"], self.parameters["regularization_exponent"]
-        pair = strength if isinstance(strength, tuple) else (strength, strength)
+        exponent = self.parameters["regularization_exponent"]
         v, w = self._missing_of_rows(ratings, axis, ids)
-        return oracle.regularizations(ratings, (pair[axis], 0.0), exponent, self.c0, v, w)[0]
+        return oracle.regularizations(ratings, (self.strengths[axis], 0.0), exponent, self.c0, v, w)[0]
 
     @property
     def may_have_no_solution(self) -> bool:

@@ -31,6 +31,7 @@ def state_of(model: ImplicitALS) -> dict[str, Any]:
         "user_items": [matrix.indptr, matrix.indices, matrix.data, list(matrix.shape)],
         "loss_history": list(model.loss_history),
         "alpha": float(model.alpha_),
+        "regularization": list(model.regularization_),
         "report": {name: float(value) for name, value in model.solver_report_.items()},
     }
 
