@@ -84,8 +84,8 @@ def needed(value: Value | None) -> Value:
     return value
 
 
-def training_state_of(state: State) -> Any:
-    """Return the state of the training that a state is of.
+def training_state_of(state: Any) -> Any:
+    """Return the state of the training that a state is of, which ``fit(resume_from=...)`` goes on from.
 
     Returns
     -------

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastals.core.overlay import Factors, History
-from fastals.core.parameters import NotFittedError, Parameters
-from fastals.core.state import Chosen, State
+from fastals.core.parameters import NotFittedError, Parameters, documented_by
+from fastals.core.state import Chosen, State, training_state_of
 from fastals.core.types import Array, ArrayLike, RandomState
 from fastals.core.validation import check_integer, describe, read_only
 from fastals.distributed import serving
@@ -294,23 +294,10 @@ feature_regularization
         firsts, ends = fit.bounds[:-1].tolist(), fit.bounds[1:].tolist()
         return fit.executor.gather(fit.executor.map("write-users", serving.write_users, fit.users, path, firsts, ends))
 
+    @documented_by(training_state_of)
     def training_state(self) -> TrainingState:
-        """State of the running ``fit``, for its callbacks: ``fit(resume_from=...)`` goes on from it.
-
-        It holds the items' factors alone: the users' follow from them.
-
-        Returns
-        -------
-        TrainingState
-
-        Raises
-        ------
-        RuntimeError
-            Where no ``fit`` is running, or it has gone on.
-        """
-        if self._fit is None or self._fit.training_state is None:
-            raise RuntimeError("training_state is there for the callbacks of fit alone: no fit is running")
-        return self._fit.training_state()
+        """State of the running ``fit``, for its callbacks, of the items alone: the users' factors follow from them."""
+        return cast(TrainingState, training_state_of(self._fit or State()))
 
     @property
     def user_factors(self) -> Array:

@@ -66,7 +66,7 @@ BAD_PARAMETERS = [
     ("epsilon", 0, ValueError, "epsilon must be finite and > 0; got 0"),
     ("iterations", -1, ValueError, "iterations must be >= 0; got -1"),
     ("iterations", 1.0, TypeError, "iterations must be an integer >= 0; got float 1.0"),
-    ("confidence", "square", ValueError, "confidence must be one of 'linear', 'log', 'raw'; got str 'square'"),
+    ("confidence", "square", ValueError, "confidence must be one of 'auto', 'linear', 'log', 'raw'; got str 'square'"),
     ("objective", "bpr", ValueError, "objective must be one of 'hu', 'rendle'; got str 'bpr'"),
     ("solver", "lu", ValueError, "solver must be one of 'cg', 'cholesky'; got str 'lu'"),
     ("solver", None, ValueError, "solver must be one of 'cg', 'cholesky'; got NoneType None"),
