@@ -47,7 +47,7 @@ class ImplicitALS(Parameters):
     regularization : float, (float, float) or "auto"
         Strength of the penalty, or one for users and one for items. "auto" lets the mean lambda of a side be
         (c0 m)^1/2, with m the mean of what ``regularization_exponent`` is the power of, whatever the size of the data;
-        ``regularization_`` is what it was.
+        rows and columns without entries do not count. ``regularization_`` is what it was.
     alpha : float or "auto"
         Scale of the confidence of stored values. "auto" lets the mean stored pair weigh
         c0 (n_users n_items / stored)^1/2, whatever the scale of the values; ``alpha_`` is what it was.
@@ -57,8 +57,8 @@ class ImplicitALS(Parameters):
         c0, the confidence of pairs that are not stored; may be 0.
     unobserved_exponent : float, (float, float) or "auto"
         Popular items' missing pairs weigh more: w_i ~ max(n_i, 1)^exponent, with n_i the users who have item i, scaled
-        to the mean 1 [4]_. One number is that of the items, a pair (users, items); 0 weighs all alike. "auto" is 0.45
-        with ``alpha="auto"``, and 0 where alpha is given, so that weights are what they are said to be.
+        to the mean 1 of those with entries [4]_. One number is that of the items, a pair (users, items); 0 weighs all
+        alike. "auto" is 0.45 with ``alpha="auto"``, and 0 where alpha is given: weights are what they are said to be.
     regularization_exponent : float
         lambda_u = regularization * (stored in row u + c0 v_u sum w)^exponent, likewise for items [3]_; where all weigh
         alike sum w is the number of items.

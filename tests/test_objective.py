@@ -223,13 +223,15 @@ def test_automatic_alpha_with_a_scale_of_the_logarithm_that_overflows(ratings):
 
 
 def mean_lambdas(model, R):
+    """Of rows with entries: mean lambda, and mean frequency without columns that have none."""
     pairs = zip(model.unobserved_weights_, R.shape, strict=True)
     missing = tuple(np.ones(count) if weights is None else weights for weights, count in pairs)
     c0, exponent = model.unobserved_weight, model.regularization_exponent
-    shape = {"c0": c0, "missing": missing}
-    lambdas = naive.regularizations(R, regularization=model.regularization_, exponent=exponent, **shape)
-    frequencies = naive.regularizations(R, regularization=1.0, exponent=1.0, **shape)
-    return [side.mean() for side in lambdas], [side.mean() for side in frequencies]
+    lambdas = naive.regularizations(R, regularization=model.regularization_, exponent=exponent, c0=c0, missing=missing)
+    kept = R.any(axis=1), R.any(axis=0)
+    missing = tuple(weights[some] for weights, some in zip(missing, kept, strict=True))
+    frequencies = naive.regularizations(R[np.ix_(*kept)], regularization=1.0, exponent=1.0, c0=c0, missing=missing)
+    return [side[some].mean() for side, some in zip(lambdas, kept, strict=True)], [side.mean() for side in frequencies]
 
 
 @pytest.mark.parametrize(
@@ -257,8 +259,26 @@ def test_automatic_lambda_where_missing_pairs_weigh_nothing(ratings):
 
     lambdas, _ = mean_lambdas(model, R)
 
-    for got, size in zip(lambdas, R.shape, strict=True):
-        assert got == pytest.approx((density**0.5 * np.count_nonzero(R) / size) ** 0.5, rel=1e-12)
+    for got, axis in zip(lambdas, (1, 0), strict=True):
+        assert got == pytest.approx((density**0.5 * np.count_nonzero(R) / R.any(axis=axis).sum()) ** 0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("choice", [{}, {"unobserved_exponent": (0.3, 0.5)}, {"unobserved_weight": 0}], ids=str)
+def test_rows_and_columns_without_entries_change_nothing(ratings, choice):
+    """Where lambda does not hang on the number of columns, a fit is the same with a hundred empty ones."""
+    start = np.random.default_rng(0).standard_normal((22, 4)) / 4
+    padded = ratings.copy()
+    padded.resize((130, 122))
+
+    def fit(matrix, Q):
+        model = ImplicitALS(4, regularization_exponent=0, iterations=3, solver="cholesky", dtype=np.float64, **choice)
+        return model.fit(matrix, item_factors=Q)
+
+    expected, got = fit(ratings, start), fit(padded, np.vstack((start, np.zeros((100, 4)))))
+
+    assert got.regularization_ == pytest.approx(expected.regularization_, rel=1e-14)
+    np.testing.assert_allclose(got.user_factors[:30], expected.user_factors, atol=1e-12)
+    np.testing.assert_allclose(got.item_factors[:22], expected.item_factors, atol=1e-12)
 
 
 def test_a_given_lambda_is_the_automatic_one(ratings):

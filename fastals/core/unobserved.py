@@ -2,9 +2,10 @@
 
 By rule, v_u and w_i are powers of popularity, scaled so that their mean over the training matrix is 1:
 
-    w_i = max(n_i, 1)^exponent / mean(max(n, 1)^exponent),    n_i: users who have item i,
+    w_i = max(n_i, 1)^exponent / mean(n^exponent),    n_i: users who have item i,
 
-likewise v. A row that is folded in gets the weight that its own number of entries gives, in the scale of the fit: a row
+likewise v. The mean is that of rows with entries, so that numbers that nobody uses leave all other weights as they are.
+A row that is folded in gets the weight that its own number of entries gives, in the scale of the fit: a row
 of the training matrix gets the weight it was trained with, and what it gets depends on the row and the model alone.
 Weights that were given stay with their ids; new ids get the mean of those given. (Item weights by popularity: He et al.
 2016, eALS, "Fast Matrix Factorization for Online Recommendation with Implicit Feedback".)
@@ -49,7 +50,9 @@ class Unobserved(NamedTuple):
         if exponent == 0:
             return None
         powers = _powers(counts, exponent)
-        return cls._of(powers / powers.mean(), exponent, float(powers.mean()))
+        filled = powers[counts > 0]
+        scale = float(filled.mean()) if filled.size else 1.0
+        return cls._of(powers / scale, exponent, scale)
 
     @classmethod
     def given(cls, value: Any, name: str, count: int) -> Unobserved | None:

@@ -26,11 +26,11 @@ from fastals.distributed.halves import HalfSweeps, ShardedFactors, ShardedUsers,
 from fastals.distributed.items import Items
 from fastals.distributed.sources import Sources
 from fastals.kernels.rows.row import Entries
-from fastals.objective import Objective, mean_of
+from fastals.objective import Objective
 from fastals.solver.fitting import DRAWN_ROWS, Given, Weights, check_parameters, exponents_of
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import Settings
-from fastals.solver.sides import Missing, Side, balanced_bounds, regularization_of_rows
+from fastals.solver.sides import Missing, Side, balanced_bounds, filled_and_whole, regularization_of_rows
 from fastals.solver.sweeps import Training
 
 ATTEMPTS = 5  # to load all shards without the loss of a worker
@@ -127,16 +127,13 @@ def _with_alpha(objective: Objective, census: Census) -> Objective:
 
 def _with_regularization(census: Census, executor: Executor, plan: on_shard.Plan, weights: Weights) -> on_shard.Plan:
     """The plan with the regularization that suits all shards."""
-    objective, (n_users, n_items) = plan.objective, census.shape
-    v = weights[0]
-    parts = _parts(v, census.bounds)
-    shared = executor.share("frequencies", plan)
-    sums = executor.gather(executor.map("frequencies", on_shard.frequency_sums, census.pieces, shared, parts))
-    users = tuple(sum(part) / n_users for part in zip(*sums, strict=True))
-    of_users = n_users if v is None else float(v.array.sum())
-    missing = np.broadcast_to(weights_or_alike(weights[1]) * of_users, n_items)
-    items = mean_of(objective.frequency(census.columns, missing), objective.regularization_exponent)
-    return plan._replace(objective=objective.with_regularization(census.density, (users[0], users[1]), items))
+    objective, w = plan.objective, weights_or_alike(weights[1])
+    shared = executor.share("frequencies", plan), filled_and_whole(census.columns, w)
+    parts = _parts(weights[0], census.bounds)
+    sums = executor.gather(executor.map("frequencies", on_shard.frequency_sums, census.pieces, *shared, parts))
+    users, of_users = (sum(part) for part in zip(*sums, strict=True))
+    items = objective.sums(census.columns, w, *of_users)
+    return plan._replace(objective=objective.with_regularization(census.density, users, items))
 
 
 def take_census(sources: Sources, executor: Executor, objective: Objective, exponent: float) -> Census:
@@ -161,7 +158,7 @@ def _planned(
 ) -> tuple[on_shard.Plan, Weights]:
     """What all shards are weighed by, and weights of missing pairs; ``form`` are dtype and number of factors."""
     v, items = weights = _weights_of_missing(given.unobserved_weights, census, exponents)
-    scale = census.sum("powers") / census.shape[0]
+    scale = census.sum("powers") / census.sum("filled")
     extremes = min(count.smallest for count in census.counts), max(count.largest for count in census.counts)
     smallest, largest = (extreme / scale for extreme in extremes) if v is None else (v.smallest, v.largest)
     exponent = exponents[0] if given.unobserved_weights is None else 0.0

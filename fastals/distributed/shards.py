@@ -32,11 +32,11 @@ from fastals.kernels.rows.shard_rows import (
     weigh_rows,
     weigh_task,
 )
-from fastals.objective import Objective, mean_of
+from fastals.objective import Objective
 from fastals.solver.eigenbasis import Basis, aligned_factors, basis_of, gramian, rotate
 from fastals.solver.fitting import draw
 from fastals.solver.half_sweep import Settings, solve_rows
-from fastals.solver.sides import Missing, Side, balanced_bounds, build_side, loss_of_zero
+from fastals.solver.sides import Missing, Side, balanced_bounds, build_side, filled_and_whole, loss_of_zero
 from fastals.solver.threads import run_tasks
 
 
@@ -48,7 +48,10 @@ class Piece(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What has to be known of all shards before any can be weighed, of one; ``powers`` are those of popularity."""
+    """What has to be known of all shards before any can be weighed, of one.
+
+    ``powers`` is the sum of those of popularity, over rows with entries; ``smallest`` and ``largest`` are of all.
+    """
 
     users: int
     items: int
@@ -118,7 +121,7 @@ def count(piece: Piece, objective: Objective, exponent: float) -> Counts:
     powers = np.maximum(counts, 1).astype(np.float64) ** exponent
     return Counts(
         *rows.shape, rows.indices.size, int(np.count_nonzero(counts)), size, digest(rows.indptr, rows.indices),
-        float(powers.sum()), float(powers.min(initial=np.inf)), float(powers.max(initial=0.0)),
+        float(powers[counts > 0].sum()), float(powers.min(initial=np.inf)), float(powers.max(initial=0.0)),
     )  # fmt: skip
 
 
@@ -157,12 +160,12 @@ def missing_pairs(rows: Rows, plan: Plan, given: np.ndarray | None) -> Missing:
     return Missing(of_rows, of_columns, plan.smallest, plan.largest)
 
 
-def frequency_sums(piece: Piece, plan: Plan, given: np.ndarray | None) -> tuple[float, float]:
-    """Sums of frequency and of frequency^exponent over a shard's users, see ``Objective.with_regularization``."""
-    rows, objective = piece.rows, plan.objective
-    missing = missing_pairs(rows, plan, given).total(rows.shape[1])
-    means = mean_of(objective.frequency(rows.counts, missing), objective.regularization_exponent)
-    return rows.shape[0] * means[0], rows.shape[0] * means[1]
+def frequency_sums(
+    piece: Piece, plan: Plan, items: tuple[float, float], given: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """``Objective.sums`` of a shard's users, and the sums of their weights; ``items`` are the sums of the items'."""
+    counts, weights = piece.rows.counts, missing_pairs(piece.rows, plan, given).rows
+    return plan.objective.sums(counts, weights, *items), np.array(filled_and_whole(counts, weights))
 
 
 def describe_weights(shard: Shard, objective: Objective) -> Weighed:

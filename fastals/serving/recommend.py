@@ -133,7 +133,7 @@ def similar_items(
     -------
     ids : (N,) or (n, N) int32 array
     scores : array of the same shape
-        Cosines; 0 for an item whose factors are zero.
+        Cosines, none above 1, and 1 of an item with itself; 0 for an item whose factors are zero.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def similar_users(
     -------
     ids : (N,) or (n, N) int32 array
     scores : array of the same shape
-        Cosines; 0 for a user whose factors are zero.
+        Cosines, none above 1, and 1 of a user with itself; 0 for a user whose factors are zero.
 
     Raises
     ------
@@ -276,13 +276,13 @@ def _top(
     def rows() -> np.ndarray:
         return unit_rows(factors.array) if cosine else factors.array
 
-    kind = "unit " if cosine else ""
+    kind, ceiling = ("unit ", 1.0) if cosine else ("", np.inf)
     if len(queries) == 1:
-        sketched = factors.derived.get(f"{kind}sketches", lambda: SketchIndex.build(rows()))
+        sketched = factors.derived.get(f"{kind}sketches", lambda: SketchIndex.build(rows(), ceiling))
         seen = None if choice.seen is None else choice.seen[1]
         ids, scores = top_of_one(queries[0], sketched, length, seen, choice.excluded, choice.candidates)
         return _padded(ids, length, -1)[None], _padded(scores, length, np.nan)[None]
-    index = factors.derived.get(f"{kind}index", lambda: ItemIndex.build(rows()))
+    index = factors.derived.get(f"{kind}index", lambda: ItemIndex.build(rows(), ceiling))
     return top_items(
         queries, factors.array, length, seen=choice.seen, excluded=choice.excluded, candidates=choice.candidates,
         index=index, num_threads=fitted.settings.num_threads,
@@ -299,20 +299,23 @@ def _similar(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top lists by cosine, with the query's ``own`` id first if the query is its stored row, else before its equals."""
     ids, scores = _top(fitted, axis, queries, choice, length, cosine=True)
+    if stored:
+        first = ids[:, 0] == own
+        scores[first, 0] = queries[first].any(axis=1)
     if own.size == 1 and ids[0, 0] == own[0]:
         return ids, scores
     n_rows = fitted.factors(axis).shape[0]
     misplaced = np.flatnonzero((ids[:, 0] != own) & (own < n_rows))
     allowed = allowed_items(choice.excluded, choice.candidates, n_rows)
     for row in misplaced[allowed[own[misplaced]]] if allowed.size else misplaced:
-        itself = Choice(None, own[row : row + 1])
-        score = _top(fitted, axis, queries[row : row + 1], itself, 1, cosine=True)[1][0, 0]
-        # The cosine of a row with itself is 1: where another's is above it, that is rounding.
-        place = 0 if stored else int(np.count_nonzero(scores[row] > score))
+        if stored:
+            place, score = 0, float(queries[row].any())
+        else:
+            itself = Choice(None, own[row : row + 1])
+            score = _top(fitted, axis, queries[row : row + 1], itself, 1, cosine=True)[1][0, 0]
+            place = int(np.count_nonzero(scores[row] > score))
         if place < length:
             others = ids[row] != own[row]
             ids[row] = np.insert(ids[row][others], place, own[row])[:length]
-            scores[row] = np.insert(scores[row][others], place, max(score, scores[row, 0]) if stored else score)[
-                :length
-            ]
+            scores[row] = np.insert(scores[row][others], place, score)[:length]
     return ids, scores

@@ -35,13 +35,15 @@ class SketchIndex(NamedTuple):
     places: Array
 
     @classmethod
-    def build(cls, items: Array) -> SketchIndex:
+    def build(cls, items: Array, ceiling: float = np.inf) -> SketchIndex:
         """Sketch item factors.
 
         Parameters
         ----------
         items : ndarray of shape (n_items, factors), float32 or float64
             Finite; kept, and not to be changed.
+        ceiling : float, optional
+            What larger scores are taken for.
 
         Raises
         ------
@@ -60,7 +62,8 @@ class SketchIndex(NamedTuple):
         sketch_rows(items, order, rotation, codes, lengths)
         places = np.empty_like(order)
         places[order] = np.arange(order.size, dtype=np.int32)
-        return cls(kernels.Sketched(items, order, norms[order], Sketches(codes, lengths, rotation)), places)
+        sketches = Sketches(codes, lengths, rotation)
+        return cls(kernels.Sketched(items, order, norms[order], sketches, items.dtype.type(ceiling)), places)
 
 
 def _rotation(items: Array) -> Array:

@@ -40,21 +40,26 @@ class ItemIndex(NamedTuple):
         Their Euclidean norms.
     n_items : int
         Ids are 0 to n_items - 1.
+    ceiling : float
+        No score is above it: 1 for cosines, which rounding would put beyond.
     """
 
     panels: Array
     order: Array
     norms: Array
     n_items: int
+    ceiling: float = np.inf
 
     @classmethod
-    def build(cls, items: Array) -> ItemIndex:
+    def build(cls, items: Array, ceiling: float = np.inf) -> ItemIndex:
         """Pack item factors.
 
         Parameters
         ----------
         items : ndarray of shape (n_items, factors), float32 or float64
             Finite item factors; not kept.
+        ceiling : float, optional
+            What larger scores are taken for.
 
         Returns
         -------
@@ -74,14 +79,14 @@ class ItemIndex(NamedTuple):
         order = np.argsort(-norms, kind="stable").astype(np.int32)
         panels = np.empty(_panel_shape(*items.shape), items.dtype)
         kernels.pack_panels(items, order, panels)
-        return cls(panels, order, norms[order], items.shape[0])
+        return cls(panels, order, norms[order], items.shape[0], ceiling)
 
     def restricted(self, allowed: Array) -> ItemIndex:
         """Index of the items for which the Boolean array ``allowed`` (n_items,) is true."""
         positions = np.flatnonzero(allowed[self.order])
         panels = np.empty(_panel_shape(positions.size, self.panels.shape[1]), self.panels.dtype)
         kernels.select_panels(self.panels, positions, panels)
-        return ItemIndex(panels, self.order[positions], self.norms[positions], self.n_items)
+        return self._replace(panels=panels, order=self.order[positions], norms=self.norms[positions])
 
 
 def top_items(
@@ -209,7 +214,8 @@ def _rank(
 ) -> None:
     """Fill ``scores`` and ``ids``, on one thread where that is faster."""
     n_queries, factors = queries.shape
-    packed = kernels.Items(index.panels, index.order, index.norms, allowed)
+    ceiling = index.panels.dtype.type(index.ceiling)
+    packed = kernels.Items(index.panels, index.order, index.norms, allowed, ceiling)
     if n_queries * index.order.size * factors <= _SERIAL_WORK:
         kernels.rank_block(0, 1, queries, packed, indptr, indices, scores, ids)
         return

@@ -36,11 +36,11 @@ from fastals.core.validation import (
     is_auto,
     is_true,
 )
-from fastals.objective import CONFIDENCES, Objective, density_of, mean_of
+from fastals.objective import CONFIDENCES, Objective, density_of
 from fastals.solver.features import Effects, mean_diagonal
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import SOLVERS, Settings
-from fastals.solver.sides import Side, build_sides, frequencies
+from fastals.solver.sides import Side, build_sides, sums_of_frequencies
 from fastals.solver.sweeps import Training
 
 Callback = Callable[[State, int, float], tuple[Any, State]]
@@ -76,9 +76,7 @@ def objective_for(parameters: Any, rows: Rows, unobserved: Weights) -> Objective
     if is_auto(parameters.alpha):
         objective = objective.with_alpha_for(rows)
     if is_auto(parameters.regularization):
-        users, items = frequencies(objective, rows, unobserved)
-        exponent = objective.regularization_exponent
-        objective = objective.with_regularization(density_of(rows), mean_of(users, exponent), mean_of(items, exponent))
+        objective = objective.with_regularization(density_of(rows), *sums_of_frequencies(objective, rows, unobserved))
     return objective
 
 

@@ -89,6 +89,22 @@ def frequencies(
     )
 
 
+def sums_of_frequencies(
+    objective: Objective, rows: Rows, unobserved: tuple[Unobserved | None, Unobserved | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """``Objective.sums`` of all users and of all items."""
+    counts, weights = (rows.counts, rows.column_counts), [weights_or_alike(side) for side in unobserved]
+    users, items = (filled_and_whole(*side) for side in zip(counts, weights, strict=True))
+    return objective.sums(counts[0], weights[0], *items), objective.sums(counts[1], weights[1], *users)
+
+
+def filled_and_whole(counts: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Sums of the weights of rows with entries, and of all; ``weights`` are (n,) or ALIKE."""
+    if weights is ALIKE:
+        return int(np.count_nonzero(counts)), counts.size
+    return float(weights[counts > 0].sum()), float(weights.sum())
+
+
 def loss_of_zero(side: Side, objective: Objective) -> float:
     """The loss where all factors are zero: the sum of c phi^2 (Rendle's: w phi^2) over the stored pairs, float64."""
     _, indices, weight, preference, offset = side.entries[:5]

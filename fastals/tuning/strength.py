@@ -28,7 +28,7 @@ from fastals.solver.fitting import (
     objective_for,
     unobserved_of,
 )
-from fastals.solver.sides import frequencies
+from fastals.solver.sides import frequencies, sums_of_frequencies
 
 
 def comparable_regularization(
@@ -108,22 +108,20 @@ def first_trial(rows: Rows) -> dict[str, float]:
     """The constructor's parameters as a trial of a search, in its units, see ``fastals.tuning.trial``.
 
     There the mean stored pair weighs 1, in an untouched model density^-1/2 times c0 = 1: all weights times density^1/2
-    are the same problem. The sum of lambda over all rows is the same, too.
+    are the same problem. The sum of lambda over all rows with entries is the same, too.
     """
     share = density_of(rows) ** 0.5
     model = ImplicitALS()
     unobserved = unobserved_of(model, rows, None)
     own = objective_for(model, rows, unobserved)
     strengths = own.user_regularization, own.item_regularization
-    wanted = sum(
-        float((strength * side**own.regularization_exponent).sum())
-        for strength, side in zip(strengths, frequencies(own, rows, unobserved), strict=True)
-    )
+    sides = sums_of_frequencies(own, rows, unobserved)
+    wanted = sum(strength * powers for strength, (_, _, powers) in zip(strengths, sides, strict=True))
     searched = checked_objective(ImplicitALS(unobserved_weight=share))
-    total = sum(float(side.sum()) for side in frequencies(searched, rows, unobserved))
+    total = sum(powers for _, _, powers in sums_of_frequencies(searched, rows, unobserved))
     return {
         "unobserved_share": share,
-        "ridge": share * wanted / total,
+        "ridge": float(share * wanted / total),
         "regularization_exponent": 1.0,
         "unobserved_exponent": AUTO_EXPONENT,
     }

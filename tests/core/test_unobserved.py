@@ -13,10 +13,17 @@ def test_weights_by_popularity(exponent):
     got = Unobserved.by_popularity(COUNTS, exponent)
 
     powers = np.maximum(COUNTS, 1.0) ** exponent
-    np.testing.assert_allclose(got.array, powers / powers.mean(), rtol=1e-15)
-    assert got.array.mean() == pytest.approx(1)
+    np.testing.assert_allclose(got.array, powers / powers[1:].mean(), rtol=1e-15)
+    assert got.array[1:].mean() == pytest.approx(1)
     assert (got.smallest, got.largest) == (got.array.min(), got.array.max())
     assert not got.array.flags.writeable
+
+
+def test_rows_without_entries_leave_the_weights_of_others():
+    counts = np.concatenate((COUNTS, np.zeros(100, np.int64)))
+    got, expected = (Unobserved.by_popularity(some, 0.5).array for some in (counts, COUNTS))
+    np.testing.assert_array_equal(got[:5], expected)
+    assert Unobserved.by_popularity(np.zeros(3, np.int64), 0.5).array.tolist() == [1, 1, 1]
 
 
 def test_alike_needs_no_array():

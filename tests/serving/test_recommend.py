@@ -170,7 +170,7 @@ class TestItselfFirst:
         for similar in (tied.similar_items, tied.similar_users):
             ids, scores = similar(np.arange(40), N=N)
             np.testing.assert_array_equal(ids[:, 0], np.arange(40))
-            np.testing.assert_allclose(scores[:, 0], [1] * 36 + [0] * 4, rtol=1e-6)
+            np.testing.assert_array_equal(scores[:, 0], [1] * 36 + [0] * 4)
             for query in range(40):
                 got, score = similar(query, N=N)
                 np.testing.assert_array_equal(got, ids[query, : min(N, 40)])
@@ -184,6 +184,24 @@ class TestItselfFirst:
             alone, expected = tied.similar_items(query, N=39, filter_items=[query])
             np.testing.assert_array_equal(ids[1:], alone)
             np.testing.assert_array_equal(scores[1:], expected)
+
+    @pytest.mark.parametrize("count", [1, 12])
+    def test_no_cosine_is_above_1_and_filters_change_none(self, count):
+        """Rounding puts products of parallel rows beyond 1, above that of a row with itself."""
+        random = np.random.default_rng(0)
+        factors = np.tile(random.standard_normal((5, 7)), (8, 1)) * random.uniform(0.1, 10, (40, 1))
+        model = with_factors(sp.csr_array(np.eye(40)), factors, factors, dtype="float32")
+        ids, scores = model.similar_items(np.arange(count), N=40)
+
+        assert scores.max() == 1
+        np.testing.assert_array_equal(ids[:, 0], np.arange(count))
+        assert ((np.diff(scores) < 0) | (np.diff(ids) > 0))[:, 1:].all()
+        for some in random.integers(0, 40, (30, 3)):
+            got, of_some = model.similar_items(np.arange(count), N=3, items=some)
+            for row in range(count):
+                kept = np.isin(ids[row], some)
+                np.testing.assert_array_equal(got[row][got[row] >= 0], ids[row][kept])
+                np.testing.assert_array_equal(of_some[row][got[row] >= 0], scores[row][kept])
 
     def test_filtered_it_does_not_come_back(self, tied):
         for chosen in ({"filter_items": [30, 7]}, {"items": np.arange(30)}, {"items": [2, 30], "filter_items": 30}):

@@ -90,20 +90,26 @@ def automatic_alpha(ratings: Array, confidence: str, epsilon: float, c0: float) 
 
 
 def automatic_regularization(ratings: Array, exponent: float, c0: float, v: Array, w: Array) -> tuple[float, float]:
-    """The strengths with which the mean lambda of a side is (c0 mean frequency)^1/2; density^1/2 where c0 is 0."""
-    stored = ratings != 0
-    density = stored.sum() / (stored.any(axis=1).sum() * stored.any(axis=0).sum())
-    frequencies = regularizations(ratings, (1.0, 1.0), 1.0, c0, v, w)
+    """The strengths with which the mean lambda of a side is (c0 mean frequency)^1/2; density^1/2 where c0 is 0.
+
+    Empty rows and columns are left aside, but in the frequencies that lambda is made of.
+    """
+    kept = [(ratings != 0).any(axis=1), (ratings != 0).any(axis=0)]
+    filled = ratings[np.ix_(*kept)]
+    density = (filled != 0).mean()
+    known = regularizations(filled, (1.0, 1.0), 1.0, c0, v[kept[0]], w[kept[1]])
+    whole = regularizations(ratings, (1.0, 1.0), exponent, c0, v, w)
     users, items = (
-        float(((c0 or density**0.5) * side.mean()) ** 0.5 / (side**exponent).mean()) for side in frequencies
+        float(((c0 or density**0.5) * frequency.mean()) ** 0.5 / lambdas[some].mean())
+        for frequency, lambdas, some in zip(known, whole, kept, strict=True)
     )
     return users, items
 
 
 def popularity_weights(counts: Array, exponent: float, scale: float | None = None) -> tuple[Array, float]:
-    """Weights of what is missing by rule, max(n, 1)^exponent / scale, and the scale, by default their mean."""
+    """Weights of what is missing by rule, max(n, 1)^exponent / scale, and the scale, by default mean n^exponent."""
     powers = np.maximum(counts, 1.0) ** exponent
-    scale = float(powers.mean()) if scale is None else scale
+    scale = float(powers[counts > 0].mean()) if scale is None else scale
     return powers / scale, scale
 
 

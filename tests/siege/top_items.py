@@ -105,6 +105,8 @@ def check_full(
     if name.startswith("similar"):  # the query itself comes first, whatever ties with it
         checks.true(f"{name}: itself first", (ids[:, 0] == np.arange(n)).all())
         falling[:, :1] |= steps[:, :1] == 0
+        checks.same(f"{name}: a row with itself", scores[:, 0], P.any(axis=1).astype(dtype))
+        checks.true(f"{name}: no cosine above 1", scores.max() <= 1)
     checks.true(f"{name}: falling, ties by id", falling.all())
     exact = np.take_along_axis(P @ Q.T, ids.astype(np.int64), axis=1)
     sizes = np.take_along_axis(np.abs(P) @ np.abs(Q).T, ids.astype(np.int64), axis=1)

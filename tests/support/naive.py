@@ -34,6 +34,12 @@ def missing_weights(shape, c0, missing=None):
     return c0 * np.outer(v, w)
 
 
+def weights_by_popularity(counts, exponent):
+    """n^exponent of rows with n entries (1 of empty ones), over the mean of those that have any."""
+    powers = np.maximum(counts, 1.0) ** exponent
+    return powers / powers[counts > 0].mean()
+
+
 def transpose(objective):
     """The same terms with users and items exchanged."""
     return [(W.T, T.T) for W, T in objective]

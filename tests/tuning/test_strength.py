@@ -18,19 +18,20 @@ EXPONENTS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])
 PATTERNS = arrays(np.float64, st.tuples(st.integers(2, 8), st.integers(2, 8)), elements=st.sampled_from([0, 0, 1, 3]))
 
 
-def by_popularity(counts, exponent):
-    powers = np.maximum(counts, 1.0) ** exponent
-    return powers / powers.mean()
-
-
 def sum_of_lambdas(R, regularization, exponent, c0, missing):
     users, items = naive.regularizations(R, regularization=regularization, exponent=exponent, c0=c0, missing=missing)
     return users.sum() + items.sum()
 
 
+def sum_of_filled(R, regularization, c0, missing):
+    """Sum of lambda, with exponent 1, over the rows and columns with entries."""
+    lambdas = naive.regularizations(R, regularization=regularization, exponent=1.0, c0=c0, missing=missing)
+    return lambdas[0][R.any(axis=1)].sum() + lambdas[1][R.any(axis=0)].sum()
+
+
 @given(PATTERNS.filter(lambda R: R.any()), EXPONENTS, EXPONENTS, st.sampled_from([(0.0, 0.0), (0.0, 0.5), (-0.3, 1)]))
 def test_sum_of_lambdas_stays_whatever_the_exponents_and_weights(R, exponent, at, weights):
-    missing = tuple(by_popularity((R != 0).sum(axis=1 - axis), weights[axis]) for axis in (0, 1))
+    missing = tuple(naive.weights_by_popularity((R != 0).sum(axis=1 - axis), weights[axis]) for axis in (0, 1))
     model = ImplicitALS(regularization_exponent=exponent, unobserved_weight=0.3, unobserved_exponent=weights)
 
     got = comparable_regularization(0.02, model, sp.csr_array(R), at=at)
@@ -73,7 +74,7 @@ def test_feature_strength_is_a_share_of_the_mean_diagonal(ratings, known):
     model = ImplicitALS(
         regularization=(0.1, 0.2), regularization_exponent=0.5, unobserved_weight=0.3, feature_regularization=(7.0, 8.0)
     )
-    missing = np.ones(30), by_popularity(np.diff(ratings.tocsc().indptr), 0.45)
+    missing = np.ones(30), naive.weights_by_popularity(np.diff(ratings.tocsc().indptr), 0.45)
     lambdas = naive.regularizations(ratings.toarray(), regularization=(0.1, 0.2), exponent=0.5, c0=0.3, missing=missing)
     given = tuple(
         check_features(side, "features", side.shape) if one else None for side, one in zip((F, G), known, strict=True)
@@ -90,15 +91,15 @@ def test_a_search_tries_the_same_problem_as_the_constructor_first(ratings):
     """In its units: all weights times density^1/2, and the penalties as large in all."""
     R = ratings.toarray()
     density = np.count_nonzero(R) / (np.count_nonzero(R.any(axis=1)) * np.count_nonzero(R.any(axis=0)))
-    missing = np.ones(30), by_popularity(np.diff(ratings.tocsc().indptr), 0.45)
+    missing = np.ones(30), naive.weights_by_popularity(np.diff(ratings.tocsc().indptr), 0.45)
     model = ImplicitALS(4, iterations=1).fit(ratings)
 
     trial = first_trial(check_rows(ratings, "user_items")[0])
     found = tune(ratings, ratings, n_trials=1, factors=4, model=ImplicitALS(iterations=2)).trials[0]
 
     assert trial["unobserved_share"] == pytest.approx(density**0.5, rel=1e-12)
-    expected = density**0.5 * sum_of_lambdas(R, model.regularization_, 1.0, 1.0, missing)
-    got = sum_of_lambdas(R, trial["ridge"], 1.0, trial["unobserved_share"], missing)
+    expected = density**0.5 * sum_of_filled(R, model.regularization_, 1.0, missing)
+    got = sum_of_filled(R, trial["ridge"], trial["unobserved_share"], missing)
     assert got == pytest.approx(expected, rel=1e-12)
     assert found["unobserved_weight"] == pytest.approx(min(trial["unobserved_share"], 0.5))
     assert found["regularization"] == pytest.approx(min(trial["ridge"], 0.1))

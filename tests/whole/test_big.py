@@ -95,7 +95,7 @@ def test_half_sweeps_and_loss(rows, behind, solver, uniform):
 @pytest.mark.parametrize("parallel_blocks", [True, False])
 def test_ranking_filters(rows, behind, index_and_users, parallel_blocks):
     index, users = index_and_users
-    packed = ranking_kernels.Items(index.panels, index.order, index.norms, np.zeros(0, bool))
+    packed = ranking_kernels.Items(index.panels, index.order, index.norms, np.zeros(0, bool), np.float32(np.inf))
 
     def ranked(indptr, indices):
         ids, scores = np.zeros((30, 4), np.int32), np.zeros((30, 4), np.float32)

@@ -44,12 +44,15 @@ class Sketched(NamedTuple):
         Their norms, falling.
     sketches : Sketches
         In this order.
+    ceiling : float of the items' type
+        No score is above it.
     """
 
     rows: Any
     order: Any
     norms: Any
     sketches: Any
+    ceiling: Any
 
 
 class Panel(NamedTuple):
@@ -90,7 +93,7 @@ def _offer_panel(query, count, items, panel, scores, ids):
         mask &= mask - 1
         if j >= count:
             break
-        score, item = panel.scores[0, j], panel.ids[j]
+        score, item = min(panel.scores[0, j], items.ceiling), panel.ids[j]
         if score > scores[0] or (score == scores[0] and item < ids[0]):
             replace_worst(scores, ids, score, item)
     panel.threshold[0] = max(panel.threshold[0], scores[0])

@@ -41,12 +41,15 @@ class Items(NamedTuple):
         Their norms, falling.
     allowed : (n_items,) bool array, or (0,) for all
         The items that may be returned.
+    ceiling : float of the items' type
+        No score is above it, see ``fastals.serving.top_items.ItemIndex``.
     """
 
     panels: Any
     order: Any
     norms: Any
     allowed: Any
+    ceiling: Any
 
 
 @compiled
@@ -133,7 +136,7 @@ def _offer(mask, tile_scores, first, items, seen, marks, scores, ids):
         mask &= mask - 1
         if first + j >= order.shape[0]:
             break
-        score, item = tile_scores[j], order[first + j]
+        score, item = min(tile_scores[j], items.ceiling), order[first + j]
         if score < scores[0] or (score == scores[0] and item > ids[0]):
             continue
         if (allowed.shape[0] == 0 or allowed[item]) and not contains(seen, marks, item):
