@@ -362,6 +362,20 @@ class TestOneStateForAll:
         for user in range(60):
             np.testing.assert_array_equal(model.recalculate_user(user), together[user])
 
+    @pytest.mark.parametrize("solver", ["cg", "cholesky"])
+    @pytest.mark.parametrize("light", [{"alpha": 0.01}, {"alpha": 0.01, "confidence": "raw"}, {"alpha": 1.0}])
+    def test_alone_or_not_where_missing_pairs_weigh_1_by_chance(self, ratings, solver, light):
+        """Alone, a row's weight of 1 stands for all rows': c - c0 v w must not lose other digits there."""
+        v = np.linspace(0.5, 1.5, 30)
+        v[::2] = 1
+        model = ImplicitALS(8, solver=solver, dtype="float64", iterations=2, random_state=0, **light)
+        model.fit(ratings * 0.123456789, unobserved_weights=(v, None))
+
+        every = model.recalculate_user(np.arange(30))
+
+        np.testing.assert_array_equal(every, model.user_factors)
+        np.testing.assert_array_equal([model.recalculate_user(user) for user in range(30)], every)
+
     def test_rows_as_wide_as_the_fitted_matrix_serve_after_the_model_has_grown(self, model, ratings):
         columns = sp.csr_array(ratings.T)
         expected = model.recalculate_item(4)

@@ -40,8 +40,9 @@ def check_trained(problem: Problem, model: ImplicitALS, checks: Checks) -> None:
             checks.same("folded-in users are the trained ones", every, model.user_factors)
         else:
             rows = solved_rows(
-                problem.terms.transposed, every, model.user_factors, problem.lambdas[1], Method.of(problem)
-            )
+                problem.terms.transposed, every, model.user_factors, problem.lambdas[1], Method.of(problem),
+                problem.prior(1, model.feature_effects_),
+            )  # fmt: skip
             checks.solved("folded-in items", rows)
         some = random.integers(0, len(ratings), 5)
         one = int(some[0])
@@ -62,11 +63,12 @@ def check_new_rows(problem: Problem, model: ImplicitALS, checks: Checks) -> None
             got = recalculate(np.arange(len(ratings)), matrix)
         other = (model.item_factors, model.user_factors)[axis]
         terms, lambdas = problem.terms_of_rows(ratings, axis), problem.rows_lambda(ratings, axis)
-        rows = solved_rows(terms, got, other, lambdas, Method.of(problem))
+        prior = problem.prior(axis, model.feature_effects_, np.arange(len(ratings)))
+        rows = solved_rows(terms, got, other, lambdas, Method.of(problem), prior)
         checks.solved(f"new {name}s", rows)
         one = choices.integer("one", 0, len(ratings) - 1)
         checks.same(f"new {name} alone as in company", recalculate(one, sp.csr_array(ratings[[one]])), got[one])
-        checks.true("new empty rows are zero", not got[~ratings.any(axis=1)].any())
+        checks.true("new empty rows are zero", not got[~ratings.any(axis=1) & ~prior.z.any(axis=1)].any())
 
 
 def new_rows(choices: Choices, n_columns: int, n_rows: int) -> tuple[np.ndarray, object]:

@@ -35,6 +35,10 @@ alpha, small in the norm of M^-1, in which rows are solved (of M^1/2 x the diago
       go no further than a trace of 1e4, from which float64 takes over; there pivots below 1e-7 of the diagonal send the
       row to the primal form;
     - squares below t are zero or t: what is no longer than (k t)^1/2 may pass for zero.
+z, what features predict, comes in float64, with an error of U (d + 4) u64 for the length U of its sums of sizes; it is
+    rounded and rotated, (k + 2) u |z|. So S_b has lambda |z| besides, and beta lambda (d + 4) u64 U. The dual form
+    solves for x - x0 with x0 = M^-1 lambda z: its sources are |s_t| + extra_t^1/2 |y_t| |x0|, and x0 takes part in
+    S_A |x| and |x|_M as x does.
 tol, the error at which "cg" stops, e'A e <= tol^2 x'A x (README). With A e = r that is
     |r_j| <= (v_j'A v_j)^1/2 tol |x|_A.
 
@@ -47,10 +51,15 @@ the square of which is what the row's loss may exceed its minimum by.
 
 Where A itself is singular in float64 (a pivot below 1e-14 of S_A, and the roundings of the pivots), the row may have
 been given a ridge of 1e-12 of S_A: README says so. And directions of Y'Y that are rounding errors (relative to the
-largest, k max(k eps^2, eps64)) may have been left out: then r_j there is what the row has in them, up to k eps |Y|.
+largest, k max(k eps^2, eps64)) may have been left out: then r_j there is what the row has in them, and |Y v_j|^2 is
+the eigenvalue, up to 8 k u64 of the largest.
 
-The loss that comes with the solution is K - b.x - x.r for the constant K = sum c phi^2, in which every term errs as its
-parts do:  3 u K + beta |x| + alpha |x|_M.
+The loss that comes with the solution is K - b.x - x.r for the constant K = sum c phi^2 + lambda |z|^2, in which every
+term errs as its parts do:  3 u K + 2 (k + 2) u lambda |z|^2 + beta |x| + alpha |x|_M.
+
+The effects A of features solve H A = F' diag(lambda) X with H = F' diag(lambda) F + strength I in float64, by Cholesky:
+residuals are  (n + 4) u64 (|F|' diag(lambda) |F| |A| + |F|' diag(lambda) |X|) + (3 d + 8) d u64 |H| |A|  (Higham 2002,
+theorem 10.3), and as much again for the oracle; what they may lose against their minimum is |residual|^2 / strength.
 """
 
 from __future__ import annotations
@@ -60,13 +69,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .oracle import Terms, normal_equations
+from .oracle import Prior, Terms, normal_equations
 from .problem import ROUNDOFF, Problem
 
 U64 = ROUNDOFF["float64"]
 HEAVY = 1e3  # c / c0 beyond which "cg" solves a row directly
 DUAL_CONDITION = {"float32": 1e4, "float64": 1e7}
 RIDGE, PIVOT = 1e-12, 1e-14
+LARGEST_D = 12  # features that are drawn
 SMALLEST = {"float32": 2.0**-149, "float64": 2.0**-1074}
 
 
@@ -115,21 +125,27 @@ class _Sizes:
     target: np.ndarray  # S_b
     targets: np.ndarray  # sum |target|
     trace: np.ndarray
-    x: np.ndarray  # |x|
-    x_in_m: np.ndarray  # |x|_M
+    x: np.ndarray  # |x| + |x0|
+    x_in_m: np.ndarray  # |x|_M + |x0|_M
+    prior: np.ndarray  # lambda U
+    ridges: np.ndarray  # lambda
     sources: np.ndarray  # |s| of the dual form
     counts: np.ndarray
     left_out: np.ndarray  # r_j where the direction has been left out
     x_in_a: np.ndarray = field(init=False)  # |x|_A
 
 
-def solved_rows(terms: Terms, X: np.ndarray, Y: np.ndarray, lambdas: np.ndarray, method: Method) -> Solved:
+def solved_rows(
+    terms: Terms, X: np.ndarray, Y: np.ndarray, lambdas: np.ndarray, method: Method, prior: Prior | None = None
+) -> Solved:
     """Hold the factors X (rows, k), solved from Y (columns, k), against the normal equations of all rows."""
     X, Y = X.astype(np.float64), Y.astype(np.float64)
+    prior = prior or Prior.of(None, None, *X.shape)
     A, b = normal_equations(terms, Y, lambdas)
+    b += lambdas[:, None] * prior.z
     residuals = b - (A @ X[:, :, None])[:, :, 0]
     spectrum, V = np.linalg.eigh((terms.w * Y.T) @ Y)
-    sizes = _sizes(terms, X, Y, lambdas, np.maximum(spectrum, 0), V, method)
+    sizes = _sizes(terms, X, Y, (lambdas, prior), (np.maximum(spectrum, 0), V), method)
     with np.errstate(divide="ignore", invalid="ignore"):
         below = terms.stored & (terms.weight < terms.missing)
         lowest = np.where(below, terms.weight / terms.missing, 1.0).min(axis=1)
@@ -148,8 +164,19 @@ def solved_rows(terms: Terms, X: np.ndarray, Y: np.ndarray, lambdas: np.ndarray,
     return Solved(
         residuals @ V, limits, np.sqrt(np.maximum((errors * (A @ errors[:, :, None])[:, :, 0]).sum(axis=1), 0)),
         tolerance + in_a / np.sqrt(lowest),
-        3 * ROUNDOFF[method.dtype] * terms.constants + beta * sizes.x + alpha * sizes.x_in_m, solution,
+        ROUNDOFF[method.dtype] * (3 * terms.constants + (2 * k + 7) * lambdas * prior.size**2)
+        + beta * sizes.x + alpha * sizes.x_in_m,
+        solution,
     )  # fmt: skip
+
+
+def effects_limits(F: np.ndarray, lambdas: np.ndarray, strength: float, X: np.ndarray, A: np.ndarray) -> np.ndarray:
+    """Of the residuals F' diag(lambda) X - H A, (d, k)."""
+    (n, d), weighed = F.shape, np.abs(F.T) * lambdas
+    lengths = np.sqrt((A**2).sum(axis=0))
+    H = np.abs(F.T * lambdas @ F).sum(axis=1).max() + strength
+    formed = weighed @ (np.abs(F) @ np.abs(A) + np.abs(X)) + strength * np.abs(A)
+    return 2 * U64 * ((n + 4) * formed + (3 * d + 8) * d * H * lengths)
 
 
 def _solutions(A: np.ndarray, b: np.ndarray, size: np.ndarray, least: np.ndarray) -> np.ndarray:
@@ -163,8 +190,14 @@ def _solutions(A: np.ndarray, b: np.ndarray, size: np.ndarray, least: np.ndarray
 
 
 def _sizes(
-    terms: Terms, X: np.ndarray, Y: np.ndarray, lambdas: np.ndarray, spectrum: np.ndarray, V: np.ndarray, method: Method
+    terms: Terms,
+    X: np.ndarray,
+    Y: np.ndarray,
+    penalty: tuple[np.ndarray, Prior],
+    eigen: tuple[np.ndarray, np.ndarray],
+    method: Method,
 ) -> _Sizes:
+    (lambdas, prior), (spectrum, V) = penalty, eigen
     k, eps = X.shape[1], 2 * ROUNDOFF[method.dtype]
     extra, target, counts = _sizes_of_extra(terms), np.abs(terms.target), terms.stored.sum(axis=1)
     squares, rotated, x = (Y**2).sum(axis=1), Y @ V, X @ V
@@ -175,25 +208,33 @@ def _sizes(
     singular = least < (PIVOT + (4 * k + counts) * U64) * system
     ridge = np.where(singular, RIDGE * system, 0.0)
     M = np.maximum(M + ridge[:, None], np.finfo(np.float64).tiny)
+    x0 = lambdas[:, None] * (prior.z @ V) / M
+    from_x0 = np.sqrt((x0**2).sum(axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        sources = np.sqrt(np.where(terms.extra > 0, target**2 / terms.extra, 0.0).sum(axis=1))
+        roots = np.sqrt(np.maximum(terms.extra, 0))
+        s = np.where(terms.extra > 0, target / roots, 0.0) + roots * lengths * from_x0[:, None]
+        sources = np.sqrt((s**2).sum(axis=1))
     least_weight, largest_weight = terms.c0 * terms.v.min(), terms.c0 * terms.v.max()
     noise = least_weight * spectrum + lambdas.min() < 2 * k * max(k * eps**2, 2 * U64) * largest_weight * spectrum.max()
-    x_length = np.sqrt((x**2).sum(axis=1))
-    in_noise = (target.sum(axis=1) + (extra @ lengths) * x_length) * k * eps * np.sqrt(spectrum.max())
+    x_length = np.sqrt((x**2).sum(axis=1)) + from_x0
+    in_noise = np.outer(
+        target.sum(axis=1) + (extra @ lengths) * x_length, np.sqrt(spectrum + 8 * k * U64 * spectrum.max())
+    )
     return _Sizes(
         M=M,
         least=least,
         ridge=ridge,
         system=system,
-        target=target @ lengths,
+        target=target @ lengths + lambdas * np.sqrt((prior.z**2).sum(axis=1)),
         targets=target.sum(axis=1),
         trace=((extra @ rotated**2) / M).sum(axis=1),
         x=x_length,
-        x_in_m=np.sqrt((M * x**2).sum(axis=1)),
+        x_in_m=np.sqrt((M * x**2).sum(axis=1)) + np.sqrt((M * x0**2).sum(axis=1)),
+        prior=lambdas * prior.size,
+        ridges=lambdas,
         sources=sources,
         counts=counts,
-        left_out=np.where(noise, in_noise[:, None], 0.0),
+        left_out=np.where(noise, in_noise, 0.0),
     )
 
 
@@ -201,8 +242,9 @@ def _beta(sizes: _Sizes, k: int, method: Method) -> np.ndarray:
     u, n = ROUNDOFF[method.dtype], sizes.counts
     system = sizes.system * sizes.x
     rounded = (k + n + 6) * sizes.target + (2 * np.sqrt(k) * (k + 1) + 2 * k + n + 10) * system
-    oracle = U64 * (10 * k + 2 * n + 10) * (sizes.target + system)
-    underflow = SMALLEST[method.dtype] * (k + n) * (1 + sizes.targets + sizes.system * (1 + sizes.x))
+    oracle = U64 * ((10 * k + 2 * n + 10) * (sizes.target + system) + 2 * (LARGEST_D + 4) * sizes.prior)
+    smallest = SMALLEST[method.dtype]
+    underflow = smallest * ((k + n) * (1 + sizes.targets + sizes.system * (1 + sizes.x)) + (k + 2) * sizes.ridges)
     return u * rounded + oracle + underflow + sizes.ridge * sizes.x
 
 

@@ -5,7 +5,10 @@
 with x = P Q'. ``own`` is the weight with which a stored pair pulls x to phi, and zero elsewhere; ``background`` pulls x
 to zero: Hu's c0 v_u w_i on the pairs that are not stored, Rendle's on all of them. A row's normal equations are then
 
-    A = sum_i (own_i + background_i) y_i y_i' + lambda I,     b = sum_i own_i phi_i y_i.
+    A = sum_i (own_i + background_i) y_i y_i' + lambda I,     b = sum_i own_i phi_i y_i + lambda z,
+
+where z = f A is what the features f of the row predict, mostly zero: |p|^2 is |p - z|^2 then, and strength |A|^2 is
+added.
 
 Nothing is subtracted anywhere, so every sum of squares has all its digits, c far below c0 included.
 """
@@ -124,8 +127,27 @@ def regularizations(
     )
 
 
+class Prior(NamedTuple):
+    """What features predict of a side's rows: z (rows, k), and the length of the sums of sizes |f| |A| (rows,)."""
+
+    z: Array
+    size: Array
+
+    @classmethod
+    def of(cls, features: Array | None, effects: Array | None, rows: int, k: int) -> Prior:
+        """z = F A, zero without features."""
+        if features is None or effects is None:
+            return cls(np.zeros((rows, k)), np.zeros(rows))
+        return cls(features @ effects, np.sqrt(((np.abs(features) @ np.abs(effects)) ** 2).sum(axis=1)))
+
+
+def mean_diagonal(features: Array, lambdas: Array) -> float:
+    """Mean diagonal of F' diag(lambda) F, the automatic strength of features; 1 where it is 0."""
+    return float((lambdas @ features**2).mean()) or 1.0
+
+
 def normal_equations(terms: Terms, Y: Array, lambdas: Array) -> tuple[Array, Array]:
-    """A (rows, k, k) and b (rows, k) of all rows against the fixed factors Y (columns, k)."""
+    """A (rows, k, k) and b (rows, k) of all rows against the fixed factors Y (columns, k); b without lambda z."""
     n, k = Y.shape
     outer = (Y[:, :, None] * Y[:, None, :]).reshape(n, k * k)
     A = (terms.weight @ outer).reshape(-1, k, k)
@@ -133,9 +155,11 @@ def normal_equations(terms: Terms, Y: Array, lambdas: Array) -> tuple[Array, Arr
     return A, terms.target @ Y
 
 
-def loss(terms: Terms, P: Array, Q: Array, lambdas: tuple[Array, Array]) -> float:
-    """L(P, Q), a sum of squares."""
+def loss(terms: Terms, P: Array, Q: Array, lambdas: tuple[Array, Array], priors: tuple[Prior, Prior]) -> float:
+    """L(P, Q), a sum of squares, but for the penalty of effects."""
     P, Q = P.astype(np.float64), Q.astype(np.float64)
     X = P @ Q.T
-    data = (terms.own * (terms.phi - X) ** 2).sum() + (terms.background * X**2).sum()
-    return float(data + lambdas[0] @ (P**2).sum(axis=1) + lambdas[1] @ (Q**2).sum(axis=1))
+    total = (terms.own * (terms.phi - X) ** 2).sum() + (terms.background * X**2).sum()
+    for factors, own, prior in zip((P, Q), lambdas, priors, strict=True):
+        total += own @ ((factors - prior.z) ** 2).sum(axis=1)
+    return float(total)

@@ -35,6 +35,7 @@ PARAMETERS: dict[str, dict[Any, float]] = {
     "iterations": {1: 3, 2: 3, 3: 3, 5: 2, 8: 1},
     "acceleration": {"auto": 2, True: 1, False: 2},
     "num_threads": {1: 30, 2: 1},
+    "feature_regularization": {"auto": 3, 1e-3: 1, 1.0: 1, (0.1, 30.0): 1},
 }  # fmt: skip
 ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 
@@ -43,7 +44,7 @@ ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 class Problem:
     """Everything that a fit depends on. ``ratings`` is dense float64; its zeros are not stored.
 
-    A feature to come is one more field, None by default, drawn in ``draw_problem`` and passed on by ``data``.
+    What is to come is one more field, with a default, drawn in ``draw_problem`` and passed on by ``data``.
     """
 
     choices: Choices
@@ -55,6 +56,7 @@ class Problem:
     preference: np.ndarray | None = None
     given: dict[str, np.ndarray] = field(default_factory=dict)
     unobserved: tuple[np.ndarray | None, np.ndarray | None] | None = None  # weights of missing pairs that are given
+    features: tuple[np.ndarray | None, np.ndarray | None] = (None, None)  # of users and items, dense float64
 
     def model(self, **more: Any) -> ImplicitALS:
         """Model not yet fitted; ``more`` overrides parameters."""
@@ -69,17 +71,49 @@ class Problem:
     @cached_property
     def data(self) -> dict[str, Any]:
         """Arguments of ``fit``."""
-        arguments = {"user_items": self.matrix, **self.given, **self.weights_given}
+        arguments = {"user_items": self.matrix, **self.given, **self.besides}
         if self.preference is not None:
             rows, columns = np.nonzero(pattern_of(self.matrix))
             triplets = self.preference[rows, columns], (rows, columns)
             arguments["preference"] = sp.csr_array(sp.coo_array(triplets, shape=self.ratings.shape))
         return arguments
 
-    @property
-    def weights_given(self) -> dict[str, Any]:
-        """``unobserved_weights``, if there are any."""
-        return {} if self.unobserved is None else {"unobserved_weights": self.unobserved}
+    @cached_property
+    def besides(self) -> dict[str, Any]:
+        """``unobserved_weights`` and features, if there are any; features in some form."""
+        found = {} if self.unobserved is None else {"unobserved_weights": self.unobserved}
+        for name, array in zip(("user_features", "item_features"), self.features, strict=True):
+            if array is not None:
+                form = self.choices.pick(f"{name} form", (np.array, np.asfortranarray, sp.csr_array, sp.coo_matrix))
+                found[name] = form(array)
+        return found
+
+    def prior(self, axis: int, effects: tuple[Any, Any], ids: np.ndarray | None = None) -> oracle.Prior:
+        """What features predict of all rows, or of rows ``ids``; of new ones nothing."""
+        features = self.features[axis]
+        if ids is not None and features is not None:
+            known = np.where(ids < len(features), ids, 0)
+            features = np.where((ids < len(features))[:, None], features[known], 0.0)
+        count = self.shape[axis] if ids is None else ids.size
+        return oracle.Prior.of(features, effects[axis], count, self.factors)
+
+    def priors(self, effects: tuple[Any, Any]) -> tuple[oracle.Prior, oracle.Prior]:
+        """``prior`` of users and items."""
+        return self.prior(0, effects), self.prior(1, effects)
+
+    @cached_property
+    def feature_strengths(self) -> tuple[float, float]:
+        """``feature_regularization`` of users and items, "auto" calculated."""
+        strength = self.parameters["feature_regularization"]
+        if strength == "auto":
+            sides = zip(self.features, self.lambdas, strict=True)
+            return tuple(1.0 if side is None else oracle.mean_diagonal(side, own) for side, own in sides)
+        return strength if isinstance(strength, tuple) else (strength, strength)
+
+    def effects_penalty(self, effects: tuple[Any, Any]) -> float:
+        """strength |A|^2 of both sides."""
+        sides = zip(self.feature_strengths, effects, strict=True)
+        return float(sum(strength * (A**2).sum() for strength, A in sides if A is not None))
 
     @cached_property
     def missing(self) -> tuple[np.ndarray, np.ndarray]:
@@ -182,7 +216,8 @@ class Problem:
         return (
             f"{self.shape[0]} x {self.shape[1]}, {np.count_nonzero(self.ratings)} stored, {self.factors} factors, "
             f"preference {'given' if self.preference is not None else 'by sign'}, given factors: {given}, "
-            f"weights of missing pairs {'given' if self.unobserved is not None else 'by exponent'}\n"
+            f"weights of missing pairs {'given' if self.unobserved is not None else 'by exponent'}, "
+            f"features {[None if side is None else side.shape[1] for side in self.features]}\n"
             f"  {self.form}\n  {self.parameters}, random_state={self.seed}"
         )
 
@@ -267,6 +302,24 @@ def draw_unobserved(choices: Choices, shape: tuple[int, int]) -> tuple[np.ndarra
     return found[0], found[1]
 
 
+def draw_features(choices: Choices, shape: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Features of users, of items or of both: numbers of any size or marks, with empty rows and equal columns."""
+    which = choices.weighted("features", {(): 8, (0,): 0.5, (1,): 0.5, (0, 1): 0.5})
+    found: list[np.ndarray | None] = [None, None]
+    for axis in which:
+        mine = choices.within(f"features {axis}")
+        random, size = mine.generator("values"), (shape[axis], mine.skewed("count", 1, 12))
+        array = random.normal(size=size) * mine.pick("scale", (0.01, 1.0, 30.0))
+        if mine.chance("marks", 0.5):
+            array = (random.random(size) < mine.pick("density", (0.1, 0.5, 0.9))).astype(np.float64)
+        if mine.chance("empty rows", 0.4):
+            array[random.random(shape[axis]) < 0.3] = 0
+        if mine.chance("equal columns", 0.2):
+            array[:, -1] = array[:, 0]
+        found[axis] = array
+    return found[0], found[1]
+
+
 def draw_problem(choices: Choices, *, preferences: bool = True, given: bool = True, **parameters: Any) -> Problem:
     """Any problem; ``parameters`` are those that the case prescribes."""
     shape = draw_shape(choices)
@@ -278,4 +331,5 @@ def draw_problem(choices: Choices, *, preferences: bool = True, given: bool = Tr
     return Problem(
         choices, ratings, form, factors, draw_parameters(choices) | parameters, choices.integer("seed", 0, 10**6),
         preference, draw_given(choices, shape, factors) if given else {}, draw_unobserved(choices, shape),
+        draw_features(choices, shape),
     )  # fmt: skip

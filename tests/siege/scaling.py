@@ -59,6 +59,8 @@ def times(problem: Problem, s: float) -> Problem:
     strength = p["regularization"]
     pair = strength if isinstance(strength, tuple) else (strength, strength)
     scaled = {"alpha": p["alpha"] * s, "unobserved_weight": p["unobserved_weight"] * s}
+    if p["feature_regularization"] != "auto":
+        scaled["feature_regularization"] = tuple(value * s for value in problem.feature_strengths)
     return replace(problem, parameters=p | scaled | {"regularization": tuple(value * s for value in pair)})
 
 
@@ -87,8 +89,9 @@ def check_light(choices: Choices, checks: Checks) -> None:
     random = choices.generator("rows")
     ratings = random.integers(1, 5, (5, problem.shape[1])) * (random.random((5, problem.shape[1])) < 0.3).astype(float)
     got = model.recalculate_user(np.arange(5), sp.csr_array(ratings))
+    prior = problem.prior(0, model.feature_effects_, np.arange(5))
     rows = solved_rows(
-        problem.terms_of_rows(ratings), got, model.item_factors, problem.rows_lambda(ratings, 0),
-        Method.of(problem),
+        problem.terms_of_rows(ratings), got, model.item_factors, problem.rows_lambda(ratings, 0), Method.of(problem),
+        prior,
     )  # fmt: skip
     checks.solved("light rows", rows)

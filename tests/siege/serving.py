@@ -75,16 +75,19 @@ def check_explanation(problem: Problem, model: ImplicitALS, checks: Checks) -> N
     got = np.zeros(problem.shape[1])
     got[[index for index, _ in parts]] = [value for _, value in parts]
     checks.at_most("explain: shares", got - expected, limits)
-    checks.at_most("explain: total", total - expected.sum(), 2 * limits.sum())
+    prior = problem.prior(0, model.feature_effects_, np.array([user]))
+    ridge, limit = problem.lambdas[0][user], 2 * limits.sum()
+    limit += 4 * (roundings * condition + 12 * U64) * ridge * prior.size[0] * np.sqrt(z @ z)
+    checks.at_most("explain: total", total - expected.sum() - ridge * z @ prior.z[0], limit)
     values = [value for _, value in parts]
     checks.true("explain: the largest first", values == sorted(values, reverse=True) and len(parts) == n, str(parts))
     again = model.explain(user, sp.csr_array(problem.ratings), itemid=item, user_weights=weights, N=2)
     checks.same("explain: factorisation kept, fewer shares", again[:2], (total, parts[:2]))
     folded = model.recalculate_user(user)
-    rows = solved_rows(row_of(terms, user), folded[None], Y, problem.lambdas[0][[user]], Method.of(problem))
+    rows = solved_rows(row_of(terms, user), folded[None], Y, problem.lambdas[0][[user]], Method.of(problem), prior)
     q = np.sqrt(Y[item] @ Y[item])
     # Both differ by z.r for the residual r of the folded-in user.
-    limit = np.sqrt((z @ z) * (rows.residual_limits[0] ** 2).sum()) + 2 * limits.sum()
+    limit += np.sqrt((z @ z) * (rows.residual_limits[0] ** 2).sum())
     limit += 2 * k * U64 * q * np.sqrt(folded @ folded.astype(np.float64))
     checks.at_most("explain: total is the score", total - folded.astype(np.float64) @ Y[item], limit)
 

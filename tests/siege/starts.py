@@ -22,14 +22,14 @@ def check_forms(choices: Choices, checks: Checks) -> None:
     threads = 3 - problem.parameters["num_threads"] if choices.chance("threads", 0.1) else 1
     plain = problem.model(num_threads=threads, dtype=np.dtype(problem.parameters["dtype"]))
     with checks.warnings_expected():
-        plain.fit(problem.plain, **problem.given, **problem.weights_given)
+        plain.fit(problem.plain, **problem.given, **problem.besides)
     got = state_of(plain)
     for part in ("user_factors", "item_factors", "loss_history", "alpha", "report"):
         checks.same(f"form and threads make no difference: {part}", got[part], expected[part])
     kind = choices.pick("random state", (np.random.default_rng, np.random.RandomState))
     twins = [problem.model(random_state=kind(7), iterations=1).fit for _ in range(2)]
     with checks.warnings_expected():
-        got, expected = (state_of(fit(problem.plain, **problem.given, **problem.weights_given)) for fit in twins)
+        got, expected = (state_of(fit(problem.plain, **problem.given, **problem.besides)) for fit in twins)
     checks.same("equal generators, equal fits", got, expected)
 
 
@@ -47,8 +47,8 @@ def check_starts(choices: Choices, checks: Checks) -> None:
     more = problem.parameters["iterations"] - 1
     recorder = Recorder()
     with checks.warnings_expected():
-        first.set_params(iterations=more).fit(problem.plain, callback=recorder, **problem.weights_given)
-        again = state_of(whole.fit(problem.plain, **problem.weights_given))
+        first.set_params(iterations=more).fit(problem.plain, callback=recorder, **problem.besides)
+        again = state_of(whole.fit(problem.plain, **problem.besides))
     checks.true("a warm start counts its own sweeps", len(first.loss_history) == len(recorder.sweeps) == more)
     for name in ("user_factors", "item_factors"):
         checks.same("a warm start goes on", getattr(first, name), again[name])

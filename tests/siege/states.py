@@ -32,6 +32,7 @@ def state_of(model: ImplicitALS) -> dict[str, Any]:
         "loss_history": list(model.loss_history),
         "alpha": float(model.alpha_),
         "regularization": list(model.regularization_),
+        "feature effects": list(model.feature_effects_),
         "report": {name: float(value) for name, value in model.solver_report_.items()},
     }
 

@@ -95,6 +95,19 @@ def test_fold_in_gives_the_trained_users_bit_for_bit(drawn, solver, dtype):
         assert score == pytest.approx(model.predict(int(u), 0), abs=1e-3 * scale)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_against_factors_of_zero_a_row_is_what_its_features_predict(dtype):
+    """Dislikes alone leave no item a factor; weights far below c0 are for the solver that looks at pivots."""
+    random = np.random.default_rng(0)
+    F, P = random.normal(size=(4, 2)), random.normal(size=(4, 5))
+    model = ImplicitALS(5, confidence="raw", alpha=1e-4, regularization=0.3, iterations=1, dtype=dtype)
+
+    model.fit(-sp.eye_array(4, 6), user_features=F, user_factors=P)
+
+    assert not model.item_factors.any()
+    np.testing.assert_allclose(model.user_factors, F @ model.feature_effects_[0], rtol=1e-5)
+
+
 def random_side(n, d, density, seed=0):
     random = np.random.default_rng(seed)
     F = sp.random(n, d, density, "csr", random_state=seed)

@@ -117,7 +117,7 @@ def _solve_row_in_float64(u, factors, entries, system, x, scratch, report):
     diagonal(system.spectrum, row_weight, system.regularization[u], M)
     undetermined = False
     for j in range(width):
-        if squares[j] > 0:
+        if squares[j] > 0 or direct.prior[j] != 0:
             largest = max(largest, M[j])
         undetermined |= squares[j] == 0 and M[j] == 0
     ridge, trace, product = 0.0, -1.0, 0.0

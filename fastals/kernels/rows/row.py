@@ -141,7 +141,7 @@ def value_of(array, t):
 
 @shared
 def extra_of(weight, shift, missing, relative):
-    """extra of a pair, or of many; ``relative`` is v_u w_i. Where that is 1 it is ``weight - shift``."""
+    """extra of a pair, or of many; ``relative`` is v_u w_i. Where that is 1 it is ``weight - shift``, up to rounding."""
     return weight + ((missing - shift) - missing * relative)
 
 
@@ -211,10 +211,10 @@ def _weigh_entries(first, last, entries, row):
 
 
 @compiled_without_refcounts
-def _all_missing_alike(entries):
-    """Whether v and w are all 1."""
-    rows, columns = entries.row_weights, entries.column_weights
-    return rows.shape[0] == 1 and columns.shape[0] == 1 and rows[0] == 1 and columns[0] == 1
+def _missing_alike(u, entries):
+    """Whether all missing pairs of row u weigh 1, as the row and the columns alone tell."""
+    columns = entries.column_weights
+    return columns.shape[0] == 1 and columns[0] == 1 and value_of(entries.row_weights, u) == 1
 
 
 @compiled_without_refcounts
@@ -258,7 +258,7 @@ def gather_row(entries, u, row):
         constant = _weigh_entries(start, start + count, entries, row)
         for t in range(count):
             largest, least = max(largest, row.weights[t]), min(least, row.weights[t])
-    if not _all_missing_alike(entries):
+    if not _missing_alike(u, entries):
         largest, least = _shift_weights(u, count, entries, row)
     for t in range(count, (count + 3) // 4 * 4):
         row.indices[t] = row.indices[0]
