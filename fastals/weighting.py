@@ -157,6 +157,43 @@ def recency(user_items: SparseLike, times: SparseLike, *, half_life: float, now:
     return _weighed(matrix, size * np.exp2(-age / half))
 
 
+def times_of(user_items: Any, times: Any) -> sp.csr_array:
+    """Times of the stored pairs of a matrix, from those of as many pairs or more.
+
+    Parameters
+    ----------
+    user_items : sparse matrix or array (n_users, n_items)
+    times : sparse matrix or array (n_users, n_items)
+        Stored for every pair of ``user_items``; a zero counts as one where it is stored.
+
+    Returns
+    -------
+    csr_array (n_users, n_items)
+        Of the type of the times, canonical, and of the pattern of ``user_items``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For matrices that do not fit, or pairs without a time.
+    """
+    matrix = check_interactions(user_items, "user_items", np.float64)
+    when = sp.csr_array(times, copy=True)
+    when.sort_indices()
+    if when.shape != matrix.shape:
+        raise ValueError(f"times must have the shape of user_items, {matrix.shape}; got {when.shape}")
+    wanted, stored = (
+        np.repeat(np.arange(part.shape[0], dtype=np.int64), np.diff(part.indptr)) * part.shape[1] + part.indices
+        for part in (matrix, when)
+    )
+    places = np.searchsorted(stored, wanted)
+    found = np.zeros(wanted.size, bool)
+    inside = places < stored.size
+    found[inside] = stored[places[inside]] == wanted[inside]
+    if not found.all():
+        raise ValueError(f"times must be stored for every pair of user_items; {np.count_nonzero(~found)} have none")
+    return sp.csr_array((when.data[places], matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
+
+
 def _entries(user_items: Any) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
     """Canonical copy of a matrix, and of its entries their sizes (float64) and rows."""
     dtype = np.float64 if getattr(user_items, "dtype", None) == np.float64 else np.float32

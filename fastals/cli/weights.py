@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from scipy import sparse
 
 from fastals.core.validation import check_choice
 from fastals.tables.store import InteractionStore
-from fastals.weighting import bm25, popularity, recency, tfidf
+from fastals.weighting import bm25, popularity, recency, tfidf, times_of
 
 if TYPE_CHECKING:
     from fastals.tables.interactions import Interactions
@@ -62,15 +61,5 @@ def weighed(
         if isinstance(interactions, InteractionStore):
             rows = interactions.rows
             times = sparse.csr_array((interactions.times, rows.indices, rows.indptr), shape=rows.shape)
-        train = recency(train, _times_of(train, times), half_life=_seconds(half_life))
+        train = recency(train, times_of(train, times), half_life=_seconds(half_life))
     return train if weighting is None else _BY_NAME[weighting](train)
-
-
-def _times_of(part: sparse.csr_array, times: sparse.csr_array) -> sparse.csr_array:
-    """Times on the pattern of a part of the pairs."""
-    of_part, of_all = (
-        np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * matrix.shape[1] + matrix.indices
-        for matrix in (part, times)
-    )
-    found = times.data[np.searchsorted(of_all, of_part)]
-    return sparse.csr_array((found, part.indices, part.indptr), shape=part.shape)

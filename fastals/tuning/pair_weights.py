@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from fastals import weighting as functions
 from fastals.core.validation import check_choice, check_interactions, describe
+from fastals.weighting import times_of
 
 # Of each function of ``fastals.weighting`` the options that are searched: lowest, highest, whether log-uniform.
 RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
@@ -17,6 +18,7 @@ RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
     "popularity": {"item_exponent": (-0.6, 0.0, False)},
     "bm25": {"k1": (1.0, 1000.0, True), "b": (0.0, 1.0, False)},
     "tfidf": {},
+    "recency": {"half_life": (0.01, 3.0, True)},  # of the time from the first pair to the last
 }
 _FUNCTIONS: dict[str, Callable[..., sp.csr_array]] = {
     "popularity": functions.popularity,
@@ -43,7 +45,28 @@ def check_weighting(value: Any) -> tuple[str, ...]:
     return tuple(check_choice("weighting", name, tuple(RANGES)) for name in names)
 
 
-def suggested(trial: Any, names: tuple[str, ...]) -> dict[str, Any] | None:
+def span_of(names: tuple[str, ...], train: sp.csr_array, times: Any) -> float:
+    """The time from the first pair to the last, which half-lives are drawn in units of; 1 where none are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where times are wanted and not given, or not all of them, or all are the same.
+    """
+    if "recency" not in names:
+        if times is not None:
+            raise ValueError("times are for weighting='recency'; give both or neither")
+        return 1.0
+    if times is None:
+        raise ValueError("weighting='recency' needs times, a matrix with those of the training pairs; got None")
+    when = times_of(train, times).data
+    span = float(when.max()) - float(when.min()) if when.size else 0.0
+    if not span:
+        raise ValueError(f"times must differ for weighting='recency'; all are {when[0] if when.size else None}")
+    return span
+
+
+def suggested(trial: Any, names: tuple[str, ...], span: float = 1.0) -> dict[str, Any] | None:
     """What Optuna suggests to a trial: "name" and the function's options; None where nothing is weighed."""
     if not names:
         return None
@@ -52,16 +75,23 @@ def suggested(trial: Any, names: tuple[str, ...]) -> dict[str, Any] | None:
         option: trial.suggest_float(f"{name}_{option}", low, high, log=log)
         for option, (low, high, log) in RANGES[name].items()
     }
+    if name == "recency":
+        options["half_life"] *= span
     return {"name": name, **options}
 
 
-def weighed(user_items: Any, weighting: Mapping[str, Any] | None) -> sp.csr_array:
+def weighed(user_items: Any, weighting: Mapping[str, Any] | None, times: Any = None) -> sp.csr_array:
     """Canonical copy of a matrix in float64, weighed as ``suggested`` says.
 
-    In float64 whatever the type of the matrix, so that weights do not depend on it.
+    In float64 whatever the type of the matrix, so that weights do not depend on it. ``times`` may be those of more
+    pairs than there are.
     """
     matrix = check_interactions(user_items, "user_items", np.float64)
     if weighting is None or weighting["name"] == "none":
         return matrix
     options = {option: value for option, value in weighting.items() if option != "name"}
+    if weighting["name"] == "recency":
+        if times is None:
+            raise ValueError("times must be given, for pairs are weighed by their age; got None")
+        return functions.recency(matrix, times_of(matrix, times), **options)
     return _FUNCTIONS[weighting["name"]](matrix, **options)

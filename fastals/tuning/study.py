@@ -21,6 +21,7 @@ from fastals.core.validation import check_choice, check_integer, check_interacti
 from fastals.model import ImplicitALS
 from fastals.tuning.pair_weights import check_weighting, weighed
 from fastals.tuning.trial import Search, derived_seed, dimensions_of
+from fastals.weighting import times_of
 
 
 @dataclass
@@ -55,7 +56,7 @@ class TuningResult:
     study: Any
     weighting: dict[str, Any] | None = None
 
-    def weigh(self, user_items: Any) -> sp.csr_array:
+    def weigh(self, user_items: Any, times: Any = None) -> sp.csr_array:
         """Weigh the pairs of a matrix as those of the best trial were.
 
         ``ImplicitALS(**result.best_params).fit(result.weigh(train))`` is the model that was measured, whether or not
@@ -64,6 +65,8 @@ class TuningResult:
         Parameters
         ----------
         user_items : sparse matrix or array (n_users, n_items)
+        times : sparse matrix or array (n_users, n_items), optional
+            Of its pairs, or of more; where they are weighed by their age.
 
         Returns
         -------
@@ -75,7 +78,7 @@ class TuningResult:
         TypeError, ValueError
             For a matrix that does not fit.
         """
-        return weighed(user_items, self.weighting)
+        return weighed(user_items, self.weighting, times)
 
     def to_frame(self) -> Any:
         """Trials as a pandas DataFrame, best first.
@@ -114,6 +117,7 @@ def tune(
     pruner: Any = None,
     refit: str | None = None,
     weighting: str | Sequence[str] | None = None,
+    times: Any = None,
     user_features: Any = None,
     item_features: Any = None,
     show_progress: bool = False,
@@ -164,8 +168,11 @@ def tune(
         Keep the best as ``model``, fitted to the training matrix, or to training and validation together.
     weighting : str or sequence of str, optional
         Weigh the training pairs before each fit, by a function of `fastals.weighting`: "popularity" (its item_exponent
-        is searched from -0.6 to 0), "bm25" (k1 from 1 to 1000, b from 0 to 1) or "tfidf"; of several names, "none"
-        among them, each trial takes one. The metric is that of the unweighted pairs. See `TuningResult.weigh`.
+        is searched from -0.6 to 0), "bm25" (k1 from 1 to 1000, b from 0 to 1), "tfidf" or "recency" (half_life from
+        .01 to 3 times the time from the first pair to the last); of several names, "none" among them, each trial takes
+        one. The metric is that of the unweighted pairs. See `TuningResult.weigh`.
+    times : sparse matrix or array (n_users, n_items), optional
+        Of the training pairs, for "recency"; with ``refit="all"`` those of the validation pairs, too.
     user_features, item_features : arrays or sparse matrices (n_users, d), (n_items, d'), optional
         Passed to every ``fit``.
     show_progress : bool
@@ -200,6 +207,8 @@ def tune(
     train = check_interactions(train_user_items, "train_user_items", np.float64)
     validation = check_interactions(validation_user_items, "validation_user_items", np.float64)
     features = {"user_features": user_features, "item_features": item_features}
+    if refit == "all" and times is not None:
+        times_of(train + validation, times)  # all that will be wanted shows before the first fit
     search = Search(
         train,
         validation,
@@ -214,6 +223,7 @@ def tune(
         pruned=optuna.TrialPruned,
         weightings=check_weighting(weighting),
         features={name: value for name, value in features.items() if value is not None},
+        times=times,
     )
     with _quiet(optuna, show_progress), _opened(optuna, storage) as place:
         study = optuna.create_study(
@@ -264,10 +274,11 @@ def _result(optuna: Any, study: Any, search: Search, refit: str | None) -> Tunin
     arguments = {**_arguments(best), "random_state": derived_seed(search.seed, best.number, 1)}
     parameters = {**search.model.get_params(), **arguments, "iterations": best.user_attrs["iterations"]}
     weighting = best.user_attrs["weighting"]
-    model = search.fitted(parameters, weighed(search.train, weighting))
+    model = search.fitted(parameters, weighed(search.train, weighting, search.times))
     value = search.value(model)
     if refit == "all":
-        model = search.fitted(parameters, weighed(search.train + search.validation, weighting))
+        both = search.train + search.validation
+        model = search.fitted(parameters, weighed(both, weighting, search.times))
     trials = [
         {
             "number": trial.number,

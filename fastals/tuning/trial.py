@@ -27,8 +27,9 @@ from fastals.core.validation import check_choice, check_integer, check_rows
 from fastals.evaluation import Popularity, ranking_metrics_at_k
 from fastals.model import ImplicitALS
 from fastals.solver.fitting import AUTO_EXPONENT, checked_objective, exponents_of
-from fastals.tuning.pair_weights import RANGES, suggested, weighed
+from fastals.tuning.pair_weights import RANGES, span_of, suggested, weighed
 from fastals.tuning.strength import comparable_regularization, feature_strengths, first_trial
+from fastals.weighting import times_of
 
 # Of the stored pairs' mean weight: the share that a pair that is not stored has, and the regularisation at exponent 1.
 _UNOBSERVED_SHARE = (0.0003, 0.5)
@@ -74,8 +75,10 @@ class Search:
     pruned: type[Exception]
     weightings: tuple[str, ...] = ()
     features: dict[str, Any] = field(default_factory=dict)
+    times: Any = None
 
     def __post_init__(self) -> None:
+        self._span = span_of(self.weightings, self.train, self.times)
         self._sides = self._checked_features()
         if self.space is None:  # trials give alpha, which confidence="auto" follows
             confidence = checked_objective(self.model).confidence
@@ -113,7 +116,8 @@ class Search:
     def fingerprint(self, study_name: str) -> str:
         """Of all that makes trials comparable."""
         digest = hashlib.sha256()
-        for matrix in (self.train, self.validation):
+        dated = [] if self.times is None else [times_of(self.train, self.times)]
+        for matrix in (self.train, self.validation, *dated):
             for part in (matrix.indptr, matrix.indices, matrix.data):
                 digest.update(np.ascontiguousarray(part).tobytes())
         options = {name: np.asarray(value).tolist() for name, value in self.evaluation_options.items()}
@@ -162,8 +166,8 @@ class Search:
 
     def objective(self, trial: Any) -> float:
         """Value of a trial: the best metric of its sweeps."""
-        weighting = suggested(trial, self.weightings)
-        matrix = weighed(self.train, weighting)
+        weighting = suggested(trial, self.weightings, self._span)
+        matrix = weighed(self.train, weighting, self.times)
         parameters = self.parameters(trial, matrix)
         names = (name for name in _LITERAL if self.features or name != "feature_regularization")
         trial.set_user_attr("arguments", {name: parameters[name] for name in ("factors", *names)})

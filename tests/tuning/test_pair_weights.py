@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from fastals import weighting as functions
-from fastals.tuning.pair_weights import RANGES, check_weighting, suggested, weighed
+from fastals.tuning.pair_weights import RANGES, check_weighting, span_of, suggested, weighed
 
 DATA = sp.csr_array(np.array([[1, 0, 3], [2, 5, 0], [0, 1, -1], [4, 0, 0]], np.int64))
 
@@ -36,7 +36,7 @@ def test_names(value, expected):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ("recency", ValueError, "weighting must be one of 'none', 'popularity', 'bm25', 'tfidf'; got str 'recency'"),
+        ("age", ValueError, "weighting must be one of 'none', 'popularity', 'bm25', 'tfidf', 'recency'; got str 'age'"),
         (("bm25", "bm25"), ValueError, "weighting must be a name or several different ones"),
         ((), ValueError, "weighting must be a name or several different ones"),
         (3, TypeError, "weighting must be a name or several; got int 3"),
@@ -82,6 +82,38 @@ def test_weighed_as_by_the_function_in_double_precision(weighting, expected, dty
 
     assert got.dtype == np.float64
     np.testing.assert_array_equal(got.toarray(), expected(DATA.astype(np.float64)).toarray())
+
+
+def test_half_lives_are_drawn_in_units_of_the_time_that_passed():
+    times = sp.csr_array(np.array([[10, 0, 12], [13, 14, 99], [0, 16, 17], [50, 0, 0]]))
+
+    span = span_of(("none", "recency"), DATA, times)
+    got = suggested(Drawn(), ("none", "recency"), span)
+
+    assert span == 40
+    assert got == {"name": "recency", "half_life": 40 * 1.505}
+    expected = functions.recency(DATA.astype(np.float64), functions.times_of(DATA, times), half_life=60.2)
+    np.testing.assert_allclose(weighed(DATA, got, times).toarray(), expected.toarray(), rtol=1e-15)
+    assert weighed(DATA, got, times)[0, 0] == pytest.approx(2 ** (-40 / 60.2))
+
+
+@pytest.mark.parametrize(
+    ("names", "times", "message"),
+    [
+        (("recency",), None, "weighting='recency' needs times"),
+        (("bm25",), DATA, "times are for weighting='recency'"),
+        (("recency",), sp.csr_array(DATA > 1), "times must be stored for every pair of user_items; 3 have none"),
+        (("recency",), 7 * (DATA != 0), "times must differ for weighting='recency'; all are 7"),
+    ],
+)
+def test_times_that_do_not_fit(names, times, message):
+    with pytest.raises(ValueError, match=message):
+        span_of(names, DATA, times)
+
+
+def test_weights_by_age_need_times():
+    with pytest.raises(ValueError, match="times must be given, for pairs are weighed by their age"):
+        weighed(DATA, {"name": "recency", "half_life": 3.0})
 
 
 def test_the_matrix_is_left_alone():

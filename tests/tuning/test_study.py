@@ -211,6 +211,30 @@ def test_weighed_pairs_are_fitted_and_the_result_repeats_it(tmp_path, name, weig
     np.testing.assert_array_equal(everything.model.user_items_.toarray(), result.weigh(DATA).astype("f").toarray())
 
 
+@pytest.mark.parametrize("refit", ["train", "all"])
+def test_half_lives_are_searched_and_the_result_repeats_it(refit):
+    ages = np.random.default_rng(0).integers(0, 1000, DATA.nnz)
+    times = sp.csr_array((ages, DATA.indices, DATA.indptr), shape=DATA.shape)
+
+    result = search(n_trials=4, weighting="recency", times=times, factors=4, refit=refit)
+
+    data = TRAIN if refit == "train" else DATA
+    fitted = ImplicitALS(**result.best_params).fit(result.weigh(data, times))
+    np.testing.assert_array_equal(fitted.item_factors, result.model.item_factors)
+    lives = [trial["half_life"] for trial in result.trials]
+    assert len(set(lives)) == 4
+    assert all(8 < life < 3000 for life in lives)
+    assert result.weighting == {"name": "recency", "half_life": lives[result.study.best_trial.number]}
+
+
+def test_a_search_with_other_times_is_another_search(tmp_path):
+    times = sp.csr_array((np.arange(1, DATA.nnz + 1), DATA.indices, DATA.indptr), shape=DATA.shape)
+    options = {"n_trials": 1, "factors": 2, "weighting": "recency", "storage": tmp_path / "study.db"}
+    search(**options, times=times)
+    with pytest.raises(ValueError, match="is of other data or another search"):
+        search(**options, times=times * 2)
+
+
 def test_without_weighting_nothing_is_weighed():
     result = search(n_trials=1)
     assert result.weighting is None
@@ -299,7 +323,10 @@ def test_neither_data_nor_model_nor_logging_is_changed():
         ({"space": {"unobserved_exponent": (1, 1)}}, r"must be low < high; got \(1, 1\)"),
         ({"space": {"feature_regularization": (1, 2)}}, "needs user_features or item_features"),
         ({"item_features": np.ones((59, 2))}, r"item_features must have shape \(60, "),
-        ({"weighting": "recency"}, "weighting must be one of"),
+        ({"weighting": "age"}, "weighting must be one of"),
+        ({"weighting": "recency"}, "weighting='recency' needs times"),
+        ({"weighting": "bm25", "times": TRAIN}, "times are for weighting='recency'"),
+        ({"weighting": "recency", "times": TRAIN, "refit": "all"}, "times must be stored for every pair"),
         ({"refit": "both"}, "refit"),
         ({"random_state": -1}, "random_state"),
     ],

@@ -141,7 +141,7 @@ def value_of(array, t):
 
 @shared
 def extra_of(weight, shift, missing, relative):
-    """extra of a pair, or of many; ``relative`` is v_u w_i. Where that is 1 it is ``weight - shift``, up to rounding."""
+    """extra of a pair, or of many; ``relative`` is v_u w_i; at 1 it is ``weight - shift`` but for rounding."""
     return weight + ((missing - shift) - missing * relative)
 
 
