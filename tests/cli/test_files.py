@@ -55,6 +55,7 @@ assert {name: open(os.path.join(folder, name), "rb").read() for name in os.listd
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.slow
 def test_full_disk_leaves_the_earlier_files(fitted, file, tmp_path):
     pytest.importorskip("pyarrow")
     arguments = [sys.executable, "-c", FULL, str(file), str(fitted), str(tmp_path)]

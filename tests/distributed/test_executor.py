@@ -17,6 +17,7 @@ def joined(left, right):
 @pytest.mark.parametrize(
     ("count", "expected"), [(1, "0"), (4, "((01)(23))"), (5, "(((01)(23))4)"), (7, "(((01)(23))((45)6))")]
 )
+@pytest.mark.slow
 def test_sums_are_of_neighbours_first(client, count, expected):
     executor = DaskExecutor(client, count)
     assert executor.total("sum", joined, str, list(range(count))) == expected

@@ -97,6 +97,7 @@ def test_an_added_worker_changes_no_bit(cluster, client, plays, make):
     np.testing.assert_array_equal(model.user_factors, P)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named(client, plays, make, tmp_path):
     store = InteractionStore.build(plays, tmp_path / "store")
     folder = next(path for path in store.path.iterdir() if path.is_dir())

@@ -32,6 +32,7 @@ def oracle(choice, P):
 
 @pytest.mark.parametrize("batch", [1, 2**26], ids=["one system a batch", "all at once"])
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
+@pytest.mark.slow
 def test_items_solve_the_dense_systems(make, choice, batch, monkeypatch):
     monkeypatch.setattr(half_sweep, "BATCH_BYTES", batch)
     P = np.random.default_rng(0).normal(size=(60, 6))
@@ -49,6 +50,7 @@ def test_items_solve_the_dense_systems(make, choice, batch, monkeypatch):
     assert (report.iterated > 0) != directly
 
 
+@pytest.mark.slow
 def test_a_guess_saves_steps_and_changes_nothing(make):
     P = np.random.default_rng(0).normal(size=(60, 6))
     model = make(alpha=20.0, dtype="float64", tol=1e-6, iterations=0, pairs_per_shard=60, acceleration=False)

@@ -34,6 +34,7 @@ def local_fit(model, user_items, **given):
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
+@pytest.mark.slow
 def test_loss_and_factors_are_those_of_a_local_fit(plays, make, choice):
     training, P = sharded_fit(make(**choice), plays, pickled=True)
     local = local_fit(make(**choice), plays)
@@ -98,6 +99,7 @@ def test_equal_values(plays, make):
     assert_near(training, P, local_fit(make(), ones))
 
 
+@pytest.mark.slow
 def test_directions_that_rounding_errors_fill_are_left_out(make):
     """More factors than users or items have rank, and nothing that regularises."""
     R = sp.csr_array(np.random.default_rng(0).integers(0, 3, (40, 12)).astype(float))

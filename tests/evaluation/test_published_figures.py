@@ -26,6 +26,7 @@ def load(name):
 
 
 @pytest.mark.parametrize(("name", "recall", "ndcg"), [("gowalla", 0.04163, 0.03169), ("yelp2018", 0.01245, 0.01011)])
+@pytest.mark.slow
 def test_popularity_figures_full_ranking(name, recall, ndcg):
     data, notes = load(name)
     shape = notes["counts"]["users"], notes["counts"]["items"]

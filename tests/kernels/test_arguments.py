@@ -2,11 +2,13 @@
 
 import numba
 import numpy as np
+import pytest
 
 from fastals.kernels.arguments import as_argument
 from fastals.kernels.jit import compiled, compiled_parallel
 
 
+@pytest.mark.slow
 def test_a_kernel_as_an_argument_is_called_where_it_is():
     @compiled
     def inner(task, tasks, x, out):

@@ -1,8 +1,9 @@
 """Forks beside a compilation of another thread: bounded waits, and children that say what they cannot do."""
 
+import pytest
 from layers import needs_fork, run_under_layer
 
-pytestmark = needs_fork
+pytestmark = [needs_fork, pytest.mark.slow]
 
 NO_HOOKS = """
 import os, sys

@@ -4,6 +4,7 @@ import re
 
 import numba
 import numpy as np
+import pytest
 
 from fastals.kernels.jit import compiled, compiled_parallel
 
@@ -26,6 +27,7 @@ def test_options_follow_numpy_and_respect_nan():
     assert has_nan.targetoptions["parallel"]
 
 
+@pytest.mark.slow
 def test_every_library_calls_its_own_copies_under_names_of_their_own():
     """Else the copy that came first would serve all: another in the process that compiles than in one that loads."""
 

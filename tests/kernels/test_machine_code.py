@@ -13,6 +13,7 @@ def block(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("script", "expected"), [(CALL, "51.0"), (CALL_PARALLEL, "11.0 21.0 31.0")])
+@pytest.mark.slow
 def test_second_process_loads_what_the_first_compiled(tmp_path, script, expected):
     kernels = write_package(tmp_path)
 
@@ -22,6 +23,7 @@ def test_second_process_loads_what_the_first_compiled(tmp_path, script, expected
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_edited_callee_changes_its_cached_caller(tmp_path):
     kernels = write_package(tmp_path)
     run(tmp_path)
@@ -31,6 +33,7 @@ def test_edited_callee_changes_its_cached_caller(tmp_path):
     assert run(tmp_path) == ["501.0", "0 1"]
 
 
+@pytest.mark.slow
 def test_edit_while_a_process_runs_leaves_no_stale_code(tmp_path):
     kernels = write_package(tmp_path)
     edit = f"import pathlib\npathlib.Path({str(kernels / 'inner.py')!r}).write_text({INNER.format(factor='100')!r})\n"
@@ -48,6 +51,7 @@ def test_edit_while_a_process_runs_leaves_no_stale_code(tmp_path):
     assert run(tmp_path) == ["51.0", "1 0"]
 
 
+@pytest.mark.slow
 def test_stale_bytecode_of_python_leaves_no_stale_code(tmp_path):
     # Of the same length and time, so Python takes the old bytecode.
     inner = write_package(tmp_path) / "inner.py"
@@ -64,6 +68,7 @@ def test_stale_bytecode_of_python_leaves_no_stale_code(tmp_path):
 
 
 @pytest.mark.parametrize("upgraded", ["numba.__version__", "llvmlite.__version__", "platform.machine"])
+@pytest.mark.slow
 def test_other_compiler_or_machine_has_its_own_folder(tmp_path, upgraded):
     kernels = write_package(tmp_path)
     run(tmp_path)
@@ -75,6 +80,7 @@ def test_other_compiler_or_machine_has_its_own_folder(tmp_path, upgraded):
     assert len(cache_folders(kernels / "__pycache__")) == 2
 
 
+@pytest.mark.slow
 def test_other_cpu_settings_compile_anew(tmp_path):
     write_package(tmp_path)
     run(tmp_path)
@@ -82,6 +88,7 @@ def test_other_cpu_settings_compile_anew(tmp_path):
     assert run(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == ["51.0", "0 1"]
 
 
+@pytest.mark.slow
 def test_read_only_install_uses_the_users_folder(tmp_path):
     kernels = write_package(tmp_path)
     block(kernels / "__pycache__")
@@ -91,6 +98,7 @@ def test_read_only_install_uses_the_users_folder(tmp_path):
     assert list((tmp_path / "home").rglob("outer-*.bin"))
 
 
+@pytest.mark.slow
 def test_without_any_folder_kernels_still_run(tmp_path):
     kernels = write_package(tmp_path)
     block(kernels / "__pycache__")
@@ -100,6 +108,7 @@ def test_without_any_folder_kernels_still_run(tmp_path):
         assert run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "home" / "below")) == ["51.0", "0 1"]
 
 
+@pytest.mark.slow
 def test_numba_cache_dir_comes_first(tmp_path):
     kernels = write_package(tmp_path)
 
@@ -131,6 +140,7 @@ folder.open = lambda descriptor, mode: Full(descriptor, mode) if mode == "wb" el
 
 
 @pytest.mark.parametrize("kept", [0, 40, -1])
+@pytest.mark.slow
 def test_damaged_entry_is_compiled_anew(tmp_path, kept):
     kernels = write_package(tmp_path)
     run(tmp_path)
@@ -142,6 +152,7 @@ def test_damaged_entry_is_compiled_anew(tmp_path, kept):
 
 
 @pytest.mark.parametrize("position", [0, 31, 32, 1000, -1])
+@pytest.mark.slow
 def test_flipped_bit_is_noticed(tmp_path, position):
     kernels = write_package(tmp_path)
     run(tmp_path)
@@ -154,6 +165,7 @@ def test_flipped_bit_is_noticed(tmp_path, position):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.slow
 def test_file_size_limit_leaves_the_call_alone(tmp_path):
     write_package(tmp_path)
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
@@ -170,6 +182,7 @@ def test_unexpected_numba_internals_mean_no_cache(tmp_path):
     assert not list(tmp_path.rglob("*.bin"))
 
 
+@pytest.mark.slow
 def test_processes_fill_the_cache_at_once(tmp_path):
     kernels = write_package(tmp_path)
     signatures = ("outer(2)\nouter(True)\n", "outer(True)\nouter(2)\n")

@@ -149,6 +149,7 @@ class Attack:
 
 
 @pytest.mark.parametrize(("folder_mode", "entry_mode"), [(0o777, 0o666), (0o700, 0o606), (0o707, 0o600)])
+@pytest.mark.slow
 def test_pickle_put_where_others_may_write_is_not_executed(tmp_path, folder_mode, entry_mode):
     root = tmp_path / "shared"
     root.mkdir()
@@ -170,6 +171,7 @@ def test_pickle_put_where_others_may_write_is_not_executed(tmp_path, folder_mode
 
 
 @as_root
+@pytest.mark.slow
 def test_folder_of_a_stranger_is_passed_over(tmp_path):
     kernels = write_package(tmp_path)
     root, aim = tmp_path / "shared", tmp_path / "aim"
@@ -186,6 +188,7 @@ def test_folder_of_a_stranger_is_passed_over(tmp_path):
     assert run(tmp_path, NUMBA_CACHE_DIR=str(root)) == ["51.0", "1 0"]
 
 
+@pytest.mark.slow
 def test_folders_of_other_packages_stay(tmp_path):
     write_package(tmp_path)
     root = tmp_path / "shared"

@@ -153,6 +153,7 @@ Checkpoint(sys.argv[1], every=2).fit(model, plays, callback=die)
 """
 
 
+@pytest.mark.slow
 def test_killed_process(plays, tmp_path):
     path = tmp_path / "state"
     done = subprocess.run(

@@ -29,6 +29,7 @@ def test_other_weights_are_refused(model, weights, error):
         model.explain(0, itemid=1, user_weights=weights)
 
 
+@pytest.mark.slow
 def test_undetermined_users_are_named(ratings):
     model = ImplicitALS(4, iterations=0, regularization=0, unobserved_weight=0, alpha=1.0)
     model.fit(ratings, item_factors=np.eye(22, 4))

@@ -81,6 +81,7 @@ def test_rows_of_equal_norm_and_copies_of_one_another(dtype):
         check_equal(top_of_one(query, index, 10), from_a_batch(query, unit, 10))
 
 
+@pytest.mark.slow
 def test_most_items_are_told_off_by_their_sketches(monkeypatch):
     """A bound that tells nothing would be right, and slow: of 5,000 items, few are scored."""
     from fastals.kernels.top_items import single

@@ -97,6 +97,7 @@ def test_equals_brute_force(problem):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 10, 100])
+@pytest.mark.slow
 def test_pruned_lists_are_exact_and_independent_of_batch_threads_and_filters(dtype, n, monkeypatch):
     monkeypatch.setattr(ranking, "_SERIAL_WORK", 0)
     monkeypatch.setattr(ranking, "_BLOCK_BYTES", 4096)

@@ -42,6 +42,7 @@ def test_gramian(count, factors, dtype):
 @pytest.mark.usefixtures("work")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("count", "factors"), SHAPES)
+@pytest.mark.slow
 def test_same_bits_on_the_calling_thread_and_on_others(count, factors, dtype):
     Y, regularization = random_factors(count, factors, dtype), np.full(count, 0.5)
 
@@ -129,6 +130,7 @@ print("status", os.waitpid(child, 0)[1])
 
 @needs_fork
 @pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.slow
 def test_one_thread_starts_none_so_that_children_can(layer):
     assert run_under_layer(layer, "-c", FORK) == ["not started", "True", "True", "status 0"]
 

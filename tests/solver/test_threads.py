@@ -121,6 +121,7 @@ def test_count_that_is_no_integer_is_refused(value):
         pass
 
 
+@pytest.mark.slow
 def test_asking_for_the_number_starts_no_threads():
     script = """
 from fastals.solver.threads import effective_num_threads
@@ -271,6 +272,7 @@ print("status", os.waitpid(child, 0)[1], run())
 
 
 @needs_fork
+@pytest.mark.slow
 def test_fork_inside_leaves_both_sides_balanced():
     script = """
 with parallel(1):

@@ -296,6 +296,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(changes=edits, inside=st.booleans(), which=st.integers(0, 20))
+@pytest.mark.slow
 def test_damage(files, folder, kind, changes, inside, which):
     content, read = files[kind]
     path = folder / f"{kind}.damaged"

@@ -110,6 +110,7 @@ TEXTS = st.text(st.sampled_from('ab ,;"é\n0'), min_size=1, max_size=5).filter(l
     blanks=st.booleans(),
     packed=st.booleans(),
 )
+@pytest.mark.slow
 def test_what_the_csv_module_wrote_comes_back(tmp_path_factory, rows, blanks, packed):
     """Separators, quotes, line ends and leading zeros inside of ids."""
     import csv
@@ -177,6 +178,7 @@ def test_what_the_csv_module_wrote_comes_back(tmp_path_factory, rows, blanks, pa
         ("<!DOCTYPE html>\n<p>Not, found", {}, "this is markup"),
     ],
 )
+@pytest.mark.slow
 def test_bad_text(tmp_path, text, options, message):
     path = write(tmp_path, text)
     with pytest.raises(ValueError, match=message) as caught:

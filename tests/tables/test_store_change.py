@@ -199,6 +199,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")
 
 @posix
 @pytest.mark.parametrize(("place", "when"), [("staging", "after"), ("side", "after"), ("header", "after")])
+@pytest.mark.slow
 def test_a_build_that_is_killed_leaves_nothing_half(tmp_path, place, when):
     kill_in_the_middle(tmp_path / "store", "build", place, when)
     assert not (tmp_path / "store").exists()
@@ -220,6 +221,7 @@ def test_a_build_that_is_killed_leaves_nothing_half(tmp_path, place, when):
         ("removal", "before", True),
     ],
 )
+@pytest.mark.slow
 def test_a_change_that_is_killed_has_happened_or_not(tmp_path, action, place, when, done):
     path = tmp_path / "store"
     store = InteractionStore.build([FIRST], path)

@@ -124,6 +124,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), HEADERS, ids=[f"{one[0][-1]}={one[1]}"[:40] for one in HEADERS])
+@pytest.mark.slow
 def test_a_header_that_is_not_ours_is_refused(store, path, value, message):
     file = store.path / "header.json"
     file.write_text(json.dumps(changed(json.loads(file.read_text()), *path, value=value)))

@@ -113,6 +113,7 @@ def test_ranking_filters(rows, behind, index_and_users, parallel_blocks):
     np.testing.assert_array_equal(ranked(*far), ranked(rows.indptr, rows.indices))
 
 
+@pytest.mark.slow
 def test_metrics(rows, behind, index_and_users):
     counts = np.diff(rows.indptr) > 0
     indptr, indices = np.unique(rows.indptr), rows.indices.astype(np.int64)

@@ -185,6 +185,7 @@ def test_counts_that_no_machine_integer_holds():
 
 
 @pytest.mark.parametrize("solver", ["cg", "cholesky"])
+@pytest.mark.slow
 def test_a_million_empty_rows(solver):
     """The first, the last and a few users between them have items; all others get zeros, and so do their scores."""
     users = np.array([0, 5, 500_000, 999_999])

@@ -103,6 +103,7 @@ def test_kernels_know_nobody(name):
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if name != "fastals"])
+@pytest.mark.slow
 def test_imports_have_no_circle(name):
     assert name not in reached(name)
 

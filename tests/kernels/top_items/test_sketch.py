@@ -23,6 +23,7 @@ def bounds_and_scores(items, query):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("factors", [1, 15, 16, 17, 64, 65, 130])
 @pytest.mark.parametrize("scale", [1.0, 1e-15, 1e-22, 1e12, 1e-155, 1e-300])
+@pytest.mark.slow
 def test_bounds_are_never_below_the_score(dtype, factors, scale):
     random = np.random.default_rng(factors)
     items = (random.normal(size=(300, factors)) * random.lognormal(0, 2, (300, 1)) * scale).astype(dtype)
