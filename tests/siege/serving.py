@@ -52,13 +52,15 @@ def check_explanation(problem: Problem, model: ImplicitALS, checks: Checks) -> N
     """Shares of a score: their sum is q.x for the exact x, their order falls, a kept factorisation gives the same.
 
     In float64, with z = A^-1 q: Cholesky and two solutions err in z by (3 k + 8) k u64 condition |z| (Higham 2002,
-    theorem 10.4), forming A by (n + 2) u64 condition |z|; a share is target_t y_t.z.
+    theorem 10.4), forming A by (n + 2) u64 condition |z|; a share is target_t y_t.z. The condition is that of what A is
+    added up from, which is larger than A where weights are below those of missing pairs.
     """
     user, item = (problem.choices.integer(name, 0, size - 1) for name, size in zip("ui", problem.shape, strict=True))
     k, Y = problem.factors, model.item_factors.astype(np.float64)
     terms = problem.terms_of_rows(problem.ratings)
     A, _ = oracle.normal_equations(terms, Y, problem.lambdas[0])
-    eigenvalues, size = np.linalg.eigvalsh(A[user]), np.abs(np.trace(A[user]))
+    added = terms.missing[user] + np.abs(terms.extra[user])
+    eigenvalues, size = np.linalg.eigvalsh(A[user]), added @ (Y**2).sum(axis=1) + k * problem.lambdas[0][user]
     n = int(terms.stored[user].sum())
     roundings = ((3 * k + 8) * k + n + 2) * U64
     try:

@@ -253,7 +253,8 @@ def gather_row(entries, u, row):
         for t in range(count):
             row.weights[t] = extra
             row.targets[t] = target
-        largest, least = max(extra, 0.0), min(extra, 0.0)
+        if count:  # as they are kept: what they are compared by must not have more digits here than below
+            largest, least = max(row.weights[0], 0.0), min(row.weights[0], 0.0)
     else:
         constant = _weigh_entries(start, start + count, entries, row)
         for t in range(count):

@@ -55,6 +55,17 @@ def test_gathered_entries(weight, preference, shift, offset):
     assert least == pytest.approx(min((w - shift).min(), 0))
 
 
+@pytest.mark.parametrize("weight", [0.001, 0.3, 2.7])
+def test_equal_entries_are_the_same_whether_one_stands_for_all_or_not(weight):
+    """What they are compared by decides how the row is solved, so a last digit of it is many of the solution."""
+    like, found = np.ones(1, np.float32), []
+    for count in (1, 5):
+        given = entries(np.full(count, weight, np.float32), like, 1.0)._replace(offset=np.float32(0.0))
+        row = gathered_for(5, given, like)
+        found.append((gather_row(given, 0, row)[1:], row.weights[:3].tolist(), row.targets[:3].tolist()))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(("shift", "offset"), [(0.0, 0.7), (0.7, 0.0), (0.0, 0.0)])
 @pytest.mark.parametrize("weight", [[2.0, 3, 5, 1, 4], [2.0]])
 def test_weights_of_missing_pairs(shift, offset, weight):
