@@ -158,8 +158,8 @@ class Effects:
                 matrix = self._gramian()
                 matrix[np.diag_indices_from(matrix)] += self._strength
                 self._factorised = cho_factor(matrix, overwrite_a=True)
-            solution: np.ndarray = cho_solve(self._factorised, right)
-        return solution
+            # LAPACK's columns, laid in rows: sums over them have the same digits after a file was read.
+            return np.ascontiguousarray(cho_solve(self._factorised, right))
 
     def _gramian(self) -> np.ndarray:
         """F' diag(lambda) F, (d, d)."""

@@ -177,6 +177,21 @@ def test_a_resumed_fit_goes_on_bit_for_bit(at, tmp_path):
         ImplicitALS(6).fit(R, resume_from=read_state(path), **{**options, "unobserved_weights": None})
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_fit_resumed_after_its_last_sweep_has_the_last_loss_to_the_last_digit(seed):
+    """Sums over effects must not depend on the order in which they lie, which a file does not keep."""
+    random, states = np.random.default_rng(seed), []
+    R, features = sp.random(9, 5, 0.5, "csr", random_state=seed), random.normal(size=(9, 7))
+    options = {"user_features": features, "item_features": features[:5]}
+    model = ImplicitALS(5, random_state=0, iterations=3, dtype="float64", acceleration=False)
+
+    expected = model.fit(R, callback=lambda model, *_: states.append(model.training_state()), **options).loss_history
+    arrays = {name: np.ascontiguousarray(getattr(states[-1], name)) for name in ("user_effects", "item_effects")}
+    got = model.fit(R, resume_from=states[-1]._replace(**arrays), **options).loss_history
+
+    assert got == expected
+
+
 def test_users_and_items_known_by_features_alone():
     """Without interactions a row is solved from an empty history: M x = lambda z."""
     random = np.random.default_rng(0)
