@@ -181,6 +181,7 @@ def _solve_primal(Y, indices, weights, targets, scratch, floor):
     trace, largest = 0.0, 0.0
     for j in range(width):
         trace += max(A[j, j], 0) / M[j]
+    for j in range(width):
         A[j, j] += M[j]
         largest = max(largest, A[j, j])
         A[j, width] = b[j]

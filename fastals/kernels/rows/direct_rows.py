@@ -85,9 +85,9 @@ def _measure(Y, indices, weights, squares):
         y = Y[indices[t]]
         squared = 0.0
         for j in range(width):
-            square = np.float64(y[j]) * y[j]
-            squares[j] += square
-            squared += square
+            squares[j] += np.float64(y[j]) * y[j]
+        for j in range(width):
+            squared += np.float64(y[j]) * y[j]
         total += abs(weights[t]) * squared
     return total
 
