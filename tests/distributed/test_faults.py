@@ -17,6 +17,8 @@ from fastals.checkpoint import Checkpoint
 from fastals.distributed import DaskImplicitALS
 from fastals.distributed.executor import DaskExecutor
 
+pytestmark = pytest.mark.slow  # kernels of shards are compiled, or clusters started
+
 distributed = pytest.importorskip("distributed")
 
 
@@ -45,7 +47,6 @@ def kill_one(client):
     os.kill(next(iter(pids.values())), signal.SIGKILL)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "number"), [("items-product", 5), ("items-gramian", 3)])
 def test_a_killed_worker_changes_no_bit(cluster, client, plays, make, during, name, number):
     """Neither in the middle of the items' steps, nor with the users' factors that it held."""
@@ -63,7 +64,6 @@ def test_a_killed_worker_changes_no_bit(cluster, client, plays, make, during, na
     assert set(client.run(os.getpid).values()) != pids
 
 
-@pytest.mark.slow
 def test_all_workers_killed_between_sweeps_change_no_bit(cluster, client, plays, make):
     """Users' factors are solved again from the items' of the last sweep."""
     expected, P = sharded_fit(make(iterations=4), plays)
@@ -80,7 +80,6 @@ def test_all_workers_killed_between_sweeps_change_no_bit(cluster, client, plays,
     client.wait_for_workers(2)
 
 
-@pytest.mark.slow
 def test_an_added_worker_changes_no_bit(cluster, client, plays, make):
     expected, P = sharded_fit(make(iterations=5), plays)
 
@@ -97,7 +96,6 @@ def test_an_added_worker_changes_no_bit(cluster, client, plays, make):
     np.testing.assert_array_equal(model.user_factors, P)
 
 
-@pytest.mark.slow
 def test_a_damaged_file_is_named(client, plays, make, tmp_path):
     store = InteractionStore.build(plays, tmp_path / "store")
     folder = next(path for path in store.path.iterdir() if path.is_dir())
@@ -113,7 +111,6 @@ def test_a_damaged_file_is_named(client, plays, make, tmp_path):
         make().fit(store.path)
 
 
-@pytest.mark.slow
 def test_a_lost_scheduler_is_told_and_the_checkpoint_is_good(plays, make, tmp_path, client):
     expected, P = sharded_fit(make(iterations=5), plays)
     processes, other = start_cluster(tmp_path)

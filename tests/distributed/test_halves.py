@@ -7,6 +7,8 @@ from serial_executor import sharded_fit
 from fastals.core.validation import check_rows
 from fastals.solver.sides import build_sides, loss_of_zero
 
+pytestmark = pytest.mark.slow  # kernels of shards are compiled, or clusters started
+
 
 def test_users_answer_for_their_shards(plays, make):
     training, P = sharded_fit(make(), plays)

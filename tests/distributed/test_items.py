@@ -8,6 +8,8 @@ from serial_executor import sharded_fit
 
 from fastals.distributed import items as half_sweep
 
+pytestmark = pytest.mark.slow  # kernels of shards are compiled, or clusters started
+
 R = np.random.default_rng(2).integers(0, 4, (60, 25)) * (np.random.default_rng(3).random((60, 25)) < 0.3)
 R[7, 3], R[8, 3], R[:, 11], R[20] = -2, -1, 0, 0
 R[0, :3] = 500  # items too heavy for conjugate gradients, beside others
@@ -32,7 +34,6 @@ def oracle(choice, P):
 
 @pytest.mark.parametrize("batch", [1, 2**26], ids=["one system a batch", "all at once"])
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
-@pytest.mark.slow
 def test_items_solve_the_dense_systems(make, choice, batch, monkeypatch):
     monkeypatch.setattr(half_sweep, "BATCH_BYTES", batch)
     P = np.random.default_rng(0).normal(size=(60, 6))
@@ -50,7 +51,6 @@ def test_items_solve_the_dense_systems(make, choice, batch, monkeypatch):
     assert (report.iterated > 0) != directly
 
 
-@pytest.mark.slow
 def test_a_guess_saves_steps_and_changes_nothing(make):
     P = np.random.default_rng(0).normal(size=(60, 6))
     model = make(alpha=20.0, dtype="float64", tol=1e-6, iterations=0, pairs_per_shard=60, acceleration=False)

@@ -14,6 +14,8 @@ from fastals.checkpoint import Checkpoint
 from fastals.core.parameters import NotFittedError
 from fastals.distributed import DaskImplicitALS
 
+pytestmark = pytest.mark.slow  # kernels of shards are compiled, or clusters started
+
 distributed = pytest.importorskip("distributed")
 
 
@@ -38,7 +40,6 @@ def assert_same(model, expected):
     assert model.loss_history == training.loss_history
 
 
-@pytest.mark.slow
 def test_two_workers_make_the_factors_of_one_process(client, plays, make, expected):
     model = make().fit(plays)
     assert_same(model, expected)
@@ -46,7 +47,6 @@ def test_two_workers_make_the_factors_of_one_process(client, plays, make, expect
     assert model.alpha_ == expected[0].objective.alpha
 
 
-@pytest.mark.slow
 def test_any_number_of_workers_makes_the_same_bits(cluster, client, store, make, expected):
     for workers in (1, 4, 2):
         cluster.scale(workers)
@@ -64,7 +64,6 @@ def wait_until(condition, seconds=60):
         time.sleep(0.05)
 
 
-@pytest.mark.slow
 def test_stores_matrices_and_chunks_are_taken(client, plays, store, make, expected):
     for data in (store, store.path, str(store.path)):
         assert_same(make().fit(data), expected)
@@ -89,7 +88,6 @@ def test_dask_arrays_are_taken(client, plays, make):
     assert model.n_shards_ == 2
 
 
-@pytest.mark.slow
 def test_a_local_model_comes_of_it(client, store, plays, make):
     model = make().fit(store)
     local = model.to_local()
@@ -137,7 +135,6 @@ def test_callbacks_stop_and_see_their_sweep(client, plays, make, expected):
         fitted.training_state()
 
 
-@pytest.mark.slow
 def test_checkpoints_are_resumed(client, plays, make, expected, tmp_path):
     def fail(model, sweep, loss):
         if sweep == 1:
@@ -163,7 +160,6 @@ def test_an_interrupt_keeps_what_has_been_reached(client, plays, make, expected)
     assert model.loss_history == expected[0].loss_history[:2]
 
 
-@pytest.mark.slow
 def test_warm_starts_go_on(client, plays, make):
     model = make(warm_start=True, iterations=3).fit(plays)
     before = model.loss_history[-1]

@@ -11,6 +11,8 @@ from fastals.distributed.sources import sources_of
 from fastals.objective import Objective
 from fastals.solver.fitting import Given
 
+pytestmark = pytest.mark.slow  # kernels of shards are compiled, or clusters started
+
 CHOICES = [
     {},
     {"acceleration": False},
@@ -34,7 +36,6 @@ def local_fit(model, user_items, **given):
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
-@pytest.mark.slow
 def test_loss_and_factors_are_those_of_a_local_fit(plays, make, choice):
     training, P = sharded_fit(make(**choice), plays, pickled=True)
     local = local_fit(make(**choice), plays)
@@ -99,7 +100,6 @@ def test_equal_values(plays, make):
     assert_near(training, P, local_fit(make(), ones))
 
 
-@pytest.mark.slow
 def test_directions_that_rounding_errors_fill_are_left_out(make):
     """More factors than users or items have rank, and nothing that regularises."""
     R = sp.csr_array(np.random.default_rng(0).integers(0, 3, (40, 12)).astype(float))

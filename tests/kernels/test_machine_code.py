@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from kernel_package import CALL, CALL_PARALLEL, INNER, cache_folders, finish, run, start, write_package
 
+pytestmark = pytest.mark.slow
+
 
 def block(path: Path) -> None:
     """A file where a folder should be: nothing can be read or written below, not even by root."""
@@ -13,7 +15,6 @@ def block(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("script", "expected"), [(CALL, "51.0"), (CALL_PARALLEL, "11.0 21.0 31.0")])
-@pytest.mark.slow
 def test_second_process_loads_what_the_first_compiled(tmp_path, script, expected):
     kernels = write_package(tmp_path)
 
@@ -23,7 +24,6 @@ def test_second_process_loads_what_the_first_compiled(tmp_path, script, expected
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.mark.slow
 def test_edited_callee_changes_its_cached_caller(tmp_path):
     kernels = write_package(tmp_path)
     run(tmp_path)
@@ -33,7 +33,6 @@ def test_edited_callee_changes_its_cached_caller(tmp_path):
     assert run(tmp_path) == ["501.0", "0 1"]
 
 
-@pytest.mark.slow
 def test_edit_while_a_process_runs_leaves_no_stale_code(tmp_path):
     kernels = write_package(tmp_path)
     edit = f"import pathlib\npathlib.Path({str(kernels / 'inner.py')!r}).write_text({INNER.format(factor='100')!r})\n"
@@ -51,7 +50,6 @@ def test_edit_while_a_process_runs_leaves_no_stale_code(tmp_path):
     assert run(tmp_path) == ["51.0", "1 0"]
 
 
-@pytest.mark.slow
 def test_stale_bytecode_of_python_leaves_no_stale_code(tmp_path):
     # Of the same length and time, so Python takes the old bytecode.
     inner = write_package(tmp_path) / "inner.py"
@@ -68,7 +66,6 @@ def test_stale_bytecode_of_python_leaves_no_stale_code(tmp_path):
 
 
 @pytest.mark.parametrize("upgraded", ["numba.__version__", "llvmlite.__version__", "platform.machine"])
-@pytest.mark.slow
 def test_other_compiler_or_machine_has_its_own_folder(tmp_path, upgraded):
     kernels = write_package(tmp_path)
     run(tmp_path)
@@ -80,7 +77,6 @@ def test_other_compiler_or_machine_has_its_own_folder(tmp_path, upgraded):
     assert len(cache_folders(kernels / "__pycache__")) == 2
 
 
-@pytest.mark.slow
 def test_other_cpu_settings_compile_anew(tmp_path):
     write_package(tmp_path)
     run(tmp_path)
@@ -88,7 +84,6 @@ def test_other_cpu_settings_compile_anew(tmp_path):
     assert run(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == ["51.0", "0 1"]
 
 
-@pytest.mark.slow
 def test_read_only_install_uses_the_users_folder(tmp_path):
     kernels = write_package(tmp_path)
     block(kernels / "__pycache__")
@@ -98,7 +93,6 @@ def test_read_only_install_uses_the_users_folder(tmp_path):
     assert list((tmp_path / "home").rglob("outer-*.bin"))
 
 
-@pytest.mark.slow
 def test_without_any_folder_kernels_still_run(tmp_path):
     kernels = write_package(tmp_path)
     block(kernels / "__pycache__")
@@ -108,7 +102,6 @@ def test_without_any_folder_kernels_still_run(tmp_path):
         assert run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "home" / "below")) == ["51.0", "0 1"]
 
 
-@pytest.mark.slow
 def test_numba_cache_dir_comes_first(tmp_path):
     kernels = write_package(tmp_path)
 
@@ -140,7 +133,6 @@ folder.open = lambda descriptor, mode: Full(descriptor, mode) if mode == "wb" el
 
 
 @pytest.mark.parametrize("kept", [0, 40, -1])
-@pytest.mark.slow
 def test_damaged_entry_is_compiled_anew(tmp_path, kept):
     kernels = write_package(tmp_path)
     run(tmp_path)
@@ -152,7 +144,6 @@ def test_damaged_entry_is_compiled_anew(tmp_path, kept):
 
 
 @pytest.mark.parametrize("position", [0, 31, 32, 1000, -1])
-@pytest.mark.slow
 def test_flipped_bit_is_noticed(tmp_path, position):
     kernels = write_package(tmp_path)
     run(tmp_path)
@@ -165,7 +156,6 @@ def test_flipped_bit_is_noticed(tmp_path, position):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
-@pytest.mark.slow
 def test_file_size_limit_leaves_the_call_alone(tmp_path):
     write_package(tmp_path)
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
@@ -182,7 +172,6 @@ def test_unexpected_numba_internals_mean_no_cache(tmp_path):
     assert not list(tmp_path.rglob("*.bin"))
 
 
-@pytest.mark.slow
 def test_processes_fill_the_cache_at_once(tmp_path):
     kernels = write_package(tmp_path)
     signatures = ("outer(2)\nouter(True)\n", "outer(True)\nouter(2)\n")

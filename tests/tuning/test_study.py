@@ -17,6 +17,8 @@ from fastals.solver.fitting import AUTO_EXPONENT  # noqa: E402
 from fastals.tuning import tune  # noqa: E402
 from fastals.tuning.trial import Search, dimensions_of  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 DATA = make_interactions(150, 60, n_groups=4, mean_per_user=12, random_state=0).user_items
 TRAIN, VALIDATION = train_test_split(DATA, test_size=0.2, random_state=0)
 MODEL = ImplicitALS(iterations=4, confidence="log")
@@ -101,7 +103,6 @@ def test_refit_to_all_uses_the_validation_pairs_too():
 
 
 @pytest.mark.parametrize("name", ["study.db", "study.journal"])
-@pytest.mark.slow
 def test_resumed_study_equals_an_uninterrupted_one(tmp_path, name):
     expected = search(n_trials=9)  # the first eight are drawn at random, the ninth from what they gave
     search(n_trials=3, storage=tmp_path / name)
@@ -185,7 +186,6 @@ def test_weights_of_missing_pairs_are_searched_with_lambdas_that_compare():
 
 @pytest.mark.parametrize("name", ["memory", "study.db"])
 @pytest.mark.parametrize("weighting", ["popularity", ("none", "bm25", "tfidf")])
-@pytest.mark.slow
 def test_weighed_pairs_are_fitted_and_the_result_repeats_it(tmp_path, name, weighting):
     storage = None if name == "memory" else tmp_path / name
     options = {"weighting": weighting, "factors": 4, "storage": storage, "refit": "train"}
@@ -245,7 +245,6 @@ def test_without_weighting_nothing_is_weighed():
 
 
 @pytest.mark.parametrize("known", [("user_features", "item_features"), ("item_features",)])
-@pytest.mark.slow
 def test_features_reach_every_fit_and_their_strength_is_searched(tmp_path, known):
     random = np.random.default_rng(0)
     features = {name: random.random((150 if name == "user_features" else 60, 3)) for name in known}
@@ -274,7 +273,6 @@ def test_given_space_is_searched_and_nothing_else():
     assert len({trial["regularization"] for trial in result.trials}) == len(result.trials)
 
 
-@pytest.mark.slow
 def test_hopeless_trials_are_pruned_and_the_best_is_a_complete_one():
     result = search(n_trials=16, space={"regularization": (1e-2, 1e6)}, model=ImplicitALS(iterations=8))
     states = [trial["state"] for trial in result.trials]

@@ -27,6 +27,8 @@ from fastals.solver.half_sweep import Settings, full_loss, solve_side
 from fastals.solver.sides import Side, balanced_bounds
 from fastals.solver.threads import parallel
 
+pytestmark = pytest.mark.slow
+
 FIRST = 2**31 + 2**20 + 7  # offset of the first entry
 
 
@@ -113,7 +115,6 @@ def test_ranking_filters(rows, behind, index_and_users, parallel_blocks):
     np.testing.assert_array_equal(ranked(*far), ranked(rows.indptr, rows.indices))
 
 
-@pytest.mark.slow
 def test_metrics(rows, behind, index_and_users):
     counts = np.diff(rows.indptr) > 0
     indptr, indices = np.unique(rows.indptr), rows.indices.astype(np.int64)
