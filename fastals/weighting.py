@@ -140,15 +140,11 @@ def recency(user_items: SparseLike, times: SparseLike, *, half_life: float, now:
     """
     matrix, size, _ = _entries(user_items)
     half = check_real("half_life", half_life, positive=True)
-    given: Any = times
-    when = sp.csr_array(given, copy=True)
-    when.sort_indices()
+    when = _checked_times(times)
     if when.shape != matrix.shape or not (
         np.array_equal(when.indptr, matrix.indptr) and np.array_equal(when.indices, matrix.indices)
     ):
         raise ValueError(f"times must have the stored pattern of user_items; got {describe(times)}")
-    if when.data.dtype.kind not in "iuf" or not np.isfinite(when.data).all():
-        raise ValueError(f"times must be finite numbers; got {describe(times)}")
     # Integers of 64 bits keep their digits: the difference is taken before the conversion.
     latest = when.data.max(initial=0) if now is None else now
     if isinstance(latest, (bool, np.bool_)) or not np.isfinite(latest):
@@ -177,8 +173,7 @@ def times_of(user_items: Any, times: Any) -> sp.csr_array:
         For matrices that do not fit, or pairs without a time.
     """
     matrix = check_interactions(user_items, "user_items", np.float64)
-    when = sp.csr_array(times, copy=True)
-    when.sort_indices()
+    when = _checked_times(times)
     if when.shape != matrix.shape:
         raise ValueError(f"times must have the shape of user_items, {matrix.shape}; got {when.shape}")
     wanted, stored = (
@@ -192,6 +187,20 @@ def times_of(user_items: Any, times: Any) -> sp.csr_array:
     if not found.all():
         raise ValueError(f"times must be stored for every pair of user_items; {np.count_nonzero(~found)} have none")
     return sp.csr_array((when.data[places], matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
+
+
+def _checked_times(times: Any) -> sp.csr_array:
+    """Copy of times, sorted; TypeError or ValueError for what is no matrix of finite numbers."""
+    given: Any = times if sp.issparse(times) else np.asarray(times)
+    if given.ndim != 2:
+        raise TypeError(f"times must be a sparse matrix or a two-dimensional array; got {describe(times)}")
+    if given.dtype.kind not in "iuf":
+        raise ValueError(f"times must be finite numbers; got {describe(times)}")
+    when = sp.csr_array(given, copy=True)
+    when.sort_indices()
+    if not np.isfinite(when.data).all():
+        raise ValueError(f"times must be finite numbers; got {describe(times)}")
+    return when
 
 
 def _entries(user_items: Any) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:

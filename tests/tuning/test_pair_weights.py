@@ -102,12 +102,20 @@ def test_half_lives_are_drawn_in_units_of_the_time_that_passed():
     [
         (("recency",), None, "weighting='recency' needs times"),
         (("bm25",), DATA, "times are for weighting='recency'"),
-        (("recency",), sp.csr_array(DATA > 1), "times must be stored for every pair of user_items; 3 have none"),
+        (
+            ("recency",),
+            sp.csr_array(DATA > 1, dtype=np.int64),
+            "times must be stored for every pair of user_items; 3 have none",
+        ),
+        (("recency",), DATA * np.nan, "times must be finite numbers; got csr_array"),
+        (("recency",), DATA * (1 + 1j), "times must be finite numbers; got csr_array"),
+        (("recency",), "2026-11-28", "times must be a sparse matrix or a two-dimensional array; got str"),
+        (("recency",), DATA[:, :2], r"times must have the shape of user_items, \(4, 3\); got"),
         (("recency",), 7 * (DATA != 0), "times must differ for weighting='recency'; all are 7"),
     ],
 )
 def test_times_that_do_not_fit(names, times, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         span_of(names, DATA, times)
 
 

@@ -174,8 +174,8 @@ def begin_right_hand_side(system, u, b):
     ridge, squared = system.regularization[u], 0.0
     for j in range(system.prior.shape[1]):
         b[j] = ridge * np.float64(system.prior[u, j])
-    # A sum in a loop that writes elsewhere has one order where LLVM finds the arrays apart and another where it does
-    # not, which their addresses decide: sums have loops of their own. (Seen: 8 of 9,000 fits had another last digit.)
+    # Sums have loops of their own: where one stood in the loop that writes b, 8 of 9,000 equal fits of a process had
+    # another last digit of the loss, which memory around them decided; of 9,000 with two loops none had.
     for j in range(system.prior.shape[1]):
         z = np.float64(system.prior[u, j])
         squared += z * z
