@@ -1,16 +1,17 @@
 """Stores at scale: built from Parquet and CSV in bounded memory, and a fit from one beside the fit in memory.
 
     python store_scaling.py FOLDER [--users 1000000] [--items 200000] [--pairs 100000000] [--factors 64] [--sweeps 4]
-                            [--equal] [--memory-limit 2GB] [--steps generate,csv,parquet,...]
+                            [--equal] [--memory-limit 2GB] [--portions 1] [--steps generate,csv,parquet,...]
 
 Steps, each a process of its own and a line of JSON: ``generate`` (FOLDER/pairs.parquet, seeded, in chunks), ``text``
 (the same as FOLDER/pairs.csv), ``parquet`` and ``csv`` (stores built from them), ``store`` and ``memory`` (fits), and
-``stream``, which builds the store from batches as they are generated, where the disk has no room for tables.
+``stream``, which builds the store from batches as they are generated, where the disk has no room for tables: the
+first of ``--portions``, then the others appended and all compacted, so that the database holds one portion at a time.
 ``resident`` is the largest sum of anonymous memory, what the process holds besides the page cache of its maps.
 
 Issue's figures: the defaults; ``--users 21900000 --items 1470000 --pairs 730000000 --factors 20 --equal --sweeps 2
 --steps stream,store``; and beyond 2^31 pairs ``--users 40000000 --items 1000000 --pairs 2200000000 --factors 8 --equal
---sweeps 1 --steps stream,store``.
+--sweeps 1 --portions 4 --memory-limit 8GB --steps stream,store``.
 """
 
 import argparse
@@ -78,18 +79,41 @@ def build(source, name):
 
         path = folder / name
         shutil.rmtree(path, ignore_errors=True)
-        given = batches(options.users, options.items, options.pairs, options.equal)
-        columns = {} if source is None else {"user": "user", "item": "item"}
-        store = InteractionStore.build(
-            given if source is None else folder / source,
-            path,
-            **columns,
-            memory_limit=options.memory_limit,
-            show_progress=True,
-        )
+        columns = {"user": "user", "item": "item"}
+        work = {"memory_limit": options.memory_limit, "show_progress": True}
+        store = InteractionStore.build(folder / source, path, **columns, **work)
         return {"shape": store.shape, "stored": store.nnz}
 
     return run
+
+
+def stream(folder, options):
+    from fastals import InteractionStore
+
+    path, users = folder / "store", 0
+    shutil.rmtree(path, ignore_errors=True)
+    given = batches(options.users, options.items, options.pairs, options.equal)
+    work = {"memory_limit": options.memory_limit, "show_progress": True}
+    seconds = [time.perf_counter()]
+    for portion in range(1, options.portions + 1):
+
+        def portion_of_users(last=options.users * portion // options.portions):
+            nonlocal users
+            for batch in given:
+                users = int(batch[0].max()) + 1
+                yield batch
+                if users >= last:
+                    return
+
+        if portion == 1:
+            store = InteractionStore.build(portion_of_users(), path, **work)
+        else:
+            store.append(portion_of_users(), compact=False, **work)
+        seconds.append(time.perf_counter())
+    if options.portions > 1:
+        store.compact(show_progress=True)
+        seconds.append(time.perf_counter())
+    return {"shape": store.shape, "stored": store.nnz, "seconds_by_step": np.diff(seconds).round(1).tolist()}
 
 
 def fit(in_memory):
@@ -123,7 +147,7 @@ STEPS = {
     "text": text,
     "parquet": build("pairs.parquet", "store"),
     "csv": build("pairs.csv", "store_csv"),
-    "stream": build(None, "store"),
+    "stream": stream,
     "store": fit(False),
     "memory": fit(True),
 }
@@ -148,6 +172,7 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--equal", action="store_true", help="pairs without values")
     parser.add_argument("--memory-limit", default="2GB")
+    parser.add_argument("--portions", type=int, default=1, help="in how many the store is built from batches")
     parser.add_argument("--steps", default="generate,text,parquet,csv,memory,store")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -157,7 +182,7 @@ def main():
             arguments = [
                 f"--{name.replace('_', '-')}={value}"
                 for name, value in vars(options).items()
-                if name in ("users", "items", "pairs", "factors", "sweeps", "memory_limit")
+                if name in ("users", "items", "pairs", "factors", "sweeps", "memory_limit", "portions")
             ]
             equal = ["--equal"] * options.equal
             command = [sys.executable, __file__, str(options.folder), *arguments, *equal, f"--steps={step}", "--inside"]
