@@ -7,10 +7,15 @@ the process that compiles that is the callee's own, in one that loads it is a ca
 the order of calls. Copies may round differently: under ``NUMBA_CPU_NAME=generic`` the two did. So here every library
 gives its callees' copies names of their own and calls no others.
 
+What a kernel calls is compiled apart from what Python calls under the same name: without wrappers, not optimised, and
+never turned into machine code but as part of its callers. Numba does all that for each function on each level, which
+took half the time of a first fit (measured).
+
 Numba promises its decorators, types, intrinsics and ``pipeline_class``. What is used of its insides besides:
 
-- here, ``Compiler.compile_extra`` and the library it compiles into, with its ``_optimize_final_module`` and
-  ``_final_module``. Where they are not as expected, kernels are compiled as Numba does, and not cached;
+- here, ``Compiler.compile_extra`` and the library it compiles into, with its ``_optimize_final_module``,
+  ``_finalize_final_module`` and ``_final_module``, and a dispatcher's ``get_call_template`` and ``get_overload``. Where
+  they are not as expected, kernels are compiled as Numba does, and not cached;
 - here, ``CompileResultWAP`` and ``_numba_type_``, by which a kernel is an argument of another: needed;
 - here, the option ``_nrt``: without it, kernels count references and are slower;
 - in ``machine_code``, a dispatcher's ``_cache``, ``CompileResult``'s ``_reduce`` and ``_rebuild``: without, no cache;
@@ -26,7 +31,7 @@ from typing import Any, TypeVar
 import numba
 import numba.extending
 
-from fastals.kernels.machine_code import MachineCodeCache, is_cachable
+from fastals.kernels.machine_code import MachineCodeCache, NoCache, is_cachable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -39,6 +44,7 @@ _OPTIONS: dict[str, Any] = {
 _FORMULA_OPTIONS = dict(_OPTIONS)
 _LINKAGES_OF_COPIES = ("linkonce_any", "linkonce_odr", "weak_any", "weak_odr")
 _WITHOUT_REFCOUNTS: dict[str, Any] = {}
+_CALLEE_OPTIONS: dict[str, Any] = {}
 _STANDS_ALONE = False
 with contextlib.suppress(ImportError):
     from numba.core.options import DefaultOptions
@@ -48,8 +54,13 @@ with contextlib.suppress(ImportError):
 with contextlib.suppress(ImportError):
     from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler import Compiler
+    from numba.core.dispatcher import Dispatcher
 
-    _STANDS_ALONE = hasattr(JITCodeLibrary, "_optimize_final_module") and hasattr(Compiler, "compile_extra")
+    _STANDS_ALONE = (
+        all(hasattr(JITCodeLibrary, name) for name in ("_optimize_final_module", "_finalize_final_module"))
+        and hasattr(Compiler, "compile_extra")
+        and all(hasattr(Dispatcher, name) for name in ("get_call_template", "get_overload"))
+    )
 
 if _STANDS_ALONE:
 
@@ -65,21 +76,53 @@ if _STANDS_ALONE:
                     function.name = f"{function.name}.{suffix}"
             super()._optimize_final_module()
 
+    class _WithoutEngine:
+        """A code generator for a library whose functions are never at an address."""
+
+        def __init__(self, codegen: Any) -> None:
+            self._codegen = codegen
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._codegen, name)
+
+        def set_env(self, name: str, environment: Any) -> None:
+            """Nothing runs that would look for it."""
+
+    class _CalleeLibrary(JITCodeLibrary):  # type: ignore[misc]
+        """Is linked into its callers, and optimised and turned into machine code with them alone."""
+
+        @property
+        def codegen(self) -> Any:
+            return _WithoutEngine(self._codegen)
+
+        def _optimize_final_module(self) -> None:
+            """Leave it to the callers: what they optimise together comes out the same, bit for bit (measured)."""
+
+        def _finalize_final_module(self) -> None:
+            self._finalize_dynamic_globals()
+            self._finalized = True
+
     class _Compiler(Compiler):  # type: ignore[misc]
-        """Numba's, into such a library."""
+        """Numba's, into such libraries."""
+
+        library: type[JITCodeLibrary] = _Library
 
         def compile_extra(self, func: Any) -> Any:
             if self.state.library is None:
-                self.state.library = _Library(self.state.targetctx.codegen(), func.__qualname__)
+                self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
                 self.state.library.enable_object_caching()
             return super().compile_extra(func)
 
+    class _CalleeCompiler(_Compiler):
+        library = _CalleeLibrary
+
     _OPTIONS["pipeline_class"] = _Compiler
+    _CALLEE_OPTIONS = {"pipeline_class": _CalleeCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def compiled(function: Function) -> Function:
     """Compile a kernel on its first call: no GIL, NumPy's division, fast maths that respects NaN, cached."""
-    return _with_cache(numba.njit(**_OPTIONS)(function), function)
+    return _kernel(function, _OPTIONS)
 
 
 def compiled_without_refcounts(function: Function) -> Function:
@@ -87,12 +130,12 @@ def compiled_without_refcounts(function: Function) -> Function:
 
     A view of a row costs two atomic operations otherwise, half the time of a short row's direct solution (measured).
     """
-    return _with_cache(numba.njit(**_WITHOUT_REFCOUNTS, **_OPTIONS)(function), function)
+    return _kernel(function, {**_WITHOUT_REFCOUNTS, **_OPTIONS})
 
 
 def compiled_parallel(function: Function) -> Function:
     """Compile like `compiled`, with ``numba.prange`` loops run by Numba's threads."""
-    return _with_cache(numba.njit(parallel=True, **_OPTIONS)(function), function)
+    return _kernel(function, {"parallel": True, **_OPTIONS})
 
 
 def shared(function: Function) -> Function:
@@ -100,9 +143,14 @@ def shared(function: Function) -> Function:
     return numba.extending.register_jitable(**_FORMULA_OPTIONS)(function)
 
 
-def _with_cache(dispatcher: Any, function: Function) -> Any:
-    """Give a lazily compiling dispatcher of this package the cache; leave any other function as it is."""
+def _kernel(function: Function, options: dict[str, Any]) -> Any:
+    """Make a lazily compiling dispatcher, with a callee's version for other kernels."""
+    dispatcher = numba.njit(**options)(function)
     # Under NUMBA_DISABLE_JIT the dispatcher is the plain function.
-    if _STANDS_ALONE and hasattr(dispatcher, "_cache") and is_cachable(function):
-        dispatcher._cache = MachineCodeCache(function)
+    if _STANDS_ALONE and hasattr(dispatcher, "_cache"):
+        callee = numba.njit(**{**options, **_CALLEE_OPTIONS})(function)
+        callee._cache = NoCache()
+        dispatcher.get_call_template, dispatcher.get_overload = callee.get_call_template, callee.get_overload
+        if is_cachable(function):
+            dispatcher._cache = MachineCodeCache(function)
     return dispatcher

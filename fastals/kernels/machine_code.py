@@ -116,6 +116,23 @@ def is_cachable(function: Callable[..., Any]) -> bool:
     return _FOLDER is not None and _PACKAGE in Path(function.__code__.co_filename).resolve().parents
 
 
+class NoCache:
+    """What Numba's dispatcher asks of a cache, for functions that have no machine code."""
+
+    cache_path = None
+
+    def load_overload(self, signature: Any, target_context: Any) -> None:
+        """Nothing is stored."""
+        patience.compilation_begins(self)
+
+    def save_overload(self, signature: Any, compile_result: Any) -> None:
+        """Store nothing."""
+        patience.compilation_ends(self)
+
+    def flush(self) -> None:
+        """There is nothing to forget."""
+
+
 class MachineCodeCache:
     """What Numba's dispatcher asks of a cache.
 

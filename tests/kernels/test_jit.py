@@ -53,3 +53,30 @@ def test_every_library_calls_its_own_copies_under_names_of_their_own():
         assert all(re.search(r"\.[0-9a-f]{12}\"?$", name) for name in found), found
         copies += found
     assert len(set(copies)) == len(copies)
+
+
+def test_callees_are_compiled_with_their_callers_alone():
+    """Wrappers, optimisation and machine code of each callee by itself took half the time of a first fit."""
+
+    @compiled
+    def inner(x):
+        total = 0.0
+        for value in x:
+            total += value * total + value
+        return total
+
+    @compiled
+    def outer(x):
+        return inner(x[1:]) + inner(x)
+
+    x = np.array([1.0, 2.0])
+    got = outer(x)
+
+    assert got == 2.0 + 5.0
+    assert inner.signatures == []
+    (text,) = outer.inspect_llvm().values()
+    defined = re.findall(r'^define .*? @("[^"]+"|[^"(]+)\(', text, re.MULTILINE)
+    assert any("cpython" in name and "outer" in name for name in defined)
+    assert not any("cpython" in name or "cfunc" in name for name in defined if "inner" in name)
+    assert inner(x) == 5.0  # with code of its own, as Python calls it
+    assert len(inner.signatures) == 1
