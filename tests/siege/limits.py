@@ -19,7 +19,8 @@ beta, small in the ordinary norm. y_t V is rounded: V itself by u, sums of k pro
     polynomial of k):
         beta = u [(k + n + 6) S_b + (2 k^1/2 (k + 1) + 2 k + n + 10) S_A |x|] + u64 (10 k + 2 n + 10) (S_b + S_A |x|)
     the last term being the oracle's own roundings, too. What is below the type's smallest number t is rounded to a
-    multiple of it: t (k + n) (1 + sum |target_t| + S_A (1 + |x|)) besides.
+    multiple of it: t (k + n) (U + sum |target_t| + S_A (1 + |x|)) besides, where U is what weights and lambda are
+    divided by before rows are solved: 1, and beyond 2^20 or below 2^-20 at most twice the larger of c0 and alpha.
 alpha, small in the norm of M^-1, in which rows are solved (of M^1/2 x the diagonal is 1, and since M is diagonal there,
     roundings are those of a system of condition 1 + trace):
     - x~ is kept in the factors' type: u (1 + trace) |x|_M;
@@ -34,7 +35,7 @@ alpha, small in the norm of M^-1, in which rows are solved (of M^1/2 x the diago
       u (5 n + k + 8) (n + trace) trace^1/2 |s|. This is not backward stable, it loses the condition, and so float32 may
       go no further than a trace of 1e4, from which float64 takes over; there pivots below 1e-7 of the diagonal send the
       row to the primal form;
-    - squares below t are zero or t: what is no longer than (k t)^1/2 may pass for zero.
+    - squares below t are zero or t: what is no longer than (k t U)^1/2 may pass for zero.
 z, what features predict, comes in float64, with an error of U (d + 4) u64 for the length U of its sums of sizes; it is
     rounded and rotated, (k + 2) u |z|. So S_b has lambda |z| besides, and beta lambda (d + 4) u64 U. The dual form
     solves for x - x0 with x0 = M^-1 lambda z: its sources are |s_t| + extra_t^1/2 |y_t| |x0|, and x0 takes part in
@@ -87,11 +88,14 @@ class Method(NamedTuple):
     tol: float
     max_steps: int
     dtype: str
+    unit: float = 1.0  # U, at most
 
     @classmethod
     def of(cls, problem: Problem) -> Method:
         p = problem.parameters
-        return cls(p["solver"], float(p["tol"]), p["max_cg_steps"], p["dtype"])
+        largest = max(p["unobserved_weight"], problem.alpha)
+        unit = 1.0 if 2.0**-20 < largest < 2.0**20 or not largest else 2 * largest
+        return cls(p["solver"], float(p["tol"]), p["max_cg_steps"], p["dtype"], unit)
 
 
 @dataclass
@@ -244,7 +248,9 @@ def _beta(sizes: _Sizes, k: int, method: Method) -> np.ndarray:
     rounded = (k + n + 6) * sizes.target + (2 * np.sqrt(k) * (k + 1) + 2 * k + n + 10) * system
     oracle = U64 * ((10 * k + 2 * n + 10) * (sizes.target + system) + 2 * (LARGEST_D + 4) * sizes.prior)
     smallest = SMALLEST[method.dtype]
-    underflow = smallest * ((k + n) * (1 + sizes.targets + sizes.system * (1 + sizes.x)) + (k + 2) * sizes.ridges)
+    underflow = smallest * (
+        (k + n) * (method.unit + sizes.targets + sizes.system * (1 + sizes.x)) + (k + 2) * sizes.ridges
+    )
     return u * rounded + oracle + underflow + sizes.ridge * sizes.x
 
 
@@ -277,7 +283,7 @@ def _alpha(terms: Terms, sizes: _Sizes, k: int, method: Method) -> np.ndarray:
     # Beyond its condition float32 hands a row over to float64.
     single = u * np.where(trace <= condition, np.maximum(primal, carried * np.minimum(n + trace, n * condition)), 0.0)
     double = U64 * np.maximum(primal, carried * np.minimum(n + trace, n * DUAL_CONDITION["float64"]))
-    kept = u * (1 + trace) * sizes.x_in_m + np.sqrt(k * SMALLEST[method.dtype])
+    kept = u * (1 + trace) * sizes.x_in_m + np.sqrt(k * SMALLEST[method.dtype] * method.unit)
     direct = kept + np.maximum(single, double)
     if method.solver == "cholesky":
         return direct

@@ -10,7 +10,9 @@ CASES = {"fit": 45, "top_items": 25, "fold_in": 20, "scale": 15, "threads": 2}
 OTHERS = 10
 # Where kinds start, if not at 0: at stretches with losses near zero and with scales from 1e-28 on.
 FIRST = {"fit": 858, "fold_in": 107, "scale": 1860}
-SAMPLE = [
+# And one at 2^48 whose users have factors of 1e-25, the squares of whose residuals are none.
+UNDERFLOW = ("scale", 8_101_360)
+SAMPLE = [UNDERFLOW] + [
     (kind, seed) for kind in KINDS for seed in islice(seeds_of(FIRST.get(kind, 0), kind), CASES.get(kind, OTHERS))
 ]
 
