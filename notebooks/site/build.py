@@ -55,6 +55,7 @@ def sphinx(builder: str, online: bool) -> None:
         **os.environ,
         "FASTALS_SITE_ONLINE": "1" if online else "",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # of progress bars, which need no widgets here
     }
     if subprocess.run(command, env=environment).returncode:
         sys.exit(f"the site has faults, see above (sphinx -b {builder})")

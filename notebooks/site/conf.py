@@ -37,6 +37,7 @@ nb_execution_cache_path = str(HERE.parent / "executed")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+nb_output_stderr = "remove-warn"  # nothing that code prints for its author alone is for readers
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give the types, with shapes
