@@ -221,21 +221,36 @@ class DaskExecutor:
 
     def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
         """Sum of what a function returns for each shard: where that is, of neighbours first, in one graph."""
-        level: list[Any] = self.map(name, function, *arguments)
-        graph: dict[str, Any] = {}
-        sums = self.key(f"{name}-sum")
-        for depth in itertools.count():
-            if len(level) == 1:
-                break
-            pairs = list(zip(level[::2], level[1::2], strict=False))
-            found = [f"{sums}-{depth}-{n}" for n in range(len(pairs))]
-            graph |= {place: (add, *pair) for place, pair in zip(found, pairs, strict=True)}
-            level = [*found, *level[2 * len(pairs) :]]
+        level = self.map(name, function, *arguments)
         with self._guarded():
-            results = self.client.get(graph, level, sync=False) if graph else level
+            results = [self._summed(self.key(f"{name}-sum"), add, level)]
             del level
             self._await(results)
             return self.client.gather(results)[0]
+
+    def _summed(self, key: str, add: Add, values: list[Reference]) -> Reference:
+        """Sum of the shards' values over neighbours, neighbours of these, ..., each sum where its left part is."""
+        level = [(value, self._places[s] if self._places else None) for s, value in enumerate(values)]
+        graphs: dict[str | None, dict[str, Any]] = {address: {} for _, address in level}
+        for depth in itertools.count():
+            if len(level) == 1:
+                break
+            sums = []
+            for n, ((left, address), (right, _)) in enumerate(zip(level[::2], level[1::2], strict=False)):
+                graphs[address][f"{key}-{depth}-{n}"] = (add, left, right)
+                sums.append((f"{key}-{depth}-{n}", address))
+            level = [*sums, *level[2 * len(sums) :]]
+        found: dict[Any, Reference] = {}
+        # Neighbouring shards are on one worker: what a sum takes from another is on a later one.
+        for address, graph in reversed(graphs.items()):
+            if not graph:
+                continue
+            inside = {part for _, *parts in graph.values() for part in parts if isinstance(part, str)} & graph.keys()
+            ends = sorted(graph.keys() - inside)
+            graph = {place: (add, *(found.get(part, part) for part in parts)) for place, (_, *parts) in graph.items()}
+            where = [address] if address else None
+            found |= zip(ends, self.client.get(graph, ends, sync=False, workers=where), strict=True)
+        return found.get(level[0][0], level[0][0])
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

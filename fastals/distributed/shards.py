@@ -288,7 +288,7 @@ def rights_of_items(shard: Shard, Y: np.ndarray, mask: np.ndarray, settings: Set
     chosen = chosen_rows(entries, mask)
     B = padded(np.empty((chosen.rows.size, 0), Y.dtype), Y.shape[1])
     run_tasks(right_task, right_rows, with_threads(settings).num_threads, chosen, entries, Y, B)
-    return B[:, : shard.factors].copy()
+    return trimmed(B, shard.factors)
 
 
 def products_of_items(shard: Shard, Y: np.ndarray, asked: tuple[np.ndarray, np.ndarray], settings: Settings) -> Any:
@@ -298,7 +298,7 @@ def products_of_items(shard: Shard, Y: np.ndarray, asked: tuple[np.ndarray, np.n
     P = padded(P, Y.shape[1])
     Q = np.empty_like(P)
     run_tasks(product_task, product_rows, with_threads(settings).num_threads, chosen, entries, Y, P, Q)
-    return Q[:, : shard.factors].copy()
+    return trimmed(Q, shard.factors)
 
 
 def systems_of_items(
@@ -311,6 +311,11 @@ def systems_of_items(
     lines = np.empty((chosen.rows.size, 3, Y.shape[1]))
     run_tasks(system_task, system_rows, with_threads(settings).num_threads, chosen, entries, Y, A, lines)
     return A, lines
+
+
+def trimmed(P: np.ndarray, factors: int) -> np.ndarray:
+    """The first columns of P, without the memory of the others."""
+    return P if P.shape[1] == factors else P[:, :factors].copy()
 
 
 def padded(P: np.ndarray, width: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def test_more_pairs_and_more_items_make_larger_shards(monkeypatch):
     indptr = np.arange(0, 2**14 + 1, 4)
     monkeypatch.setattr(sources, "PAIRS", 2**8)
     assert len(bounds_of(indptr, 1, None)) == 65
-    assert len(bounds_of(indptr, 2**6, None)) == 17
+    assert len(bounds_of(indptr, 2**4, None)) == 17
     monkeypatch.setattr(sources, "MOST", 4)
     assert len(bounds_of(indptr, 1, None)) == 5
 
