@@ -43,6 +43,20 @@ def test_neighbours_are_loaded_on_one_worker(client):
     assert places == sorted(places, key=places.index)
 
 
+def test_sums_are_made_where_their_parts_are(client):
+    """What a half-sweep's formula counts on: each worker but one sends one sum, and one goes to the client."""
+    count, size = 8, 2_000_000
+    executor = DaskExecutor(client, count)
+    with executor.placed():
+        found = executor.map("load", np.full, [size // 8] * count, [float(s) for s in range(count)])
+        executor.gather(executor.map("made", np.size, found))
+        before = executor.bytes_moved()
+        total = executor.total("sum", np.add, np.positive, found)
+        moved = executor.bytes_moved() - before
+    np.testing.assert_array_equal(total, count * (count - 1) / 2)
+    assert 2 * size <= moved < 2.2 * size
+
+
 def test_what_is_sent_is_neither_searched_nor_changed():
     value = {"a": [1, (2, 3)]}
     assert call(operator.itemgetter("a"), Sent(value)) == [1, (2, 3)]
