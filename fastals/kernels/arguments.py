@@ -27,8 +27,8 @@ _arguments: dict[tuple[Any, ...], _Argument] = {}
 def as_argument(kernel: Any, *arguments: Any) -> Any:
     """Return a kernel that returns nothing, compiled for these arguments, as what other kernels take for an argument.
 
-    They call its machine code where it is. A kernel that is called by its name is linked in and optimised once more,
-    three times in all by a loop that runs in parallel: a third of the time of compiling everything (measured).
+    They call its machine code where it is. A kernel that is called by its name is linked into its caller and optimised
+    with it, three times where that is a loop that runs in parallel.
 
     An exception of the kernel does not reach its caller.
     """
