@@ -235,7 +235,10 @@ def test_strong_generalization_share_of_users():
         (lambda m: temporal_split(m, times_of(m), test_size=0.2, cutoff=3), "not both"),
         (lambda m: temporal_split(m, times_of(m), cutoff="soon"), "cutoff must be a number or a date"),
         (lambda m: temporal_split(m, times_of(m), cutoff=True), "cutoff must be a number or a date"),
-        (lambda m: temporal_split(m, times_of(m), cutoff=np.datetime64("NaT")), "cutoff must be a number or a date"),
+        (
+            lambda m: temporal_split(m, times_of(m), cutoff=np.datetime64("NaT", "s")),
+            "cutoff must be a number or a date",
+        ),
         (lambda m: temporal_split(m, np.full(m.nnz, "2023", "M8[D]"), cutoff=3), "cutoff must be a date, such as"),
         (lambda m: temporal_split(m, np.ones(3)), "timestamps has shape"),
         (lambda m: temporal_split(m, np.full(m.nnz, np.nan)), "without NaN"),
