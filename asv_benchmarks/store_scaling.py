@@ -10,8 +10,8 @@ first of ``--portions``, then the others appended and all compacted, so that the
 ``resident`` is the largest sum of anonymous memory, what the process holds besides the page cache of its maps.
 
 Issue's figures: the defaults; ``--users 21900000 --items 1470000 --pairs 730000000 --factors 20 --equal --sweeps 2
---steps stream,store``; and beyond 2^31 pairs ``--users 40000000 --items 1000000 --pairs 2200000000 --factors 8 --equal
---sweeps 1 --portions 4 --memory-limit 8GB --steps stream,store``.
+--steps stream,store``; and beyond 2^31 pairs ``--users 40000000 --items 1000000 --pairs 2250000000 --factors 8 --equal
+--sweeps 1 --portions 5 --memory-limit 8GB --steps stream,store``.
 """
 
 import argparse

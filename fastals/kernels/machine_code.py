@@ -35,7 +35,7 @@ import numba
 import numpy as np
 
 from fastals.kernels import forks, patience
-from fastals.kernels.private_folder import read_entry, remove_oldest, write_entry
+from fastals.kernels.private_folder import read_entry, read_file, remove_oldest, write_entry
 
 _PACKAGE = Path(__file__).resolve().parent
 _FOLDER_PREFIX = "fastals-machine-code-"
@@ -53,7 +53,7 @@ def _source_digest() -> str | None:
     try:
         for path in sorted(_PACKAGE.rglob("*")):
             if "__pycache__" not in path.parts[len(_PACKAGE.parts) :] and path.suffix in (".py", ".pyc", ".so"):
-                content = path.read_bytes()
+                content = read_file(path)
                 digest.update(f"{path.relative_to(_PACKAGE)} {len(content)}\n".encode() + content)
     except OSError:
         return None

@@ -57,6 +57,21 @@ def _opened(folder: Path) -> Iterator[int | None]:
         os.close(descriptor)
 
 
+def read_file(path: Path) -> bytes:
+    """Content of a file; an interrupt meanwhile leaves no object whose collection would warn.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, 2**20), b""))
+    finally:
+        os.close(descriptor)
+
+
 def read_entry(folder: Path, name: str) -> bytes | None:
     """Content of an entry, None if it is absent or damaged or others may have written it."""
     try:

@@ -34,7 +34,7 @@ def atomic_writer(
     _remove_abandoned(target)
     temporary = target.parent / f".{target.name[:100]}.{uuid.uuid4().hex}.tmp"
     try:
-        with open(temporary, "x+b") as file:
+        with _new_file(temporary) as file:
             if fcntl is not None:
                 with contextlib.suppress(OSError):  # a file system without locks
                     fcntl.flock(file, fcntl.LOCK_EX)
@@ -61,6 +61,18 @@ def atomic_writer(
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new file for writing and reading; an interrupt meanwhile leaves no object whose collection would warn."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        with open(descriptor, "r+b", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 def _remove_abandoned(target: Path) -> None:

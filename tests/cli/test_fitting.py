@@ -104,9 +104,7 @@ def test_signal_from_outside(file, tmp_path):
     hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     script = f"{hears}; from fastals.cli import main; main()"
     options = ["-k", "8", "-t", str(10**6), "-o", str(output), "--checkpoint", str(checkpoint)]
-    # A signal between ``io.open`` and its ``with`` leaves the file to the collector: Python warns of its own race.
-    warnings = ["-W", "error", "-W", "ignore::ResourceWarning"]
-    command = [sys.executable, *warnings, "-c", script, "fit", str(file), *options]
+    command = [sys.executable, "-W", "error", "-c", script, "fit", str(file), *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

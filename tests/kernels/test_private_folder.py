@@ -1,15 +1,17 @@
 """Entries of the cache are read and written only where nobody but trusted users can have put them."""
 
+import contextlib
 import hashlib
 import os
 import pickle
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 from kernel_package import CALL, cache_folders, run, write_package
 
-from fastals.kernels.private_folder import read_entry, remove_oldest, write_entry
+from fastals.kernels.private_folder import read_entry, read_file, remove_oldest, write_entry
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
@@ -200,3 +202,25 @@ def test_folders_of_other_packages_stay(tmp_path):
 
     assert all(other.is_dir() for other in others)
     assert len(cache_folders(root)) == 1
+
+
+@pytest.mark.filterwarnings("always::ResourceWarning")
+def test_interrupts_of_a_reader_leave_nothing_that_warns(recwarn):
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(*_):
+        raise InterruptError
+
+    expected, before = Path(__file__).read_bytes(), signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            with contextlib.suppress(InterruptError):
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + 1e-6 * number)  # once: the next is not heard too early
+                while True:
+                    assert read_file(Path(__file__)) == expected
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert [str(warning.message) for warning in recwarn] == []

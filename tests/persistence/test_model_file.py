@@ -168,7 +168,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(path, monkeypatch, moment)
 def test_full_disk(path, monkeypatch):
     before = path.read_bytes()
 
-    def full(name, mode):
+    def full(descriptor, mode, closefd):
         return open("/dev/full", "wb")
 
     monkeypatch.setattr(fastals.persistence.atomic, "open", full, raising=False)

@@ -19,8 +19,9 @@ beta, small in the ordinary norm. y_t V is rounded: V itself by u, sums of k pro
     polynomial of k):
         beta = u [(k + n + 6) S_b + (2 k^1/2 (k + 1) + 2 k + n + 10) S_A |x|] + u64 (10 k + 2 n + 10) (S_b + S_A |x|)
     the last term being the oracle's own roundings, too. What is below the type's smallest number t is rounded to a
-    multiple of it: t (k + n) (U + sum |target_t| + S_A (1 + |x|)) besides, where U is what weights and lambda are
-    divided by before rows are solved: 1, and beyond 2^20 or below 2^-20 at most twice the larger of c0 and alpha.
+    multiple of it: t (k + n) (unit + sum |target_t| + S_A (1 + |x|)) besides. Weights and lambda are
+    divided by the unit before rows are solved; it is 1, and where the larger of c0 and alpha is beyond 2^20 or below
+    2^-20, at most twice that.
 alpha, small in the norm of M^-1, in which rows are solved (of M^1/2 x the diagonal is 1, and since M is diagonal there,
     roundings are those of a system of condition 1 + trace):
     - x~ is kept in the factors' type: u (1 + trace) |x|_M;
@@ -35,7 +36,7 @@ alpha, small in the norm of M^-1, in which rows are solved (of M^1/2 x the diago
       u (5 n + k + 8) (n + trace) trace^1/2 |s|. This is not backward stable, it loses the condition, and so float32 may
       go no further than a trace of 1e4, from which float64 takes over; there pivots below 1e-7 of the diagonal send the
       row to the primal form;
-    - squares below t are zero or t: what is no longer than (k t U)^1/2 may pass for zero.
+    - squares below t are zero or t: what is no longer than (k t unit)^1/2 may pass for zero.
 z, what features predict, comes in float64, with an error of U (d + 4) u64 for the length U of its sums of sizes; it is
     rounded and rotated, (k + 2) u |z|. So S_b has lambda |z| besides, and beta lambda (d + 4) u64 U. The dual form
     solves for x - x0 with x0 = M^-1 lambda z: its sources are |s_t| + extra_t^1/2 |y_t| |x0|, and x0 takes part in
@@ -88,7 +89,7 @@ class Method(NamedTuple):
     tol: float
     max_steps: int
     dtype: str
-    unit: float = 1.0  # U, at most
+    unit: float = 1.0  # at most
 
     @classmethod
     def of(cls, problem: Problem) -> Method:
