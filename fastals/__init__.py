@@ -4,5 +4,5 @@ from fastals.model import ImplicitALS
 from fastals.tables.interactions import Interactions
 from fastals.tables.store import InteractionStore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["ImplicitALS", "InteractionStore", "Interactions", "__version__"]

@@ -222,6 +222,7 @@ class ValidationCallback:
         sweep, value = curve["sweep"][evaluated] + 1, curve[self.metric][evaluated]
         (loss_line,) = ax.plot(curve["sweep"] + 1, curve["loss"], color="tab:gray", label="training loss")
         ax.set(xlabel="sweep", ylabel="training loss")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         right = ax.twinx()
         label = f"validation {self.metric}@{self.K}"
         (metric_line,) = right.plot(sweep, value, color="tab:blue", marker="o", markersize=3, label=label)

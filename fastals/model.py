@@ -90,8 +90,8 @@ class ImplicitALS(Parameters):
         Whether ``fit`` goes on from the factors of an earlier one.
     acceleration : bool or "auto"
         Whether to extrapolate the items' factors from sweep to sweep, guarded by the loss, and to solve sweeps no more
-        accurately than pays: half as many sweeps for the same loss, at two thirds of the cost (see
-        ``fastals.solver.sweeps``). "auto" does so unless ``fit`` is given factors to start from.
+        accurately than pays: half as many sweeps for the same loss, at two thirds of the cost. "auto" does so unless
+        ``fit`` is given factors to start from.
     feature_regularization : float, (float, float) or "auto"
         Strength of the penalty of the features' effects, or one for users and one for items; positive. "auto" is the
         mean of what it stands beside, sum_u lambda_u f_u^2 of a feature; it halves the effect of a mean feature.
@@ -260,28 +260,28 @@ class ImplicitALS(Parameters):
         """Divide a score among the user's stored items."""
         return lists.explain(self._fitted(), userid, user_items, itemid, user_weights, N, user_features)
 
-    @documented_by(fold_in.recalculate)
+    @documented_by(fold_in.recalculate, 0)
     def recalculate_user(
         self, userid: ArrayLike, user_items: SparseLike | None = None, user_features: FeaturesLike | None = None
     ) -> Array:
         """Factors of users solved from their rows: one row of a training half-sweep, bit for bit."""
         return fold_in.recalculate(self._fitted(), 0, userid, user_items, user_features)
 
-    @documented_by(fold_in.recalculate)
+    @documented_by(fold_in.recalculate, 1)
     def recalculate_item(
         self, itemid: ArrayLike, item_users: SparseLike | None = None, item_features: FeaturesLike | None = None
     ) -> Array:
         """Factors of items solved from their users; as ``recalculate_user``, with rows (n, n_users)."""
         return fold_in.recalculate(self._fitted(), 1, itemid, item_users, item_features)
 
-    @documented_by(fold_in.partial_fit)
+    @documented_by(fold_in.partial_fit, 0)
     def partial_fit_users(
         self, userids: ArrayLike, user_items: SparseLike | None, user_features: FeaturesLike | None = None
     ) -> None:
         """Solve users from new rows and put them into the model, which grows for ids beyond its last user."""
         swap(self, lambda state: fold_in.partial_fit(Fitted(self, state), 0, userids, user_items, user_features))
 
-    @documented_by(fold_in.partial_fit)
+    @documented_by(fold_in.partial_fit, 1)
     def partial_fit_items(
         self, itemids: ArrayLike, item_users: SparseLike | None, item_features: FeaturesLike | None = None
     ) -> None:
@@ -356,7 +356,7 @@ class ImplicitALS(Parameters):
 
     @property
     def solver_report_(self) -> dict[str, float]:
-        """How the rows were solved; see the class."""
+        """How the rows were solved: the attribute of the class above has its keys."""
         needed(self._state.history)
         return dict(self._state.report)
 

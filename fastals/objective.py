@@ -1,4 +1,4 @@
-"""What is minimised: how data become weights, targets and regularisation.
+"""What is minimised: how data become weights, targets and regularization.
 
     L(P, Q) = sum over ALL u, i of c_ui (phi_ui - p_u.q_i)^2 + sum_u lambda_u |p_u|^2 + sum_i lambda_i |q_i|^2
 

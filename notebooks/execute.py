@@ -1,10 +1,12 @@
-"""Execute the notebooks beside this file, whose last cells assert what they show, and keep them with their outputs.
+"""Execute the notebooks beside this file and keep them with their outputs.
 
     python notebooks/execute.py                     all of them
     python notebooks/execute.py 01_seed.ipynb       some
 
-Whoever looks at the repository alone sees their results so. Building the site executes them as well, without changing
-them. Each runs in a temporary folder; pictures are reduced to a few colours, so that the files stay small.
+Their last cells assert what they show. Whoever looks at the repository alone sees
+their results so. Building the site executes them as well, without changing them. Each
+runs in a temporary folder; pictures are reduced to a few colours, so that the files
+stay small.
 """
 
 import argparse
@@ -25,12 +27,14 @@ COLOURS = 64
 
 
 def execute(path: Path) -> str:
-    """Run one notebook and write it with its outputs; returns what is wrong with it, or nothing."""
+    """Run a notebook and keep it with its outputs; returns what is wrong, if any."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            NotebookClient(notebook, timeout=TIMEOUT, resources={"metadata": {"path": folder}}).execute()
+            NotebookClient(
+                notebook, timeout=TIMEOUT, resources={"metadata": {"path": folder}}
+            ).execute()
     except CellExecutionError as error:
         return str(error)
     keep(notebook, path)
@@ -38,7 +42,7 @@ def execute(path: Path) -> str:
 
 
 def keep(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write an executed notebook: outputs and small pictures, but not when and by what it was run."""
+    """Write a notebook: its outputs and small pictures, not when and by what it ran."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
@@ -52,12 +56,16 @@ def keep(notebook: nbformat.NotebookNode, path: Path) -> None:
 def reduced(picture: str) -> str:
     """A PNG, in base64, with few colours."""
     small = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
+    Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(
+        COLOURS
+    ).save(small, "PNG", optimize=True)
     return base64.b64encode(small.getvalue()).decode()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
     failures = 0

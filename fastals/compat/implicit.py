@@ -9,7 +9,6 @@ documentation and from what it answers, and shares no code with it.
 
 from __future__ import annotations
 
-import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -17,25 +16,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from fastals.compat.lists import padded
-from fastals.compat.matrices import ParameterWarning, as_csr, rows_for
-from fastals.compat.npz import read_npz, write_npz
+from fastals.compat import lists
+from fastals.compat.matrices import ParameterWarning, as_csr, norms_of
+from fastals.compat.npz import NAMES, read_npz, write_npz
 from fastals.compat.weights import bm25_weight, tfidf_weight
+from fastals.core.parameters import documented_by
 from fastals.core.types import Array
-from fastals.core.validation import UnknownIdError, check_dtype
+from fastals.core.validation import check_dtype
 from fastals.model import ImplicitALS
 
 __all__ = ["AlternatingLeastSquares", "ParameterWarning", "bm25_weight", "tfidf_weight"]
-
-SMALLEST_NORM = 1e-10
-
-
-class _Unknown(contextlib.AbstractContextManager[None]):
-    """Turns the error of an unknown id into the IndexError that implicit raises."""
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, UnknownIdError):
-            raise IndexError(str(error)) from None
 
 
 class AlternatingLeastSquares:
@@ -107,6 +97,11 @@ class AlternatingLeastSquares:
         show_progress : bool
         callback : callable, optional
             ``callback(iteration, seconds, loss)`` after each; the loss is None unless ``calculate_training_loss``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a matrix or parameters that do not fit.
         """
         rows = as_csr(user_items)
         users, items = self._start(rows.shape)
@@ -144,6 +139,7 @@ class AlternatingLeastSquares:
                 found.append(random.random((n_rows, self.factors), dtype=self.dtype) * self.dtype.type(0.01))
         return found[0], found[1]
 
+    @documented_by(lists.recommend)
     def recommend(
         self,
         userid: Any,
@@ -154,42 +150,12 @@ class AlternatingLeastSquares:
         recalculate_user: bool = False,
         items: Any = None,
     ) -> tuple[Array, Array]:
-        """Items of the highest scores for a user or several.
+        """Items of the highest scores for a user or several."""
+        return lists.recommend(
+            self._ready(), userid, user_items, N, filter_already_liked_items, filter_items, recalculate_user, items
+        )
 
-        Parameters
-        ----------
-        userid : int or (n,) array of int
-        user_items : csr_matrix (n, n_items)
-            A row for each user; may be None where neither it filters nor users are recalculated.
-        N : int
-        filter_already_liked_items, filter_items, recalculate_user, items
-            As in implicit; ``items`` and ``filter_items`` exclude one another.
-
-        Returns
-        -------
-        ids, scores : (N,) or (n, N) arrays
-            Lists have N entries, or as many as ``items``. Filtered items stand at the end with the lowest number of the
-            type, and behind all items id 0 with score 0.
-
-        Raises
-        ------
-        ValueError
-            For anything but CSR, a row too few or too many, or ``items`` beside ``filter_items``.
-        IndexError
-            For ids that the model does not know.
-        """
-        if items is not None and filter_items is not None:
-            raise ValueError("items and filter_items cannot both be given to recommend")
-        rows = None
-        if filter_already_liked_items or recalculate_user:
-            rows = rows_for(userid, user_items, "user_items")
-        with _Unknown():
-            ids, scores = self._ready().recommend(
-                np.atleast_1d(userid), rows, N, filter_already_liked_items, filter_items, recalculate_user, items
-            )
-        lowest = float(np.finfo(scores.dtype).min)
-        return padded(ids, scores, items, self._size(1), np.ndim(userid) == 0, lowest)
-
+    @documented_by(lists.similar_items)
     def similar_items(
         self,
         itemid: Any,
@@ -199,56 +165,64 @@ class AlternatingLeastSquares:
         filter_items: Any = None,
         items: Any = None,
     ) -> tuple[Array, Array]:
-        """Items of the smallest angle to one or several; as ``recommend``, filtered ones with minus infinity."""
-        if items is not None and filter_items is not None:
-            raise ValueError("items and filter_items cannot both be given to similar_items")
-        rows = rows_for(itemid, item_users, "item_users") if recalculate_item else None
-        with _Unknown():
-            ids, scores = self._ready().similar_items(
-                np.atleast_1d(itemid), N, recalculate_item, rows, filter_items, items
-            )
-        return padded(ids, scores, items, self._size(1), np.ndim(itemid) == 0, -np.inf)
+        """Items of the smallest angle to one or several."""
+        return lists.similar_items(self._ready(), itemid, N, recalculate_item, item_users, filter_items, items)
 
+    @documented_by(lists.similar_users)
     def similar_users(
         self, userid: Any, N: int = 10, filter_users: Any = None, users: Any = None
     ) -> tuple[Array, Array]:
-        """Users of the smallest angle to one or several; as ``similar_items``."""
-        if users is not None and filter_users is not None:
-            raise ValueError("users and filter_users cannot both be given to similar_users")
-        with _Unknown():
-            ids, scores = self._ready().similar_users(np.atleast_1d(userid), N, filter_users, users)
-        return padded(ids, scores, users, self._size(0), np.ndim(userid) == 0, -np.inf)
+        """Users of the smallest angle to one or several."""
+        return lists.similar_users(self._ready(), userid, N, filter_users, users)
 
+    @documented_by(lists.explain)
     def explain(
         self, userid: int, user_items: Any, itemid: int, user_weights: Any = None, N: int = 10
     ) -> tuple[float, list[tuple[int, float]], tuple[Array, bool]]:
-        """What each of the user's items contributes to a score: total, the N largest (item, part), and the weights.
+        """What each of the user's items contributes to a score."""
+        return lists.explain(self._ready(), userid, user_items, itemid, user_weights, N)
 
-        ``user_items`` is the user's row or the rows of all users; ``user_weights`` the third result of an earlier call.
-        """
-        with _Unknown():
-            return self._ready().explain(userid, user_items, itemid, user_weights, N)
-
+    @documented_by(lists.recalculate, 0)
     def recalculate_user(self, userid: Any, user_items: Any) -> Array:
-        """Factors solved from rows, (factors,) for one id, else (n, factors)."""
-        return self._ready().recalculate_user(userid, rows_for(userid, user_items, "user_items"))
+        """Factors solved from rows."""
+        return lists.recalculate(self._ready(), 0, userid, user_items)
 
+    @documented_by(lists.recalculate, 1)
     def recalculate_item(self, itemid: Any, item_users: Any) -> Array:
-        """Factors solved from rows (n, n_users); as ``recalculate_user``."""
-        return self._ready().recalculate_item(itemid, rows_for(itemid, item_users, "item_users"))
+        """Factors solved from their users."""
+        return lists.recalculate(self._ready(), 1, itemid, item_users)
 
+    @documented_by(lists.partial_fit, 0)
     def partial_fit_users(self, userids: Any, user_items: Any) -> None:
         """Solve users from their rows and put them into the model, which grows where needed."""
-        self.user_factors = _with_rows(self.user_factors, userids, self.recalculate_user(userids, user_items))
+        self.user_factors = lists.partial_fit(self._ready(), 0, userids, user_items)
 
+    @documented_by(lists.partial_fit, 1)
     def partial_fit_items(self, itemids: Any, item_users: Any) -> None:
         """Solve items from their users and put them into the model, which grows where needed."""
-        self.item_factors = _with_rows(self.item_factors, itemids, self.recalculate_item(itemids, item_users))
+        self.item_factors = lists.partial_fit(self._ready(), 1, itemids, item_users)
 
     def rank_items(
         self, userid: int, user_items: Any, selected_items: Any, recalculate_user: bool = False
     ) -> tuple[Array, Array]:
-        """Deprecated there and here: ``recommend`` with ``items``."""
+        """Deprecated there and here: ``recommend`` with ``items``.
+
+        Parameters
+        ----------
+        userid : int
+        user_items : csr_matrix (1, n_items) or (n_users, n_items)
+        selected_items : array of int
+        recalculate_user : bool
+
+        Returns
+        -------
+        ids, scores : arrays as long as ``selected_items``
+
+        Raises
+        ------
+        ValueError, IndexError
+            As ``recommend``.
+        """
         warnings.warn("rank_items is deprecated; use recommend with items", DeprecationWarning, stacklevel=2)
         row = user_items if user_items is None or user_items.shape[0] == 1 else user_items[userid]
         return self.recommend(
@@ -264,7 +238,25 @@ class AlternatingLeastSquares:
         filter_items: Any = None,
         users_items_offset: int = 0,
     ) -> Array:
-        """Deprecated there and here: ids of ``recommend`` for all rows, users counted from ``users_items_offset``."""
+        """Deprecated there and here: ids of ``recommend`` for all rows.
+
+        Parameters
+        ----------
+        user_items : csr_matrix (n, n_items)
+        N, recalculate_user, filter_already_liked_items, filter_items
+            As ``recommend``.
+        users_items_offset : int
+            The user of the first row.
+
+        Returns
+        -------
+        (n, N) array of int
+
+        Raises
+        ------
+        ValueError, IndexError
+            As ``recommend``.
+        """
         warnings.warn(
             "recommend_all is deprecated; use recommend with an array of ids", DeprecationWarning, stacklevel=2
         )
@@ -275,23 +267,39 @@ class AlternatingLeastSquares:
         """Write factors and parameters in NumPy's ``.npz``, to a path (which gets that ending) or a binary file object.
 
         implicit reads the file, and ``load`` reads implicit's.
+
+        Parameters
+        ----------
+        fileobj_or_path : path or binary file object
+
+        Raises
+        ------
+        OSError
+            For a path that cannot be written.
         """
-        names = (
-            "regularization", "factors", "num_threads", "iterations", "use_native", "use_cg",
-            "calculate_training_loss", "random_state", "alpha",
-        )  # fmt: skip
-        values = {name: getattr(self, name) for name in names}
-        plain = isinstance(values["random_state"], (int, np.integer))
-        arrays = {"user_factors": self.user_factors, "item_factors": self.item_factors}
-        write_npz(
-            fileobj_or_path,
-            {**arrays, **values, "random_state": values["random_state"] if plain else None, "dtype": self.dtype.name,
-             "cg_steps": 3},
-        )  # fmt: skip
+        values = {name: getattr(self, name) for name in NAMES if name != "cg_steps"}
+        if not isinstance(self.random_state, (int, np.integer)):
+            values["random_state"] = None
+        write_npz(fileobj_or_path, {**values, "dtype": self.dtype.name, "cg_steps": 3})
 
     @classmethod
     def load(cls, fileobj_or_path: str | IO[bytes]) -> AlternatingLeastSquares:
-        """Read what ``save`` wrote, from a path (``.npz`` may be left out) or a binary file object, without pickle."""
+        """Read what ``save`` wrote, without pickle.
+
+        Parameters
+        ----------
+        fileobj_or_path : path or binary file object
+            ``.npz`` may be left out.
+
+        Returns
+        -------
+        AlternatingLeastSquares
+
+        Raises
+        ------
+        OSError, ValueError
+            For a file that cannot be read, or is damaged.
+        """
         found = read_npz(fileobj_or_path)
         factors = {name: found.pop(name, None) for name in ("user_factors", "item_factors")}
         found.pop("cg_steps", None)
@@ -300,7 +308,13 @@ class AlternatingLeastSquares:
         return model
 
     def to_gpu(self) -> Any:
-        """Refused: fastals runs on the CPU alone."""
+        """Refused: fastals runs on the CPU alone.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
         raise ValueError("to_gpu is not available: fastals runs on the CPU alone")
 
     @property
@@ -322,14 +336,14 @@ class AlternatingLeastSquares:
         self._assign("item_factors", value)
 
     @property
-    def user_norms(self) -> Array:
+    def usernorms_of(self) -> Array:
         """Norms of the users' factors, at least 1e-10."""
-        return _norms(self._ready().user_factors)
+        return norms_of(self._ready().user_factors)
 
     @property
-    def item_norms(self) -> Array:
+    def itemnorms_of(self) -> Array:
         """Norms of the items' factors, at least 1e-10."""
-        return _norms(self._ready().item_factors)
+        return norms_of(self._ready().item_factors)
 
     @property
     def YtY(self) -> Array:  # noqa: N802
@@ -370,22 +384,6 @@ class AlternatingLeastSquares:
 
     def _ready(self) -> ImplicitALS:
         return self._fitted_with(self._model)
-
-
-def _with_rows(factors: Array | None, ids: Any, values: Array) -> Array:
-    """Factors with some rows replaced, and zero rows before those that lie beyond the last."""
-    places = np.atleast_1d(ids)
-    assert factors is not None  # or the values could not have been solved
-    n_rows = max(len(factors), int(places.max(initial=-1)) + 1)
-    grown = np.zeros((n_rows, factors.shape[1]), factors.dtype)
-    grown[: len(factors)] = factors
-    grown[places] = values
-    return grown
-
-
-def _norms(factors: Array) -> Array:
-    norms: Array = np.maximum(np.linalg.norm(factors, axis=1), factors.dtype.type(SMALLEST_NORM))
-    return norms
 
 
 def _without(model: ImplicitALS, name: str) -> ImplicitALS:

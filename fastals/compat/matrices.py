@@ -1,4 +1,4 @@
-"""Matrices as implicit takes them: CSR, or converted with a warning, or refused."""
+"""Matrices as implicit takes them: CSR, or converted with a warning, or refused; rows and norms of factors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastals.core.types import Array
 from fastals.core.validation import describe, is_sparse
+
+SMALLEST_NORM = 1e-10
 
 
 class ParameterWarning(Warning):
-    """An argument is usable, but not as it should be."""
+    """An argument had to be converted before it could be used."""
 
 
 def as_csr(user_items: Any) -> sp.csr_array:
@@ -38,3 +41,20 @@ def rows_for(ids: Any, matrix: Any, name: str) -> Any:
     if matrix.shape[0] != np.size(ids):
         raise ValueError(f"{name} must have one row for each of {np.size(ids)} ids; got shape {matrix.shape}")
     return matrix
+
+
+def with_rows(factors: Array | None, ids: Any, values: Array) -> Array:
+    """Factors with some rows replaced, and zero rows before those that lie beyond the last."""
+    places = np.atleast_1d(ids)
+    assert factors is not None  # or the values could not have been solved
+    n_rows = max(len(factors), int(places.max(initial=-1)) + 1)
+    grown = np.zeros((n_rows, factors.shape[1]), factors.dtype)
+    grown[: len(factors)] = factors
+    grown[places] = values
+    return grown
+
+
+def norms_of(factors: Array) -> Array:
+    """Norms of rows, none of them zero."""
+    norms: Array = np.maximum(np.linalg.norm(factors, axis=1), factors.dtype.type(SMALLEST_NORM))
+    return norms

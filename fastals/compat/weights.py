@@ -11,7 +11,24 @@ from fastals.core.types import Array
 
 
 def bm25_weight(X: Any, K1: float = 100, B: float = 0.8) -> sp.coo_matrix:
-    """Weigh entries by r (K1 + 1) / (r + K1 (1 - B + B |row| / mean |row|)) idf, BM25, as float64 COO."""
+    """Weigh entries by r (K1 + 1) / (r + K1 (1 - B + B |row| / mean |row|)) idf, BM25.
+
+    Parameters
+    ----------
+    X : sparse matrix (n_rows, n_columns)
+        Left as it is.
+    K1, B : float
+        Where the growth with r levels off, and how much long rows are discounted.
+
+    Returns
+    -------
+    float64 coo_matrix
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what SciPy cannot make a sparse matrix.
+    """
     matrix, idf = _with_idf(X)
     totals = np.bincount(matrix.row, matrix.data, matrix.shape[0])
     length = 1 - B + B * totals[matrix.row] / totals.mean()
@@ -20,7 +37,22 @@ def bm25_weight(X: Any, K1: float = 100, B: float = 0.8) -> sp.coo_matrix:
 
 
 def tfidf_weight(X: Any) -> sp.coo_matrix:
-    """Weigh entries by r^1/2 idf, as float64 COO."""
+    """Weigh entries by r^1/2 idf.
+
+    Parameters
+    ----------
+    X : sparse matrix (n_rows, n_columns)
+        Left as it is.
+
+    Returns
+    -------
+    float64 coo_matrix
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what SciPy cannot make a sparse matrix.
+    """
     matrix, idf = _with_idf(X)
     matrix.data = np.sqrt(matrix.data) * idf
     return matrix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -83,11 +84,16 @@ class Parameters:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-def documented_by(function: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Decorator of a method that delegates: below its own first line stands what the function's docstring says."""
+def documented_by(function: Callable[..., Any], axis: int | None = None) -> Callable[[Function], Function]:
+    """Decorator of a method that delegates: below its own first line stands what the function's docstring says.
+
+    Of a function for users (``axis`` 0) and items (1), "user (or item)" becomes what the method is for.
+    """
 
     def documented(method: Function) -> Function:
         _, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\n")
+        if axis is not None:
+            rest = re.sub(r"(\S+|\([^()]*\)) \(or (\S+|\([^()]*\))\)", rf"\{axis + 1}", rest)
         method.__doc__ = f"{method.__doc__}\n{rest}"
         return method
 

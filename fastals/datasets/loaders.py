@@ -30,18 +30,33 @@ _LONGEST_ROW = 2**24  # bytes of an adjacency list's line: some two million item
 
 
 class Dataset(NamedTuple):
-    """Interactions of a public data set and what is known of their items."""
+    """Interactions of a public data set and what is known of their items.
+
+    Attributes
+    ----------
+    interactions : Interactions
+    item_names : ndarray of text
+        Title or name of each column; empty where the data has none.
+    timestamps : int64 csr_array or None
+        Seconds since 1970 of each stored pair, on the same pattern; None if the data has no times.
+    licence : str
+    """
 
     interactions: Interactions
     item_names: np.ndarray
-    """Title or name of each column, text; empty where the data has none."""
     timestamps: sparse.csr_array | None
-    """Seconds since 1970 of each stored pair, int64, on the same pattern; None if the data has no times."""
     licence: str
 
 
 class SplitDataset(NamedTuple):
-    """Interactions that come split; both parts have the same ids."""
+    """Interactions that come split.
+
+    Attributes
+    ----------
+    train, test : Interactions
+        With the same ids.
+    licence : str
+    """
 
     train: Interactions
     test: Interactions
@@ -105,7 +120,7 @@ def load_movielens(
     path : path, optional
         The archive, or the folder it was unpacked to. Default: download it (extra ``datasets``).
     data_home : path, optional
-        Where downloads are kept, see `fastals.datasets.download.fetch`.
+        Where downloads are kept. Default: the environment variable ``FASTALS_DATA``, else the user's cache folder.
 
     Returns
     -------
@@ -115,11 +130,11 @@ def load_movielens(
     Raises
     ------
     ImportError, OSError, ValueError
-        As `fastals.datasets.download.fetch`, and for files that are not what they should be.
+        Without pooch; for a file that cannot be downloaded; and for one that is not what it should be.
 
     References
     ----------
-    F. M. Harper, J. A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
+    .. [1] F. M. Harper, J. A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
     """
     return _load(check_choice("variant", variant, ("latest-small", "100k", "1m", "20m", "25m")), path, data_home)
 
@@ -132,7 +147,7 @@ def load_lastfm(*, path: str | Path | None = None, data_home: str | Path | None 
     path : path, optional
         ``hetrec2011-lastfm-2k.zip``, or the folder it was unpacked to. Default: download it (extra ``datasets``).
     data_home : path, optional
-        Where downloads are kept, see `fastals.datasets.download.fetch`.
+        Where downloads are kept. Default: the environment variable ``FASTALS_DATA``, else the user's cache folder.
 
     Returns
     -------
@@ -142,7 +157,7 @@ def load_lastfm(*, path: str | Path | None = None, data_home: str | Path | None 
     Raises
     ------
     ImportError, OSError, ValueError
-        As `fastals.datasets.download.fetch`, and for files that are not what they should be.
+        Without pooch; for a file that cannot be downloaded; and for one that is not what it should be.
 
     References
     ----------
@@ -164,7 +179,7 @@ def load_goodbooks(
     path : path, optional
         ``goodbooks-10k.zip``, or the folder it was unpacked to. Default: download it (extra ``datasets``).
     data_home : path, optional
-        Where downloads are kept, see `fastals.datasets.download.fetch`.
+        Where downloads are kept. Default: the environment variable ``FASTALS_DATA``, else the user's cache folder.
 
     Returns
     -------
@@ -174,7 +189,7 @@ def load_goodbooks(
     Raises
     ------
     ImportError, OSError, ValueError
-        As `fastals.datasets.download.fetch`, and for files that are not what they should be.
+        Without pooch; for a file that cannot be downloaded; and for one that is not what it should be.
     """
     return _load(check_choice("kind", kind, ("to_read", "ratings")), path, data_home)
 
@@ -187,7 +202,7 @@ def load_gowalla(*, path: str | Path | None = None, data_home: str | Path | None
     path : path, optional
         A folder with ``train.txt`` and ``test.txt``. Default: download them (extra ``datasets``).
     data_home : path, optional
-        Where downloads are kept, see `fastals.datasets.download.fetch`.
+        Where downloads are kept. Default: the environment variable ``FASTALS_DATA``, else the user's cache folder.
 
     Returns
     -------
@@ -196,11 +211,11 @@ def load_gowalla(*, path: str | Path | None = None, data_home: str | Path | None
     Raises
     ------
     ImportError, OSError, ValueError
-        As `fastals.datasets.download.fetch`, and for files that are not what they should be.
+        Without pooch; for a file that cannot be downloaded; and for one that is not what it should be.
 
     References
     ----------
-    X. He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", SIGIR 2020.
+    .. [1] X. He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", SIGIR 2020.
     """
     return _load_split("gowalla", path, data_home)
 

@@ -17,14 +17,18 @@ _ROUNDS = 12  # times a user's repeated draws are drawn anew
 
 
 class SyntheticData(NamedTuple):
-    """What `make_interactions` returns; unpacks into its three arrays."""
+    """What `make_interactions` returns; unpacks into its three arrays.
+
+    Attributes
+    ----------
+    user_items : float32 csr_array (n_users, n_items)
+    user_groups, item_groups : (n_users,) and (n_items,) int32 arrays
+        The group of taste in which each user or item was planted.
+    """
 
     user_items: sparse.csr_array
-    """float32, shape (n_users, n_items), canonical."""
     user_groups: np.ndarray
-    """int32, shape (n_users,): the taste group each user was planted in."""
     item_groups: np.ndarray
-    """int32, shape (n_items,): the taste group each item was planted in."""
 
     @property
     def interactions(self) -> Interactions:

@@ -74,7 +74,7 @@ def ranking_metrics_at_k(
 ) -> RankingMetrics:
     """Evaluate a model on held-out interactions, ranking all items for every user.
 
-    The definitions of all metrics, with their sources, stand at the top of `fastals.evaluation.metrics`.
+    For the definitions of all metrics, with their sources, see ``help(fastals.evaluation.metrics)``.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def metrics_from_rankings(
     Returns
     -------
     RankingMetrics
-        All metrics but the AUC, as defined at the top of `fastals.evaluation.metrics`.
+        All metrics but the AUC, as `ranking_metrics_at_k` has them.
 
     Raises
     ------

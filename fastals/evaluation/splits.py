@@ -157,7 +157,17 @@ def temporal_split(
 
 
 class StrongGeneralizationSplit(NamedTuple):
-    """What `strong_generalization_split` returns; the three matrices have the shape of the input."""
+    """What `strong_generalization_split` returns.
+
+    Attributes
+    ----------
+    train : csr_array (n_users, n_items)
+        All pairs of the users who are not held out.
+    fold_in, test : csr_array (n_users, n_items)
+        What serves to fold the held-out users in, and what they are judged by.
+    users : int64 array
+        The held-out users, increasing.
+    """
 
     train: sp.csr_array
     fold_in: sp.csr_array

@@ -183,7 +183,7 @@ def rotate_tasks(kernel, tasks, bounds, X, panels, chunks, tiles, out):
 def stored_loss_parts(bounds, entries, X, Y, parts):
     """Write sum_t [target_t phi_t - 2 target_t s_t + extra_t s_t^2], s_t = x_u . y_t, to parts[c] in place.
 
-    Together with c0 tr(X' diag(v) X Y' diag(w) Y) that is the loss without regularisation: over the stored pairs
+    Together with c0 tr(X' diag(v) X Y' diag(w) Y) that is the loss without regularization: over the stored pairs
     c (phi - s)^2 - m s^2 = c phi^2 - 2 c phi s + (c - m) s^2, m = c0 v_u w_i. ``entries`` are as in ``rows.row``, of
     range c the rows u from bounds[c] to bounds[c + 1].
     """

@@ -28,7 +28,7 @@ def recalculate(fitted: Fitted, axis: int, ids: Any, matrix: Any = None, feature
     userid (or itemid) : int or (n,) array of int
         If rows are given, only their number matters, unless the model has features or weights of missing pairs that
         were given: those go by id.
-    user_items (or item_users) : sparse matrix (n, n_items) or (n, n_users), optional
+    user_items (or item_users) : sparse matrix (n, n_items) (or (n, n_users)), optional
         A row for each id; the training rows by default. Rows as wide as the fitted matrix will do after partial fits
         have made the model grow.
     user_features (or item_features) : array or sparse matrix (n, d), optional
@@ -85,7 +85,7 @@ def partial_fit(fitted: Fitted, axis: int, ids: Any, matrix: Any, features: Any 
     userids (or itemids) : (n,) array of int
         Distinct. Ids between the last row and the largest new one that are not named get no interactions, and zero
         factors; there may be as many of them as the model has rows, or 1,024.
-    user_items (or item_users) : sparse matrix (n, n_items) or (n, n_users), or None
+    user_items (or item_users) : sparse matrix (n, n_items) (or (n, n_users)), or None
         Their rows, which replace the training rows; see ``recalculate_user``. None, of a model with features, for
         rows of which nothing is known but ``user_features`` (or ``item_features``).
     user_features (or item_features) : array or sparse matrix (n, d), optional

@@ -111,7 +111,7 @@ def similar_items(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Items whose factors make the smallest angle with an item's.
 
-    The item itself comes first, with score 1 up to rounding, unless it is filtered; with ``recalculate_item`` it comes
+    The item itself comes first, with score 1, unless it is filtered; with ``recalculate_item`` it comes
     before those that are as near.
 
     Parameters
@@ -203,7 +203,7 @@ def explain(
     user_items : sparse matrix (1, n_items) or (n_users, n_items), optional
         The user's row, or all of them; the training row by default.
     itemid : int
-        Item whose score is explained.
+        Item whose score is explained; must be given.
     user_weights : optional
         Third result of an earlier call for the same user, which saves the factorisation.
     N : int

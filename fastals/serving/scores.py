@@ -27,7 +27,7 @@ def loss(fitted: Fitted, user_items: Any, preference: Any = None) -> float:
     Returns
     -------
     float
-        In float64: the sum over ALL pairs, and the regularisation.
+        In float64: the sum over ALL pairs, and the regularization.
 
     Raises
     ------

@@ -63,7 +63,7 @@ class Report:
     """What a half-sweep did and found.
 
     loss : float
-        Value of the objective after it, regularisation of both sides included, at the solutions as they are.
+        Value of the objective after it, regularization of both sides included, at the solutions as they are.
     steps, iterated : int
         Steps of conjugate gradients, and the rows that they have solved.
     direct : int
@@ -73,7 +73,7 @@ class Report:
         Rows solved in float64 in the end: iterations that did not converge, and rows of ``direct`` too ill-conditioned
         for float32.
     singular : int
-        Rows that the data and the regularisation do not determine.
+        Rows that the data and the regularization do not determine.
     ridge : float
         The largest ridge that was added to solve such a row, relative to the trace of its system; zero if none was.
     """
@@ -242,9 +242,9 @@ def full_loss(
     users: Side, items: Side, X: np.ndarray, Y: np.ndarray, objective: Objective, num_threads: int | None,
     penalty: float | None = None,
 ) -> float:  # fmt: skip
-    """Loss of any factors, in float64: the stored pairs' sum + c0 tr(X' diag(v) X Y' diag(w) Y) + regularisation.
+    """Loss of any factors, in float64: the stored pairs' sum + c0 tr(X' diag(v) X Y' diag(w) Y) + regularization.
 
-    ``penalty`` takes the place of the regularisation sum_u lambda_u |x_u|^2 + sum_i lambda_i |y_i|^2.
+    ``penalty`` takes the place of the regularization sum_u lambda_u |x_u|^2 + sum_i lambda_i |y_i|^2.
     """
     GX, user_penalty = gramian(X, users.regularization, num_threads, users.entries.row_weights)
     GY, item_penalty = gramian(Y, items.regularization, num_threads, items.entries.row_weights)

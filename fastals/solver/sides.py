@@ -1,4 +1,4 @@
-"""Both sides of the data, ready for the solver: weights, preferences, regularisation, ranges of equal cost."""
+"""Both sides of the data, ready for the solver: weights, preferences, regularization, ranges of equal cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROW_COST = 16  # what a row costs besides its entries, in entries
 
 @dataclass(frozen=True)
 class Side:
-    """One side's rows, ready to be solved: their entries as the kernels take them, regularisation, work ranges.
+    """One side's rows, ready to be solved: their entries as the kernels take them, regularization, work ranges.
 
     ``least_regularization`` is the least lambda / v that a row with an entry can have: it depends on the model alone,
     so that a row is solved alike in training and in any fold-in.

@@ -25,9 +25,9 @@ class FeatureTable(NamedFeatures):
     """Features of users or items, made from the columns of a table; built by one of its ``from_`` methods.
 
     It serves as ``user_features`` or ``item_features`` wherever a matrix does, and a model fitted to it keeps its
-    names. How columns are encoded stands at the top of `fastals.tables.encoding`: numbers are standardised, categories
-    become one column each, tags of lists too, and text is hashed. The features of one column have length 1 together,
-    so that all columns count alike; what is missing is zero.
+    names. Columns are encoded by kind: numbers are standardised, categories become one column each, tags of lists too,
+    and text is hashed. The features of one column have length 1 together, so that all columns count alike; what is
+    missing is zero.
 
     Attributes
     ----------

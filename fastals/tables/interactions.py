@@ -38,7 +38,7 @@ class Interactions:
 
     Examples
     --------
-    >>> from fastals.tables.interactions import Interactions
+    >>> from fastals.interactions import Interactions
     >>> plays = Interactions.from_arrays(["ann", "bob", "ann"], ["abba", "blur", "blur"], [3, 1, 5])
     >>> plays.user_items.toarray().tolist()
     [[3.0, 5.0], [0.0, 1.0]]

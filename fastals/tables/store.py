@@ -32,7 +32,7 @@ PathLike = str | os.PathLike[str]
 class InteractionStore(StoredInteractions):
     """Interactions in a folder, taken wherever a matrix (n_users, n_items) is: by ``fit``, splits, metrics, tuning.
 
-    Made by `build` and opened by `open`; what the folder holds is told in ``fastals.tables.store_files``. A model that
+    Made by `build` and opened by `open`. A model that
     is fitted to a store reads it row by row from its maps and keeps the factors alone in memory, and its factors are
     those of a fit to the same matrix in memory, bit for bit. (Splits and metrics copy into memory what they are given;
     ``fit`` with a separate ``preference`` does so with the pattern.)
@@ -96,7 +96,7 @@ class InteractionStore(StoredInteractions):
         source : path, list of paths, sparse matrix, dataframe, Interactions, or iterable of batches
             Files of delimited text, JSON lines or Parquet, told by their content, plain, gzip or zstd, one or several
             or a pattern such as ``"days/*.csv.gz"``; or one ``.npz`` or MatrixMarket file; see
-            `fastals.tables.readers.read_interactions`. A pandas, polars or pyarrow table. A batch is such a table, a
+            `fastals.datasets.read_interactions`. A pandas, polars or pyarrow table. A batch is such a table, a
             mapping of columns, or (users, items[, values[, times]]). Matrices keep their shape, and their positions
             are the ids. Needs DuckDB (extra ``tables``), but for matrices.
         path : path

@@ -71,7 +71,7 @@ def comparable_regularization(
 
     References
     ----------
-    S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
+    .. [1] S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
     """
     strength, at = check_real("strength", strength), check_real("at", at)
     rows, _ = check_rows(user_items, "user_items")

@@ -37,9 +37,9 @@ class TuningResult:
     best_value : float
         Its validation metric.
     trials : list of dict
-        One a trial that was begun, in their order: number, state ("complete", "pruned", "fail"), value, iterations
-        (the sweeps after which the value was reached), seconds and the arguments searched. value is None for trials
-        without one; else it is that of the model that a fit of so many sweeps leaves.
+        One for each trial that was begun, in their order: number, state ("complete", "pruned", "fail"), value,
+        iterations (the sweeps after which the value was reached), seconds and the arguments searched. value is None for
+        trials without one; else it is that of the model that a fit of so many sweeps leaves.
     model : ImplicitALS or None
         The best model, if `refit` was asked for.
     study : optuna.Study
@@ -196,8 +196,8 @@ def tune(
 
     References
     ----------
-    T. Akiba et al., "Optuna: A Next-generation Hyperparameter Optimization Framework", KDD 2019.
-    S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
+    .. [1] T. Akiba et al., "Optuna: A Next-generation Hyperparameter Optimization Framework", KDD 2019.
+    .. [2] S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
     """
     optuna = _optuna()
     check_options("tune", evaluation_options, inspect.signature(tune))

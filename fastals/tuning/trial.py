@@ -1,7 +1,7 @@
 """One trial of a search for hyper-parameters: what is drawn, and how it is fitted.
 
 Strength and weights are searched in units of the data's mean weight of a stored pair, so that one default range serves
-clicks, stars and play counts. The regularisation is searched by its strength at exponent 1, whatever the trial's
+clicks, stars and play counts. The regularization is searched by its strength at exponent 1, whatever the trial's
 exponent and weights of missing pairs: see `fastals.tuning.strength`. For lambda_u = regularization frequency_u^exponent
 to tell rows apart, frequency_u = stored + c0 v_u sum w must count in the same units: a search scales alpha so that the
 mean stored pair weighs 1, and looks for c0, not the other way round. Where pairs are weighed, it is the weighed ones.
@@ -31,7 +31,7 @@ from fastals.tuning.pair_weights import RANGES, span_of, suggested, weighed
 from fastals.tuning.strength import comparable_regularization, feature_strengths, first_trial
 from fastals.weighting import times_of
 
-# Of the stored pairs' mean weight: the share that a pair that is not stored has, and the regularisation at exponent 1.
+# Of the stored pairs' mean weight: the share that a pair that is not stored has, and the regularization at exponent 1.
 _UNOBSERVED_SHARE = (0.0003, 0.5)
 _RIDGE = (0.0003, 0.1)
 _EXPONENT = (0.0, 1.0)
@@ -50,7 +50,7 @@ _LITERAL = (
     "feature_regularization",
 )
 _UNIFORM = ("regularization_exponent", "unobserved_exponent")  # the others log-uniform
-# The first trials but for the very first. A regularisation of .01 suits most data; the weight of what is not stored is
+# The first trials but for the very first. A regularization of .01 suits most data; the weight of what is not stored is
 # what differs.
 _FIRST = tuple(
     {"unobserved_share": share, "ridge": 0.01, "regularization_exponent": 0.75, "unobserved_exponent": 0.0}

@@ -1,4 +1,4 @@
-"""Sphinx settings of the site; `build.py` beside it lays out the sources and builds them."""
+"""Sphinx settings of the site; `build.py` lays out the sources and builds them."""
 
 import os
 import sys
@@ -17,6 +17,7 @@ version = release = fastals.__version__
 extensions = [
     "extensions.docstrings",
     "extensions.mathml",
+    "extensions.names",
     "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -37,15 +38,18 @@ nb_execution_cache_path = str(HERE.parent / "executed")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
-nb_output_stderr = "remove-warn"  # nothing that code prints for its author alone is for readers
+nb_output_stderr = (
+    "remove-warn"  # nothing that code prints for its author alone is for readers
+)
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give the types, with shapes
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+default_role = "py:obj"  # a name in single backticks is a link where it can be
 
-# Other projects' inventories are fetched only if asked for: a build must not depend on a network.
+# Other projects' inventories are fetched only if asked for: a build needs no network.
 intersphinx_mapping = {}
 if os.environ.get("FASTALS_SITE_ONLINE"):
     intersphinx_mapping = {
@@ -61,6 +65,7 @@ html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_domain_indices = False
 html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sphinx = False

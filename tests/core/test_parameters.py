@@ -43,6 +43,27 @@ def test_documented_by():
     assert inspect.getdoc(method) == "What the method does.\n\nParameters\n----------\nx : int"
 
 
+@pytest.mark.parametrize(
+    ("axis", "expected"),
+    [(0, "userids : (n,) array\nrows : matrix (n, n_items), or None\n    See `user`."),
+     (1, "itemids : (n,) array\nrows : matrix (n, n_users), or None\n    See `item`.")],
+)  # fmt: skip
+def test_documented_by_a_function_for_both_sides(axis, expected):
+    def function(fitted, ids, rows):
+        """What the function does.
+
+        userids (or itemids) : (n,) array
+        rows : matrix (n, n_items) (or (n, n_users)), or None
+            See `user` (or `item`).
+        """
+
+    @documented_by(function, axis)
+    def method(self, ids, rows):
+        """What the method does."""
+
+    assert inspect.getdoc(method) == f"What the method does.\n\n{expected}"
+
+
 @pytest.mark.parametrize("name", [name for name in vars(ImplicitALS) if not name.startswith("_")])
 def test_every_public_method_says_what_it_takes_and_raises(name):
     member = inspect.getattr_static(ImplicitALS, name)

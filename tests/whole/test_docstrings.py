@@ -12,6 +12,7 @@ FACES = (
     "",
     ".callbacks",
     ".checkpoint",
+    ".compat.implicit",
     ".datasets",
     ".distributed",
     ".evaluation",

@@ -56,6 +56,20 @@ def test_published_results_name_machine_date_and_command(path):
     assert sum(line.startswith("| ") for line in lines) == len(result["rows"]) + 2
 
 
+def test_names_in_texts():
+    from extensions.names import by_short_name
+
+    got = by_short_name(
+        ["fastals.C", "fastals.a.tune", "fastals.a.D", "fastals.a.D.fit", "fastals.b.twice", "fastals.c.twice"]
+    )
+
+    assert got == {
+        "C": "fastals.C", "tune": "fastals.a.tune", "D": "fastals.a.D", "D.fit": "fastals.a.D.fit",
+        **{name: name for name in ("fastals.C", "fastals.a.tune", "fastals.a.D", "fastals.a.D.fit")},
+        "fastals.b.twice": "fastals.b.twice", "fastals.c.twice": "fastals.c.twice",
+    }  # fmt: skip
+
+
 def test_a_table_of_results():
     from extensions.result_tables import table
 
@@ -69,7 +83,7 @@ def test_a_table_of_results():
 
     assert got == (
         "Measured on 2026-01-02: two cores; numba 0.62.\n\n```sh\npython x.py\n```\n\n"
-        "| data | ms | times |\n| --- | --: | --: |\n| a | 1,234 | > 8.1 |\n| b | 5 |  |\n"
+        "| data | ms | times |\n| --- | --: | --: |\n| a | 1,234 | > 8.1 |\n| b | 5 | – |\n"
     )
 
 

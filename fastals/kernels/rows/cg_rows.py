@@ -154,7 +154,7 @@ def iterate_rows(first, last, entries, system, stop, X, status, scratch, report)
     status : (n_rows,) uint8 array
         SOLVED, or how each row is still to be solved (output).
     report : (REPORTS,) float64 array
-        Loss of the rows solved (regularisation included), steps, rows iterated, rows without a finite solution (left
+        Loss of the rows solved (regularization included), steps, rows iterated, rows without a finite solution (left
         zero); the other columns are zero (output).
     """
     indptr, indices, Y, solved = entries.indptr, entries.indices, system.Y, scratch.chunk.solved

@@ -96,7 +96,7 @@ def _measure(Y, indices, weights, squares):
 def _solve_row_in_float64(u, factors, entries, system, x, scratch, report):
     """Solve row u for x in place with float64 scratch, whatever the model's type; x is NaN if that fails, too.
 
-    A system whose pivots vanish (no regularisation and fewer independent entries than factors) gets a ridge, so that
+    A system whose pivots vanish (no regularization and fewer independent entries than factors) gets a ridge, so that
     the row is the regularised limit and not garbage: 1e-12 of the trace of sum_t |extra_t| y_t y_t' (or of the largest
     element of M, if that is larger), and ten times as much, up to 1e-6 of it, where that is not enough. The loss
     reported is that of the stated problem, without the ridge: of (A + ridge I) x = b
@@ -159,7 +159,7 @@ def solve_rows(first, last, chosen, entries, system, X, status, scratch, report)
         model (input). SOLVED, or DOUBLE for rows too ill-conditioned for the model's type (output).
     scratch : DirectScratch
     report : (REPORTS,) float64 array
-        Loss of the rows solved (regularisation included), rows sent here, rows solved in float64, those of them that
+        Loss of the rows solved (regularization included), rows sent here, rows solved in float64, those of them that
         needed a ridge or are not determined, the largest such ridge relative to the trace, rows without a finite
         solution (left zero); the other columns are zero (output).
     """

@@ -23,8 +23,8 @@ r = b - A x. Then A x = b - r, and
 
     f(x) = constant - 2 b.x + x.(b - r) = constant - b.x - x.r,
 
-the row's own regularisation included, exact whether x solves the system or not. Summed over the rows, plus the
-regularisation of Y, that is the loss after the half-sweep. A rotation of b, x and r leaves it as it is.
+the row's own regularization included, exact whether x solves the system or not. Summed over the rows, plus the
+regularization of Y, that is the loss after the half-sweep. A rotation of b, x and r leaves it as it is.
 """
 
 from typing import Any, NamedTuple

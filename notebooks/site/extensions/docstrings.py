@@ -1,8 +1,9 @@
-"""Docstrings are written for the terminal; what reStructuredText would take otherwise is put right for the site.
+"""Docstrings are written for the terminal; the site needs some of it put otherwise.
 
-An indented paragraph before the first section is a formula; a bar is an absolute value and no substitution; Recall@20
-is no address; the initial of an author is no number of a list. Headings in the docstrings of modules do not divide a
-page, and their references are a list.
+An indented paragraph before the first section is a formula; a bar is an absolute value
+and no substitution; Recall@20 is no address; the initial of an author is no number of a
+list. Headings in the docstrings of modules do not divide a page, and their references
+are a list.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ def prepared(lines: list[str], is_module: bool) -> list[str]:
     out: list[str] = []
     formula, in_section = False, False
     for at, line in enumerate(lines):
-        starts = line.startswith("    ") and at > 0 and not lines[at - 1].strip() and not in_section
+        starts = (
+            line.startswith("    ")
+            and at > 0
+            and not lines[at - 1].strip()
+            and not in_section
+        )
         if starts and not formula:
             out += [".. code-block:: text", ""]
         formula = starts or (formula and (line.startswith("    ") or not line.strip()))
@@ -43,15 +49,28 @@ def prepared(lines: list[str], is_module: bool) -> list[str]:
 def _plain(line: str) -> str:
     """A line in which bars and at signs stand for themselves."""
     parts = _LITERAL.split(line)
-    return "".join(part if part.startswith("``") else re.sub("([|@])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part.startswith("``") else re.sub("([|@])", r"\\\1", part)
+        for part in parts
+    )
 
 
-def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def _process(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
     lines[:] = prepared(lines, what == "module")
+
+
+def _skip(
+    app: Any, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out the fields of named tuples, which the class describes itself."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Connect before numpydoc does."""
     app.setup_extension("sphinx.ext.autodoc")
+    app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-docstring", _process, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

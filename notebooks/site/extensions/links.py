@@ -1,4 +1,4 @@
-"""Links inside the built site that lead nowhere: to a file that does not exist, or an anchor that its page lacks."""
+"""Links inside the built site that lead nowhere: no such file, or no such anchor."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ class _Page(HTMLParser):
 
 
 def broken_links(root: Path) -> list[str]:
-    """One line for each link of a page below `root` to a file or an anchor that does not exist; not of templates."""
-    places = [path for path in sorted(root.rglob("*.html")) if "_static" not in path.relative_to(root).parts]
+    """One line a link below `root` to a file or an anchor that does not exist."""
+    places = [
+        path
+        for path in sorted(root.rglob("*.html"))
+        if "_static" not in path.relative_to(root).parts
+    ]
     pages = {path.resolve(): _Page(path) for path in places}
     found = []
     for path, page in pages.items():
@@ -34,8 +38,16 @@ def broken_links(root: Path) -> list[str]:
             address, anchor = urldefrag(target)
             if urlsplit(address).scheme or address.startswith("//"):
                 continue
-            file = (path.parent / unquote(urlsplit(address).path)).resolve() if address else path
-            there = file.is_file() and (not anchor or file not in pages or unquote(anchor) in pages[file].anchors)
+            file = (
+                (path.parent / unquote(urlsplit(address).path)).resolve()
+                if address
+                else path
+            )
+            there = file.is_file() and (
+                not anchor
+                or file not in pages
+                or unquote(anchor) in pages[file].anchors
+            )
             if not there:
                 found.append(f"{path.relative_to(root.resolve())}: {target}")
     return found

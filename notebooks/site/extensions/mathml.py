@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw themselves: the pages need no script and no network for them."""
+"""Formulas as MathML, which browsers draw themselves, without script or network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _BAR = re.compile('<mo( stretchy="false")?>&#x0007C;</mo>')
 
 def mathml(formula: str, display: str) -> str:
     """A formula of LaTeX as MathML."""
-    return _BAR.sub('<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>', convert(formula, display=display))
+    return _BAR.sub(
+        '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>',
+        convert(formula, display=display),
+    )
 
 
 def _inline(self: Any, node: nodes.math) -> None:
