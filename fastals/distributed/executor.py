@@ -10,10 +10,11 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import itertools
+import socket
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -112,6 +113,8 @@ class DaskExecutor:
         self._places: list[str] | None = None  # of the shards, while they stay where they are
         self._fixed: list[str] | None = None  # the same, from one time to the next
         self._changed = False
+        with self._guarded():
+            self._direct = are_reachable(client.nthreads())  # what goes through the scheduler is sent twice
 
     def share(self, name: str, value: Any) -> Reference:
         """A value for all shards: the argument of a task, whose result workers fetch from one another."""
@@ -217,7 +220,7 @@ class DaskExecutor:
         """The values, once they are there."""
         with self._guarded():
             self._await(list(references))
-            return list(self.client.gather(list(references)))
+            return list(self.client.gather(list(references), direct=self._direct))
 
     def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
         """Sum of what a function returns for each shard: where that is, of neighbours first, in one graph."""
@@ -226,7 +229,7 @@ class DaskExecutor:
             results = [self._summed(self.key(f"{name}-sum"), add, level)]
             del level
             self._await(results)
-            return self.client.gather(results)[0]
+            return self.client.gather(results, direct=self._direct)[0]
 
     def _summed(self, key: str, add: Add, values: list[Reference]) -> Reference:
         """Sum of the shards' values over neighbours, neighbours of these, ..., each sum where its left part is."""
@@ -313,6 +316,20 @@ def client_of(client: Any) -> Any:
 def address_of(client: Any) -> str:
     """Address of a client's scheduler, as far as it is known."""
     return str(getattr(getattr(client, "scheduler", None), "address", "an unknown address"))
+
+
+def are_reachable(addresses: Iterable[str]) -> bool:
+    """Whether this process can connect to all workers itself, not through the scheduler alone."""
+    for address in addresses:
+        protocol, _, place = address.partition("://")
+        host, _, port = place.rpartition(":")
+        if protocol not in ("tcp", "tls"):
+            return False
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+        except OSError:
+            return False
+    return True
 
 
 def outgoing_bytes(dask_worker: Any) -> int:

@@ -47,7 +47,7 @@ class Fit(NamedTuple):
 
 
 class DaskImplicitALS(Parameters):
-    """`ImplicitALS` on the workers of a Dask cluster: the same parameters, the same factors up to rounding, more memory.
+    """`ImplicitALS` on the workers of a Dask cluster: its parameters, its factors up to rounding, more memory.
 
     Pairs are divided by users into shards, which the data alone determine. Each shard's users are solved where it is,
     and their factors never move; items are solved by conjugate gradients whose products are summed over the shards in a

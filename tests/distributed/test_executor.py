@@ -1,11 +1,12 @@
 """Map over shards and reduce in their order, on worker processes."""
 
 import operator
+import socket
 
 import numpy as np
 import pytest
 
-from fastals.distributed.executor import DaskExecutor, Sent, call, n_bytes
+from fastals.distributed.executor import DaskExecutor, Sent, are_reachable, call, n_bytes
 
 distributed = pytest.importorskip("distributed")
 
@@ -55,6 +56,15 @@ def test_sums_are_made_where_their_parts_are(client):
         moved = executor.bytes_moved() - before
     np.testing.assert_array_equal(total, count * (count - 1) / 2)
     assert 2 * size <= moved < 2.2 * size
+
+
+def test_workers_that_can_be_reached():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        open_address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        assert are_reachable([open_address])
+        assert are_reachable([])
+        assert not are_reachable([open_address, "inproc://127.0.0.1/1/2"])
+    assert not are_reachable([open_address])
 
 
 def test_what_is_sent_is_neither_searched_nor_changed():

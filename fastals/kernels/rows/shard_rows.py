@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from fastals.kernels.dense.blocks import add_gramian, add_products, add_rows, back_substitute, factorise
+from fastals.kernels.dense.blocks import add_gramian, add_products, add_rows, back_substitute, factorise, prefetch
 from fastals.kernels.dense.memory import aligned_empty
 from fastals.kernels.dense.tiles import PAD, TILE_ROWS
 from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
@@ -36,6 +36,7 @@ from fastals.kernels.rows.row import (
 
 ACTIVE = 3  # a status besides those of ``row``: under way
 CONSTANT, LARGEST, LEAST, WEIGHED = 0, 1, 2, 3  # what a shard says of the weights of a row's entries, one column each
+PREFETCHED_ROWS = 64  # of the next row, whose entries are read once and come from far
 
 
 class Chosen(NamedTuple):
@@ -114,8 +115,18 @@ def weigh_rows(kernel, tasks, chosen, entries, like, out):
 
 
 @compiled_without_refcounts
+def _prefetch_next(n, last, chosen, entries, Y):
+    """Fetch what row n + 1 of the chosen reads of Y, if it comes before ``last``."""
+    if n + 1 < last:
+        u = chosen.rows[n + 1]
+        begin, end = entries.indptr[u], entries.indptr[u + 1]
+        prefetch(Y, entries.indices[begin : min(end, begin + PREFETCHED_ROWS)])
+
+
+@compiled_without_refcounts
 def _right_range(first, last, chosen, entries, Y, row, B):
     for n in range(first, last):
+        _prefetch_next(n, last, chosen, entries, Y)
         u, b = chosen.rows[n], B[n]
         b[:] = 0
         count = entries.indptr[u + 1] - entries.indptr[u]
@@ -143,6 +154,7 @@ def right_rows(kernel, tasks, chosen, entries, Y, B):
 @compiled_without_refcounts
 def _product_range(first, last, chosen, entries, Y, P, row, Q):
     for n in range(first, last):
+        _prefetch_next(n, last, chosen, entries, Y)
         u, q = chosen.rows[n], Q[n]
         q[:] = 0
         count = entries.indptr[u + 1] - entries.indptr[u]
