@@ -10,19 +10,20 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import itertools
-import socket
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from fastals.core.validation import describe
+from fastals.distributed.sums import Add, shards_of, sum_of, sums_of, tree_of, trees_by_place
+from fastals.distributed.transport import Sent, are_reachable, call, n_bytes, outgoing_bytes, received, unwarned
 
 Reference = Any  # to a value on the workers: a future
-Add = Callable[[Any, Any], Any]
+FEW = 4  # workers
 
 
 class WorkersChangedError(RuntimeError):
@@ -36,6 +37,10 @@ class Executor(Protocol):
 
     def share(self, name: str, value: Any) -> Reference:
         """A value for all shards, which must not be changed any more."""
+        ...
+
+    def handed(self, name: str, value: Any) -> Any:
+        """A value for all shards of one ``total``: as it is, or shared."""
         ...
 
     def map(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Reference]:
@@ -71,26 +76,6 @@ class Executor(Protocol):
         ...
 
 
-class Sent:
-    """An argument of a task as it is: Dask neither looks for futures inside nor hashes it."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __dask_tokenize__(self) -> str:
-        return uuid.uuid4().hex
-
-
-def received(sent: Sent) -> Any:
-    """What was sent."""
-    return sent.value
-
-
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function, with what was sent taken out."""
-    return function(*(argument.value if isinstance(argument, Sent) else argument for argument in arguments))
-
-
 class DaskExecutor:
     """Executor on the workers of a Dask cluster.
 
@@ -121,6 +106,15 @@ class DaskExecutor:
         self._sent += n_bytes(value)
         with self._guarded(), unwarned():
             return self.client.submit(received, Sent(value), key=self.key(name), pure=False)
+
+    def handed(self, name: str, value: Any) -> Any:
+        """A value for all shards of one ``total``: as it is where few workers are, else shared."""
+        return value if self._few else self.share(name, value)
+
+    @property
+    def _few(self) -> bool:
+        """Whether shards stay on so few workers that these sum by themselves what they have."""
+        return self._places is not None and len(set(self._places)) <= FEW
 
     def map(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Reference]:
         """Call a function for each shard, where its first argument is."""
@@ -223,13 +217,40 @@ class DaskExecutor:
             return list(self.client.gather(list(references), direct=self._direct))
 
     def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Sum of what a function returns for each shard: where that is, of neighbours first, in one graph."""
+        """Sum of what a function returns for each shard: where that is, of neighbours first.
+
+        Few workers have one task each, which does without what it takes to have one follow another (some 8 ms), and
+        the rest is added here. Many workers send one another sums in one graph.
+        """
+        if self._few:
+            return self._total_of_few(name, add, function, arguments)
         level = self.map(name, function, *arguments)
         with self._guarded():
             results = [self._summed(self.key(f"{name}-sum"), add, level)]
             del level
             self._await(results)
             return self.client.gather(results, direct=self._direct)[0]
+
+    def _total_of_few(self, name: str, add: Add, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        assert self._places is not None
+        tree, key, calls = tree_of(self.count), self.key(name), []
+        by_place = trees_by_place(tree, self._places)
+        with self._guarded(), unwarned():
+            for n, (address, trees) in enumerate(by_place.items()):
+                shards = [s for part in trees for s in shards_of(part)]
+                given = [
+                    {s: self._argument(argument[s]) for s in shards}
+                    if isinstance(argument, list)
+                    else self._argument(argument)
+                    for argument in arguments
+                ]
+                task = (add, function, trees, *given)
+                calls.append(self.client.submit(sums_of, *task, key=f"{key}-{n}", pure=False, workers=[address]))
+            self._await(calls)
+            sums = self.client.gather(calls, direct=self._direct)
+        parts = zip(by_place.values(), sums, strict=True)
+        known = {tree: value for trees, values in parts for tree, value in zip(trees, values, strict=True)}
+        return sum_of(tree, add, known.get)
 
     def _summed(self, key: str, add: Add, values: list[Reference]) -> Reference:
         """Sum of the shards' values over neighbours, neighbours of these, ..., each sum where its left part is."""
@@ -316,40 +337,3 @@ def client_of(client: Any) -> Any:
 def address_of(client: Any) -> str:
     """Address of a client's scheduler, as far as it is known."""
     return str(getattr(getattr(client, "scheduler", None), "address", "an unknown address"))
-
-
-def are_reachable(addresses: Iterable[str]) -> bool:
-    """Whether this process can connect to all workers itself, not through the scheduler alone."""
-    for address in addresses:
-        protocol, _, place = address.partition("://")
-        host, _, port = place.rpartition(":")
-        if protocol not in ("tcp", "tls"):
-            return False
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
-        except OSError:
-            return False
-    return True
-
-
-def outgoing_bytes(dask_worker: Any) -> int:
-    """Bytes that a worker has sent."""
-    return int(dask_worker.transfer_outgoing_bytes_total)
-
-
-def n_bytes(value: Any) -> int:
-    """Bytes of the arrays in a value."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, (tuple, list)):
-        return sum(map(n_bytes, value))
-    return sum(map(n_bytes, vars(value).values())) if hasattr(value, "__dataclass_fields__") else 0
-
-
-@contextlib.contextmanager
-def unwarned() -> Iterator[None]:
-    """Without Dask's warning of large graphs: factors are meant to be sent."""
-    import dask
-
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-        yield

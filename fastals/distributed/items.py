@@ -179,7 +179,7 @@ class ItemSweep:
 
     def _products(self, iteration: Iteration, chosen: np.ndarray, P: np.ndarray, factors: int) -> np.ndarray:
         """sum_t extra_t (x_t . p_i) x_t of the chosen items, (m, width), over all shards."""
-        asked = self._executor.share("items-direction", (packed(chosen, iteration), P[chosen, :factors]))
+        asked = self._executor.handed("items-direction", (packed(chosen, iteration), P[chosen, :factors]))
         summed = self._executor.total(
             "items-product", on_shard.add, on_shard.products_of_items, self._shards, self._rotated, asked,
             self._settings,

@@ -23,7 +23,7 @@ from fastals.tables.store_files import is_store
 # Pairs of a shard, unless told: so many, or SHARE times the items (whose sums a shard returns each step, which is then
 # a small part of the work: with 16 a sweep took a quarter longer at 97 million pairs, measured), or as many as leave
 # MOST shards (each is a few tasks a step, of a millisecond each).
-PAIRS, SHARE, MOST = 2**22, 64, 1024
+PAIRS, SHARE, MOST = 2**18, 64, 1024
 
 
 class Sources(NamedTuple):
