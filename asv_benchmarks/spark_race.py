@@ -269,11 +269,11 @@ def publish_rows(rows):
             f"{found['seconds']:.3f}",
             f"{found['seconds'] / own[name, factors]['seconds']:.1f}",
             f"{found['memory'] / 1e9:.2f} GB",
-            f"{found['loss'] / own[name, factors]['loss'] - 1:+.2e}",
+            f"{100 * (found['loss'] / own[name, factors]['loss'] - 1):+.2f} %",
         ]
         for name, factors, contender, found in rows
     ]
-    columns = ["Data", "Factors", "", "s a sweep", "times fastals", "memory", "loss over fastals'"]
+    columns = ["data", "factors", "library", "a sweep, s", "times fastals'", "memory", "loss over fastals'"]
     command = "python asv_benchmarks/spark_race.py FOLDER"
     publish("spark", "Spark's ALS on one machine, the same objective", command, columns, cells)
 
