@@ -7,6 +7,7 @@ Sums are taken over neighbours, neighbours of these, and so on: their order foll
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import itertools
@@ -179,16 +180,21 @@ class DaskExecutor:
         with self._guarded():
             self.client.sync(self.client.scheduler.set_restrictions, worker={future.key: [] for future in references})
 
-    def _await(self, futures: list[Reference]) -> None:
-        """Wait until futures are done; WorkersChangedError where one that they are to be made by is lost."""
-        from distributed import wait
+    def _gathered(self, futures: list[Reference]) -> list[Any]:
+        """Values of futures; WorkersChangedError where a worker is lost that they are, or are to be, made by.
 
-        while self._places:
-            with contextlib.suppress(TimeoutError):
-                wait(futures, timeout=1)
-                return
-            if not set(self._places) <= set(self.client.nthreads()):
-                raise WorkersChangedError("a worker was lost")
+        It may be lost when it has made them and before they are here, and nobody else may make them again.
+        """
+        coming = self.client.gather(futures, direct=self._direct, asynchronous=True)
+        pending = asyncio.run_coroutine_threadsafe(coming, self.client.loop.asyncio_loop)
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    return list(pending.result(timeout=1 if self._places else None))
+                if not set(self._places or ()) <= set(self.client.nthreads()):
+                    raise WorkersChangedError("a worker was lost")
+        finally:
+            pending.cancel()
 
     def _columns(self, arguments: tuple[Any, ...]) -> list[list[Any]]:
         """Each argument for each shard."""
@@ -213,8 +219,7 @@ class DaskExecutor:
     def gather(self, references: Sequence[Reference]) -> list[Any]:
         """The values, once they are there."""
         with self._guarded():
-            self._await(list(references))
-            return list(self.client.gather(list(references), direct=self._direct))
+            return self._gathered(list(references))
 
     def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
         """Sum of what a function returns for each shard: where that is, of neighbours first.
@@ -228,8 +233,7 @@ class DaskExecutor:
         with self._guarded():
             results = [self._summed(self.key(f"{name}-sum"), add, level)]
             del level
-            self._await(results)
-            return self.client.gather(results, direct=self._direct)[0]
+            return self._gathered(results)[0]
 
     def _total_of_few(self, name: str, add: Add, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         assert self._places is not None
@@ -246,8 +250,7 @@ class DaskExecutor:
                 ]
                 task = (add, function, trees, *given)
                 calls.append(self.client.submit(sums_of, *task, key=f"{key}-{n}", pure=False, workers=[address]))
-            self._await(calls)
-            sums = self.client.gather(calls, direct=self._direct)
+            sums = self._gathered(calls)
         parts = zip(by_place.values(), sums, strict=True)
         known = {tree: value for trees, values in parts for tree, value in zip(trees, values, strict=True)}
         return sum_of(tree, add, known.get)

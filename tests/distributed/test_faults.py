@@ -15,7 +15,7 @@ from serial_executor import sharded_fit
 from fastals import InteractionStore
 from fastals.checkpoint import Checkpoint
 from fastals.distributed import DaskImplicitALS
-from fastals.distributed.executor import DaskExecutor
+from fastals.distributed.executor import DaskExecutor, WorkersChangedError
 
 pytestmark = pytest.mark.slow  # kernels of shards are compiled, or clusters started
 
@@ -45,6 +45,17 @@ def during(monkeypatch):
 def kill_one(client):
     pids = client.run(os.getpid)
     os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+
+def test_a_worker_that_is_lost_between_its_work_and_the_answer(cluster, client):
+    """Its results are made nowhere else: this is told, instead of waiting for them."""
+    executor = DaskExecutor(client, 4)
+    with executor.placed():
+        made = executor.map("made", np.full, [10] * 4, [1.0, 2.0, 3.0, 4.0])
+        distributed.wait(made)
+        kill_one(client)
+        with pytest.raises(WorkersChangedError, match="a worker was lost"):
+            executor.gather(made)
 
 
 @pytest.mark.parametrize(("name", "number"), [("items-product", 5), ("items-gramian", 3)])
