@@ -307,7 +307,7 @@ class AlternatingLeastSquares:
         model.user_factors, model.item_factors = factors["user_factors"], factors["item_factors"]
         return model
 
-    def to_gpu(self) -> Any:
+    def to_gpu(self) -> None:
         """Refused: fastals runs on the CPU alone.
 
         Raises
@@ -336,12 +336,12 @@ class AlternatingLeastSquares:
         self._assign("item_factors", value)
 
     @property
-    def usernorms_of(self) -> Array:
+    def user_norms(self) -> Array:
         """Norms of the users' factors, at least 1e-10."""
         return norms_of(self._ready().user_factors)
 
     @property
-    def itemnorms_of(self) -> Array:
+    def item_norms(self) -> Array:
         """Norms of the items' factors, at least 1e-10."""
         return norms_of(self._ready().item_factors)
 

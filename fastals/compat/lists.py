@@ -116,7 +116,9 @@ def similar_items(
     itemid : int or (n,) array of int
     N : int
     recalculate_item : bool
-        Whether to solve the items' factors from ``item_users``, a csr_matrix (n, n_users).
+        Whether to solve the items' factors from ``item_users``.
+    item_users : csr_matrix (n, n_users), optional
+        A row for each item.
     filter_items, items : array of int, optional
         Items never to return; items to choose from. Only one may be given.
 

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from serial_executor import sharded_fit
 
+import fastals.distributed.executor
 from fastals import ImplicitALS, InteractionStore
 from fastals.checkpoint import Checkpoint
 from fastals.core.parameters import NotFittedError
@@ -172,10 +173,12 @@ def test_the_report_tells_what_was_sent_and_when(client, plays, make):
     assert 0 < report["bytes_per_sweep"] < 10**6
 
 
-def test_tasks_have_names(client, plays, make):
+@pytest.mark.parametrize(("few", "sums"), [(4, set()), (0, {"items-product-sum"})])
+def test_tasks_have_names(client, plays, make, few, sums, monkeypatch):
+    monkeypatch.setattr(fastals.distributed.executor, "FEW", few)
     make(iterations=1).fit(plays)
     prefixes = client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes))
-    assert {"users-solve", "items-product", "items-product-sum", "items-rotate", "load", "weigh"} <= set(prefixes)
+    assert {"users-solve", "items-product", "items-rotate", "load", "weigh", *sums} <= set(prefixes)
 
 
 def test_what_does_not_fit_is_refused(client, plays, make):

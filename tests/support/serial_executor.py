@@ -23,7 +23,7 @@ class SerialExecutor:
         return pickle.loads(pickle.dumps(value, 5)) if self.pickled else value
 
     def handed(self, name, value):
-        return value
+        return self.share(name, value)
 
     def map(self, name, function, *arguments):
         self.calls.append(name)

@@ -57,7 +57,7 @@ def test_published_results_name_machine_date_and_command(path):
 
 
 def test_names_in_texts():
-    from extensions.names import by_short_name
+    from extensions.short_names import by_short_name
 
     got = by_short_name(
         ["fastals.C", "fastals.a.tune", "fastals.a.D", "fastals.a.D.fit", "fastals.b.twice", "fastals.c.twice"]

@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from docutils import nodes
+from extensions.short_names import by_short_name
 
 _NAME = re.compile(r"([A-Za-z_][\w.]*)(\(.*\))?", re.DOTALL)
 _PLAIN = (nodes.reference, nodes.title, nodes.term)  # what holds links of its own
-
-
-def by_short_name(objects: Iterable[str]) -> dict[str, str]:
-    """Full names by what a text calls them.
-
-    Parameters
-    ----------
-    objects : iterable of str
-        Full names of classes, functions and methods.
-
-    Returns
-    -------
-    dict
-        Of `fastals.a.f` both `f` and itself, of `fastals.a.C.m` also `C.m`; no short
-        name that two objects share, and no method's name alone.
-    """
-    found: dict[str, set[str]] = {}
-    for name in objects:
-        parts = name.split(".")
-        is_member = len(parts) > 2 and parts[-2][:1].isupper()
-        short = ".".join(parts[-2:]) if is_member else parts[-1]
-        for key in {short, name}:
-            found.setdefault(key, set()).add(name)
-    return {key: full.pop() for key, full in found.items() if len(full) == 1}
 
 
 def _link(app: Any, doctree: Any, page: str) -> None:
