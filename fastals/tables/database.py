@@ -152,6 +152,11 @@ def opened(path: Path, compression: str) -> IO[bytes]:
     return gzip.open(path, "rb") if compression == "gzip" else open(path, "rb")  # type: ignore[return-value]
 
 
+def json_compression(compression: str) -> str:
+    """What ``read_json`` calls a compression: DuckDB 1.3 does not know "none" there."""
+    return "uncompressed" if compression == "none" else compression
+
+
 def first_lines(con: Any, path: Path, compression: str) -> tuple[list[str], int]:
     """The first lines that are neither blank nor comments, and the number of lines before them."""
     if compression == "zstd":  # which Python does not read

@@ -17,6 +17,7 @@ from fastals.tables.database import (
     csv_scan,
     errors_name,
     first_lines,
+    json_compression,
     quoted,
     transcoded,
     without_wildcards,
@@ -75,7 +76,7 @@ def _scan(con: Any, path: Path, encoding: str, folder: Path) -> tuple[str, tuple
     check_lines(named, compression)
     if lines[0].lstrip().startswith(("{", "[")):
         shape = "array" if lines[0].lstrip().startswith("[") else "newline_delimited"
-        return f"read_json({quoted(str(named))}, format='{shape}', compression='{compression}')", None
+        return f"read_json({quoted(str(named))}, format='{shape}', compression='{json_compression(compression)}')", None
     layout = layout_of_text(lines, skipped, Columns(), None, True)
     quote = '"' if layout.separator in (",", ";") else ""
     head = f", skip={layout.skipped + 1}"

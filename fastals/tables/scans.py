@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastals.core.safe_open import brief
-from fastals.tables.database import SAMPLE_LINES, csv_scan, not_utf8, quoted
+from fastals.tables.database import SAMPLE_LINES, csv_scan, json_compression, not_utf8, quoted
 from fastals.tables.layout import Columns, Layout, layout_of_columns
 
 
@@ -153,7 +153,8 @@ def scan_json(con: Any, path: Path, compression: str, lines: list[str], columns:
     names = tuple(sample)
     layout = layout_of_columns(columns, names, len(names), [[str(cell) for cell in sample.values()]])
     listed = ", ".join(f"{quoted(name)}: 'JSON'" for name in names)
-    scan = f"read_json({quoted(str(path))}, format='{shape}', compression='{compression}', columns={{{listed}}})"
+    packed = json_compression(compression)
+    scan = f"read_json({quoted(str(path))}, format='{shape}', compression='{packed}', columns={{{listed}}})"
     cells = ['"' + name.replace('"', '""') + '"' for name in names]
     value = "NULL" if layout.value is None else f"({cells[layout.value]} ->> '$')"
     time = "NULL" if layout.time is None else f"({cells[layout.time]} ->> '$')"

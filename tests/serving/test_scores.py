@@ -102,7 +102,7 @@ def test_loss_of_another_shape_is_refused(model):
             asked(sp.csr_array((22, 30)))
 
 
-@pytest.mark.parametrize("call", [lambda model: model.predict(0, 0), lambda model: model.loss(sp.eye_array(3).tocsr())])
+@pytest.mark.parametrize("call", [lambda model: model.predict(0, 0), lambda model: model.loss(sp.csr_array(np.eye(3)))])
 def test_before_fit(call):
     with pytest.raises(NotFittedError, match="call fit first"):
         call(ImplicitALS())

@@ -211,7 +211,7 @@ def test_direct_solutions_and_sparse_data_go_without(likes, monkeypatch):
 
     monkeypatch.setattr(Training, "_continued", refuse)
     unfitted(solver="cholesky").fit(likes)
-    unfitted().fit(sp.random_array((N_USERS, N_ITEMS), density=0.05, rng=0, format="csr"))
+    unfitted().fit(sp.random(N_USERS, N_ITEMS, density=0.05, random_state=0, format="csr"))
     with pytest.raises(AssertionError, match="a guess"):
         unfitted().fit(likes)
 

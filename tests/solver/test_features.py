@@ -102,7 +102,7 @@ def test_against_factors_of_zero_a_row_is_what_its_features_predict(dtype):
     F, P = random.normal(size=(4, 2)), random.normal(size=(4, 5))
     model = ImplicitALS(5, confidence="raw", alpha=1e-4, regularization=0.3, iterations=1, dtype=dtype)
 
-    model.fit(-sp.eye_array(4, 6), user_features=F, user_factors=P)
+    model.fit(-sp.csr_array(np.eye(4, 6)), user_features=F, user_factors=P)
 
     assert not model.item_factors.any()
     np.testing.assert_allclose(model.user_factors, F @ model.feature_effects_[0], rtol=1e-5)
