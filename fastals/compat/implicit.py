@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from fastals.compat import lists
+from fastals.compat import answers
 from fastals.compat.matrices import ParameterWarning, as_csr, norms_of
 from fastals.compat.npz import NAMES, read_npz, write_npz
 from fastals.compat.weights import bm25_weight, tfidf_weight
@@ -139,7 +139,7 @@ class AlternatingLeastSquares:
                 found.append(random.random((n_rows, self.factors), dtype=self.dtype) * self.dtype.type(0.01))
         return found[0], found[1]
 
-    @documented_by(lists.recommend)
+    @documented_by(answers.recommend)
     def recommend(
         self,
         userid: Any,
@@ -151,11 +151,11 @@ class AlternatingLeastSquares:
         items: Any = None,
     ) -> tuple[Array, Array]:
         """Items of the highest scores for a user or several."""
-        return lists.recommend(
+        return answers.recommend(
             self._ready(), userid, user_items, N, filter_already_liked_items, filter_items, recalculate_user, items
         )
 
-    @documented_by(lists.similar_items)
+    @documented_by(answers.similar_items)
     def similar_items(
         self,
         itemid: Any,
@@ -166,41 +166,41 @@ class AlternatingLeastSquares:
         items: Any = None,
     ) -> tuple[Array, Array]:
         """Items of the smallest angle to one or several."""
-        return lists.similar_items(self._ready(), itemid, N, recalculate_item, item_users, filter_items, items)
+        return answers.similar_items(self._ready(), itemid, N, recalculate_item, item_users, filter_items, items)
 
-    @documented_by(lists.similar_users)
+    @documented_by(answers.similar_users)
     def similar_users(
         self, userid: Any, N: int = 10, filter_users: Any = None, users: Any = None
     ) -> tuple[Array, Array]:
         """Users of the smallest angle to one or several."""
-        return lists.similar_users(self._ready(), userid, N, filter_users, users)
+        return answers.similar_users(self._ready(), userid, N, filter_users, users)
 
-    @documented_by(lists.explain)
+    @documented_by(answers.explain)
     def explain(
         self, userid: int, user_items: Any, itemid: int, user_weights: Any = None, N: int = 10
     ) -> tuple[float, list[tuple[int, float]], tuple[Array, bool]]:
         """What each of the user's items contributes to a score."""
-        return lists.explain(self._ready(), userid, user_items, itemid, user_weights, N)
+        return answers.explain(self._ready(), userid, user_items, itemid, user_weights, N)
 
-    @documented_by(lists.recalculate, 0)
+    @documented_by(answers.recalculate, 0)
     def recalculate_user(self, userid: Any, user_items: Any) -> Array:
         """Factors solved from rows."""
-        return lists.recalculate(self._ready(), 0, userid, user_items)
+        return answers.recalculate(self._ready(), 0, userid, user_items)
 
-    @documented_by(lists.recalculate, 1)
+    @documented_by(answers.recalculate, 1)
     def recalculate_item(self, itemid: Any, item_users: Any) -> Array:
         """Factors solved from their users."""
-        return lists.recalculate(self._ready(), 1, itemid, item_users)
+        return answers.recalculate(self._ready(), 1, itemid, item_users)
 
-    @documented_by(lists.partial_fit, 0)
+    @documented_by(answers.partial_fit, 0)
     def partial_fit_users(self, userids: Any, user_items: Any) -> None:
         """Solve users from their rows and put them into the model, which grows where needed."""
-        self.user_factors = lists.partial_fit(self._ready(), 0, userids, user_items)
+        self.user_factors = answers.partial_fit(self._ready(), 0, userids, user_items)
 
-    @documented_by(lists.partial_fit, 1)
+    @documented_by(answers.partial_fit, 1)
     def partial_fit_items(self, itemids: Any, item_users: Any) -> None:
         """Solve items from their users and put them into the model, which grows where needed."""
-        self.item_factors = lists.partial_fit(self._ready(), 1, itemids, item_users)
+        self.item_factors = answers.partial_fit(self._ready(), 1, itemids, item_users)
 
     def rank_items(
         self, userid: int, user_items: Any, selected_items: Any, recalculate_user: bool = False

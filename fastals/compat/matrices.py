@@ -43,10 +43,9 @@ def rows_for(ids: Any, matrix: Any, name: str) -> Any:
     return matrix
 
 
-def with_rows(factors: Array | None, ids: Any, values: Array) -> Array:
+def with_rows(factors: Array, ids: Any, values: Array) -> Array:
     """Factors with some rows replaced, and zero rows before those that lie beyond the last."""
     places = np.atleast_1d(ids)
-    assert factors is not None  # or the values could not have been solved
     n_rows = max(len(factors), int(places.max(initial=-1)) + 1)
     grown = np.zeros((n_rows, factors.shape[1]), factors.dtype)
     grown[: len(factors)] = factors

@@ -24,7 +24,7 @@ from fastals.distributed.sums import Add, shards_of, sum_of, sums_of, tree_of, t
 from fastals.distributed.transport import Sent, are_reachable, call, n_bytes, outgoing_bytes, received, unwarned
 
 Reference = Any  # to a value on the workers: a future
-FEW = 4  # workers
+FEW = 4  # workers at most that sum by themselves what they have; the client adds what they send
 
 
 class WorkersChangedError(RuntimeError):
@@ -188,11 +188,11 @@ class DaskExecutor:
         coming = self.client.gather(futures, direct=self._direct, asynchronous=True)
         pending = asyncio.run_coroutine_threadsafe(coming, self.client.loop.asyncio_loop)
         try:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    return list(pending.result(timeout=1 if self._places else None))
-                if not set(self._places or ()) <= set(self.client.nthreads()):
+            # Not by a timeout of result(): a task may end in a TimeoutError of its own.
+            while not concurrent.futures.wait([pending], timeout=1).done:
+                if self._places and not set(self._places) <= set(self.client.nthreads()):
                     raise WorkersChangedError("a worker was lost")
+            return list(pending.result())
         finally:
             pending.cancel()
 

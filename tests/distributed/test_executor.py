@@ -72,7 +72,13 @@ def test_bytes_and_seconds_are_counted(client):
     assert executor.seconds["step"] > 0
 
 
+def late(number):
+    raise TimeoutError(f"disk {number}")
+
+
 def test_errors_of_tasks_come_back(client):
     executor = DaskExecutor(client, 2)
     with pytest.raises(ZeroDivisionError):
         executor.total("fail", np.add, operator.truediv, [1, 1], [1, 0])
+    with executor.placed(), pytest.raises(TimeoutError, match=r"disk [01]"):
+        executor.total("late", np.add, late, [0, 1])

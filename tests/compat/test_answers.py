@@ -1,8 +1,8 @@
-"""Tails of lists."""
+"""Lists as implicit gives them, tails included."""
 
 import numpy as np
 
-from fastals.compat.lists import padded
+from fastals.compat.answers import padded
 
 IDS = np.array([[2, 0, -1, -1, -1], [1, 3, 0, 2, -1]], np.int32)
 SCORES = np.array([[5, 4, np.nan, np.nan, np.nan], [9, 8, 7, 6, np.nan]], np.float32)
