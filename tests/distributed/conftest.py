@@ -42,5 +42,7 @@ def cluster():
 def client(cluster):
     from distributed import Client
 
-    with Client(cluster) as made:
+    # By its address: wait_for_workers of a client that knows the cluster's object replaces what that object knows of
+    # its workers. A worker that leaves meanwhile is then unknown to the cluster's watcher, and close raises KeyError.
+    with Client(cluster.scheduler_address) as made:
         yield made
