@@ -7,7 +7,8 @@ from fastals.interactions import Interactions
 rng = np.random.default_rng(0)
 users, chosen = rng.integers(0, 300, 9_000), rng.integers(0, 200, 9_000)
 chosen = np.where(rng.random(9_000) < 0.7, 10 * (chosen // 10) + users % 10, chosen)
-log = [(int(user), f"song {song}") for user, song in zip(users, chosen, strict=True)]
+pairs = sorted(set(zip(users.tolist(), chosen.tolist(), strict=True)))
+log = [(user, f"song {song}") for user, song in pairs]
 
 table = Interactions.from_arrays([user for user, _ in log], [song for _, song in log])
 train, test = train_test_split(table.user_items, test_size=0.2, random_state=0)
