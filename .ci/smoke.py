@@ -1,7 +1,9 @@
 """What an installed wheel must do without the source tree and without any extra."""
 
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from importlib.metadata import version
 from importlib.resources import files
@@ -27,7 +29,8 @@ got, expected = loaded.recommend(np.arange(200)), model.recommend(np.arange(200)
 np.testing.assert_array_equal(got[0], expected[0])
 
 # The command is there, and says what to install.
-done = subprocess.run([Path(sys.prefix, "bin", "fastals"), "demo"], capture_output=True, text=True)
+command = shutil.which("fastals", path=sysconfig.get_path("scripts"))
+done = subprocess.run([command, "demo"], capture_output=True, text=True)
 assert done.returncode == 1, done
 assert "pip install 'fastals[cli]'" in done.stderr, done
 print(f"fastals {fastals.__version__} from {Path(fastals.__file__).parent}: {len(model.loss_history)} sweeps")

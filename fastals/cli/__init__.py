@@ -1,4 +1,4 @@
-"""The command line: ``fastals fit``, ``recommend``, ``similar``, ``explain``, ``evaluate``, ``demo`` and ``store``."""
+"""The command line: fit, recommend, similar, explain, info, evaluate, demo and store."""
 
 from __future__ import annotations
 

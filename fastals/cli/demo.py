@@ -35,6 +35,8 @@ def run_demo(model: ImplicitALS, seed: int, interactions: Interactions | None = 
         _show_groups(model, train, made.user_groups, made.item_groups)
     _show_examples(model, interactions, train, made.item_groups if made else None, made.user_groups if made else None)
     held_out_metrics(model, train, test, 20)
+    if made is not None:
+        show.line("Next, with your own data: fastals fit FILE, then fastals recommend USER.")
 
 
 def _show_groups(model: ImplicitALS, train: Any, user_groups: np.ndarray, item_groups: np.ndarray) -> None:

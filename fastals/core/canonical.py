@@ -45,8 +45,10 @@ def canonical_csr(matrix: Any, name: str) -> sp.csr_array:
         if csr.dtype not in (np.float32, np.float64):
             csr = csr.astype(np.float64)
     if not np.isfinite(csr.data).all():
-        bad = int(np.count_nonzero(~np.isfinite(csr.data)))
-        raise ValueError(f"{name} must be finite; got {bad} values that are NaN or infinite")
+        bad = np.flatnonzero(~np.isfinite(csr.data))
+        row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
+        where = f"{csr.data[bad[0]]} at row {row}, column {csr.indices[bad[0]]}"
+        raise ValueError(f"{name} must be finite; got {where}" + (f", and {bad.size - 1} more" if bad.size > 1 else ""))
     return csr
 
 

@@ -110,7 +110,7 @@ def is_sparse(value: Any) -> bool:
 
 def _way_to_sparse(value: Any) -> str:
     """What to do with a value that should have been a sparse matrix, as the end of an error message."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | list | tuple):
         return "; wrap it in scipy.sparse.csr_array"
     if hasattr(value, "user_items"):
         return "; pass its attribute user_items"

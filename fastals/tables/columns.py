@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,21 @@ def check_values(values: Any, size: int) -> np.ndarray | None:
         return None
     numbers = np.asarray(values)
     if numbers.dtype.kind not in "biuf":
-        raise TypeError(f"values must be numbers, got dtype {numbers.dtype}")
+        raise TypeError(f"values must be numbers, got {_first_other(values, numbers.dtype)}")
     if numbers.shape != (size,):
         raise ValueError(f"values must have one entry for each of the {size} rows, got shape {numbers.shape}")
     if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
         position = int(np.argmin(np.isfinite(numbers)))
         raise ValueError(f"values must be finite, got {numbers[position]} at position {position}")
     return numbers
+
+
+def _first_other(values: Any, dtype: np.dtype) -> str:
+    """Say what is the first of some values that is no number, and where."""
+    for position, value in enumerate(np.asarray(values, object).ravel()):
+        if not isinstance(value, Real):
+            return f"{value!r:.60} at position {position}"
+    return f"dtype {dtype}"
 
 
 def check_times(times: Any, size: int) -> np.ndarray:

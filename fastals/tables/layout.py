@@ -79,6 +79,8 @@ class Layout:
         unused = [self.column(position) for position in range(self.width) if position not in taken]
         if unused and self.names:
             parts.append(f"unused: {brief(', '.join(unused))}")
+        if not self.names:
+            parts.append("no header")
         return ", ".join(parts)
 
 

@@ -21,6 +21,7 @@ The header holds length, type and CRC-32 of each array. Nothing of it is parsed 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import mmap
 import os
@@ -203,8 +204,11 @@ def read_header(folder: Path) -> Header:
     OSError
         Where there is no header.
     """
-    with open_regular(folder / HEADER_NAME) as file:
-        content = file.read(_LONGEST_HEADER + 1)
+    try:
+        with open_regular(folder / HEADER_NAME) as file:
+            content = file.read(_LONGEST_HEADER + 1)
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "there is no interaction store", str(folder)) from None
     try:
         if len(content) > _LONGEST_HEADER:
             raise ValueError("its header is too long")

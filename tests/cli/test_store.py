@@ -100,5 +100,5 @@ def test_mistakes_are_told_in_one_line(days, store, tmp_path):
     assert "exists already" in fails("store", "build", store, days / "all.csv")
     assert "no file" in fails("store", "build", tmp_path / "new", days / "none*.csv")
     assert "memory_limit" in fails("store", "build", tmp_path / "new", days / "all.csv", "--memory-limit", "lots")
-    assert "No such file" in fails("store", "info", tmp_path / "nothing")
+    assert "there is no interaction store" in fails("store", "info", tmp_path / "nothing")
     assert "--half-life needs --time-column" in fails("fit", store, "--half-life", "90d")
