@@ -204,7 +204,7 @@ def evaluate(
     show.train(model, weights.applied(train, interactions))
     if as_json:
         found = judging.measured(model, train, test, k)
-        typer.echo(judging.as_json(model, interactions, test, found))
+        typer.echo(judging.as_json(model, interactions, train, test, found))
         return
     show.chosen(model)
     judging.held_out_metrics(model, train, test, k)

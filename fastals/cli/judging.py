@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastals.cli import show
 from fastals.evaluation import Popularity, ranking_metrics_at_k, temporal_split, train_test_split
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_json", "held_out_metrics", "measured", "split"]
 
+_MANY_NEW = 0.05  # users without training pairs, for each with some, beyond which these are judged apart, too
 _METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate", "coverage")
 
 
@@ -34,23 +37,36 @@ def split(
 
 
 def measured(model: ImplicitALS, train: sparse.csr_array, test: sparse.csr_array, K: int) -> dict[str, RankingMetrics]:
-    """Ranking metrics of a model, and of popularity."""
-    return {
-        "fastals": ranking_metrics_at_k(model, train, test, K),
-        "popularity": ranking_metrics_at_k(Popularity(train), train, test, K),
-    }
+    """Ranking metrics of a model and of popularity; of users with training pairs, too, where many have none."""
+    models = {"fastals": model, "popularity": Popularity(train)}
+    found = {name: ranking_metrics_at_k(one, train, test, K) for name, one in models.items()}
+    users = np.flatnonzero((np.diff(train.indptr) > 0) & (np.diff(test.indptr) > 0))
+    if users.size and _new_users(train, test) > _MANY_NEW * users.size:
+        found |= {
+            f"{name}, known users": ranking_metrics_at_k(one, train, test, K, users=users)
+            for name, one in models.items()
+        }
+    return found
+
+
+def _new_users(train: sparse.csr_array, test: sparse.csr_array) -> int:
+    """Users who are tested and have no pair to learn from."""
+    return int(np.count_nonzero((np.diff(test.indptr) > 0) & (np.diff(train.indptr) == 0)))
 
 
 def held_out_metrics(model: ImplicitALS, train: sparse.csr_array, test: sparse.csr_array, K: int) -> None:
     """Show the ranking metrics on held-out pairs beside those of popularity."""
     found = measured(model, train, test, K)
-    title = f"Held-out pairs ({test.nnz:,} of {found['fastals'].n_users:,} users), ranked among all items, at {K}"
+    new = _new_users(train, test)
+    users = f"{found['fastals'].n_users:,} users" + (f", {new:,} of them without training pairs" if new else "")
+    title = f"Held-out pairs ({test.nnz:,} of {users}), ranked among all items, at {K}"
     show.metrics(title, found, [name for name in _METRICS if name in found["fastals"]])
 
 
 def as_json(
     model: ImplicitALS,
     interactions: Interactions | InteractionStore,
+    train: sparse.csr_array,
     test: sparse.csr_array,
     found: dict[str, RankingMetrics],
 ) -> str:
@@ -65,6 +81,7 @@ def as_json(
             "split": "random" if interactions.times is None else "by time",
             "test_interactions": int(test.nnz),
             "test_users": found["fastals"].n_users,
+            "test_users_without_training_pairs": _new_users(train, test),
             "parameters": parameters,
             "alpha": model.alpha_,
             "regularization": list(model.regularization_),

@@ -21,6 +21,7 @@ _FILE = "Input columns"
 _WEIGHTS = "Weights of the pairs"
 _FEATURES = "Features of users and items"
 _MODEL = "Model (defaults: those of ImplicitALS)"
+_NUMBERS = "<float>|users,items|auto"
 
 
 @dataclass
@@ -211,6 +212,18 @@ def _column(text: str | None) -> str | int | None:
     return int(text) - 1
 
 
+def _numbers(name: str, text: str) -> str | float | tuple[float, ...]:
+    """Read a number, one for users and one for items, or "auto"."""
+    if text == "auto":
+        return text
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        option = f"--{name.replace('_', '-')}"
+        raise ValueError(f"{option} must be a number, two with a comma between, or auto; got {text!r}") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 @dataclass
 class ModelOptions:
     """The constructor's arguments; None leaves its default."""
@@ -220,12 +233,12 @@ class ModelOptions:
         typer.Option("--factors", "-k", help="Length of the factor vectors.", rich_help_panel=_MODEL),
     ] = None
     regularization: Annotated[
-        float | None,
-        typer.Option(help="Weight of the squared norms.", rich_help_panel=_MODEL),
+        str | None,
+        typer.Option(metavar=_NUMBERS, help="Weight of the squared norms.", rich_help_panel=_MODEL),
     ] = None
     alpha: Annotated[
-        float | None,
-        typer.Option(help="Confidence per unit of value.", rich_help_panel=_MODEL),
+        str | None,
+        typer.Option(metavar="<float>|auto", help="Confidence per unit of value.", rich_help_panel=_MODEL),
     ] = None
     iterations: Annotated[
         int | None,
@@ -234,6 +247,10 @@ class ModelOptions:
     unobserved_weight: Annotated[
         float | None,
         typer.Option(help="Weight of pairs that are not in the data.", rich_help_panel=_MODEL),
+    ] = None
+    unobserved_exponent: Annotated[
+        str | None,
+        typer.Option(metavar=_NUMBERS, help="How these pairs' weight grows with popularity.", rich_help_panel=_MODEL),
     ] = None
     regularization_exponent: Annotated[
         float | None,
@@ -289,6 +306,8 @@ class ModelOptions:
 
         check_integer("random_state", self.random_state, 0)
         given = {name: value for name, value in asdict(self).items() if value is not None}
+        for name in {"regularization", "alpha", "unobserved_exponent"} & given.keys():
+            given[name] = _numbers(name, given[name])
         model = ImplicitALS(**{**defaults, **given})
         check_parameters(model)
         return model

@@ -60,7 +60,7 @@ def save(
     path : str, path or binary file object
         Replaced as a whole once everything is written, or left unchanged; a file object is written to where it stands.
     interactions : Interactions or InteractionStore, optional
-        Ids of users and items to travel with the model; of the shape it was fitted to.
+        Ids of users and items to travel with the model; of the shape it was fitted to. Times stay behind.
 
     Raises
     ------

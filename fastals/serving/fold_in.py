@@ -59,7 +59,8 @@ def fold_in(fitted: Fitted, axis: int, ids: np.ndarray, rows: Rows, features: Ro
     X = np.zeros((rows.shape[0], Y.shape[1]), Y.dtype)
     if not rows.shape[0]:
         return X
-    if (rows.indices.size + (0 if features is None else features.indices.size)) * Y.shape[1] <= SERIAL_WORK:
+    entries = rows.indices.size + (0 if features is None else features.indices.size)
+    if rows.shape[0] == 1 or entries * Y.shape[1] <= SERIAL_WORK:  # a row is one thread's, however long it is
         settings = replace(settings, num_threads=1)
     side = build_side(objective, rows, axis, Y.dtype, fitted.missing(axis, ids, rows))
     columns = side.entries.column_weights

@@ -15,6 +15,8 @@ def check_values(values: Any, size: int) -> np.ndarray | None:
     if values is None:
         return None
     numbers = np.asarray(values)
+    if numbers.dtype.kind in "mM":
+        raise TypeError(f"values must be numbers, got dtype {numbers.dtype}; times are given by time= or times=")
     if numbers.dtype.kind not in "biuf":
         raise TypeError(f"values must be numbers, got {_first_other(values, numbers.dtype)}")
     if numbers.shape != (size,):
@@ -43,7 +45,12 @@ def check_times(times: Any, size: int) -> np.ndarray:
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.trunc(array)).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"times must be integers or datetimes, got dtype {array.dtype}")
+        way = (
+            "; text becomes datetimes by pandas.to_datetime or Polars' str.to_datetime"
+            if array.dtype.kind in "OU"
+            else ""
+        )
+        raise TypeError(f"times must be integers or datetimes, got dtype {array.dtype}{way}")
     if array.shape != (size,):
         raise ValueError(f"times must have one entry for each of the {size} rows, got shape {array.shape}")
     return array.astype(np.int64)

@@ -111,7 +111,8 @@ def _settled(
     bad = sorted(bad + _bad_cells(con, layout, find_line), key=lambda one: (not one.problem, one.place))
     if bad and not options.skip_bad:
         first = bad[0]
-        raise ValueError(f"{'line' if first.is_line else 'row'} {first.place}: {first.problem}")
+        where = f"{'line' if first.is_line else 'row'} {first.place}"
+        raise ValueError(f"{where}: {first.problem}; skip_bad=True (--skip-bad) drops such rows")
     con.execute(f"delete from source where {_wrong(con, layout)}")
     if not con.execute("select count(*) from source").fetchone()[0]:
         raise ValueError(f"the file has {'a header and ' if layout.names else ''}no rows" + _dropped(bad))
@@ -177,7 +178,11 @@ def _bad_cells(con: Any, layout: Layout, find_line: Callable[[int], int | None] 
             empty = layout.user if user in (None, "") else layout.item
             problem = f"the id in column {layout.column(empty)} is empty"
         elif layout.value is not None and (value is None or not np.isfinite(value)):
-            hint = "; name the decimal comma" if value_text and re.fullmatch(r"\s*-?\d+,\d+\s*", value_text) else ""
+            hint = (
+                "; name the decimal comma by decimal=',' (--decimal ,)"
+                if value_text and re.fullmatch(r"\s*-?\d+,\d+\s*", value_text)
+                else ""
+            )
             shown = repr(brief(value_text or ""))
             problem = f"column {layout.column(layout.value)} has {shown}, wanted a finite number{hint}"
         else:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
@@ -12,6 +13,7 @@ from command_line import cells, run
 
 from fastals import ImplicitALS
 from fastals.cli.judging import as_json, measured, split
+from fastals.datasets import read_interactions
 from fastals.datasets.synthetic import make_interactions
 from fastals.evaluation import Popularity, ranking_metrics_at_k, temporal_split, train_test_split
 from fastals.interactions import Interactions
@@ -45,7 +47,14 @@ def test_what_is_printed_is_what_the_library_measures(table, timed):
     expected = {"fastals": ranking_metrics_at_k(model, train, test, 5)}
     expected["popularity"] = ranking_metrics_at_k(Popularity(train), train, test, 5)
     options = [path, *QUICK, "--at", 5, "--test-size", 0.3, *(["--time-column", "when"] if timed else [])]
+    new = np.setdiff1d(test.nonzero()[0], train.nonzero()[0])
+    if new.size > 0.05 * np.setdiff1d(test.nonzero()[0], new).size:
+        known = test.toarray()
+        known[new] = 0
+        for name, one in (("fastals", model), ("popularity", Popularity(train))):
+            expected[f"{name}, known users"] = ranking_metrics_at_k(one, train, sp.csr_array(known), 5)
     got = json.loads(run("evaluate", *options, "--json").stdout)
+    assert got["test_users_without_training_pairs"] == new.size
     assert got["split"] == ("by time" if timed else "random")
     assert got["metrics"] == {name: dict(metrics) for name, metrics in expected.items()}
     assert got["standard_errors"] == {name: metrics.stderr for name, metrics in expected.items()}
@@ -58,6 +67,29 @@ def test_what_is_printed_is_what_the_library_measures(table, timed):
     rows = {line[0]: line[1:] for line in cells(shown)}
     assert rows["recall"] == [f"{metrics['recall']:.4f}" for metrics in expected.values()]
     assert f"alpha {model.alpha_:.4g}"[:9] in shown
+
+
+def test_users_without_training_pairs_are_counted_and_left_out_of_columns_of_their_own(table, tmp_path):
+    """Users who come later: nothing is known of them, so their lists say nothing of the model."""
+    _, path = table
+    late = tmp_path / "late.csv"
+    late.write_text(path.read_text() + "".join(f"{u},{i},1,2024-06-01\n" for u in (900, 901) for i in (1, 2, 3)))
+    got = json.loads(run("evaluate", late, *QUICK, "--time-column", "when", "--json").stdout)
+    assert list(got["metrics"]) == ["fastals", "popularity", "fastals, known users", "popularity, known users"]
+    read = read_interactions(late, time_column="when")
+    train, test = temporal_split(read.user_items, read.times, test_size=0.2, random_state=1)
+    new = np.setdiff1d(test.nonzero()[0], train.nonzero()[0])
+    assert np.isin(read.user_index([900, 901]), new).all()
+    test = test.toarray()
+    test[new] = 0
+    model = ImplicitALS(8, iterations=4, random_state=1).fit(train)
+    expected = ranking_metrics_at_k(model, train, sp.csr_array(test), 10)
+    assert got["metrics"]["fastals, known users"] == dict(expected)
+    assert got["test_users_without_training_pairs"] == new.size
+    assert got["test_users"] == expected.n_users + new.size
+    assert f"{new.size} of them without training pairs" in " ".join(
+        run("evaluate", late, *QUICK, "--time-column", "when").stdout.split()
+    )
 
 
 def test_half_life_weighs_the_training_part_alone(table):
@@ -80,7 +112,7 @@ def test_what_is_no_number_is_null(ratings):
     test.data[1:] = 0  # one user, of whom there is no standard error
     test.eliminate_zeros()
     model = ImplicitALS(2, iterations=0, random_state=0).fit(ratings)
-    got = json.loads(as_json(model, made, test, measured(model, ratings, test, 3)))
+    got = json.loads(as_json(model, made, ratings, test, measured(model, ratings, test, 3)))
     assert got["loss"] is None
     assert got["standard_errors"]["fastals"]["recall"] is None
 

@@ -27,6 +27,7 @@ def test_fit_passes_every_setting_on(file, tmp_path):
         "alpha": 2.0,
         "iterations": 1,
         "unobserved_weight": 0.25,
+        "unobserved_exponent": 0.5,
         "regularization_exponent": 0.5,
         "objective": "rendle",
         "confidence": "log",
@@ -40,6 +41,12 @@ def test_fit_passes_every_setting_on(file, tmp_path):
     got = ImplicitALS.load(path).get_params()
     expected = {**ImplicitALS().get_params(), **options, "num_threads": 1, "random_state": 7, "acceleration": False}
     assert got == expected
+    run("fit", file, "-o", path, "--acceleration", *QUICK, "--regularization", "auto", "--alpha", "auto")
+    got = ImplicitALS.load(path).get_params()
+    assert (got["regularization"], got["alpha"]) == ("auto", "auto")
+    run("fit", file, "-o", path, *QUICK, "--regularization", "0.5,2", "--unobserved-exponent", "-0.25,1")
+    got = ImplicitALS.load(path).get_params()
+    assert (got["regularization"], got["unobserved_exponent"]) == ((0.5, 2.0), (-0.25, 1.0))
     run("fit", file, "-o", path, "--acceleration", *QUICK)
     assert ImplicitALS.load(path).acceleration is True
 
@@ -50,6 +57,10 @@ def test_fit_passes_every_setting_on(file, tmp_path):
     [
         (["--factors", "0"], "factors must be >= 1; got 0"),
         (["--alpha", "-3"], "alpha"),
+        (["--alpha", "1,2"], "alpha must be"),
+        (["--alpha", "many"], "--alpha must be a number, two with a comma between, or auto; got 'many'"),
+        (["--regularization", "1,2,3"], "regularization must be"),
+        (["--unobserved-exponent", "x"], "--unobserved-exponent must be a number"),
         (["--tol", "-1"], "tol"),
         (["--seed", "-1"], "random_state"),
         (["--weighting", "bm"], "weighting must be one of"),

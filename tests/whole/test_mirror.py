@@ -27,7 +27,6 @@ ELSEWHERE = {
     "solver/fit.py": "test_model.py",
     "evaluation/parts.py": "what the splits share: evaluation/test_splits.py",
     "kernels/dense/blocks.py": "chooses between two modules that have tests of their names",
-    "tables/columns.py": COLUMNS,
     "tables/database.py": FILES,
     "tables/duplicates.py": COLUMNS,
     "tables/ids.py": "tables/test_interactions.py",
