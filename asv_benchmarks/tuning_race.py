@@ -1,6 +1,6 @@
 """Tuning against tuning: `fastals.tuning.tune` and irspack's own, with equal trials on equal data.
 
-    python asv_benchmarks/tuning_race.py [--datasets lastfm-2k ...] [--trials 20] [--seeds 3] [--factors 64] [--values]
+    python asv_benchmarks/tuning_race.py [--datasets lastfm-2k ...] [--trials 20] [--seeds 3] [--factors 64] [--values] [--publish]
 
 needs irspack in the environment (0.5.2 was measured). Each searches as it comes, with the number of factors given, for
 NDCG@20 on the validation pairs; its best is fitted to training and validation pairs together, and its lists are judged
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from defaults import DATASETS, parts
+from published import publish
 
 from fastals.evaluation import RankingMetrics, metrics_from_rankings, ranking_metrics_at_k
 from fastals.tuning import tune
@@ -31,6 +32,7 @@ BLOCK = 1024  # users scored at a time
 
 def main() -> None:
     options = parsed()
+    rows = []
     print(f"{'':20}{'seed':>5}  {'tuned by':10}{'NDCG@20':>9}{'Recall@20':>10}{'valid':>8}{'trials':>9}   parameters")
     for name in options.datasets:
         with np.load(options.data / f"{name}.npz") as file:
@@ -38,22 +40,27 @@ def main() -> None:
         if not options.values:
             for matrix in (train, validation, test):
                 matrix.data[:] = 1
-        found: dict[str, list[tuple[float, float]]] = {}
+        found: dict[str, list[tuple[float, float, float]]] = {}
         for seed in range(options.seeds):
             for library, search in (("fastals", by_fastals), ("irspack", by_irspack)):
                 start = time.perf_counter()
                 parameters, value, judge = search(train, validation, options, seed)
                 seconds = time.perf_counter() - start
                 metrics = judge(sp.csr_array(train + validation), test)
-                found.setdefault(library, []).append((metrics["ndcg"], metrics["recall"]))
+                found.setdefault(library, []).append((metrics["ndcg"], metrics["recall"], seconds))
                 print(
                     f"{name:20}{seed:5}  {library:10}{metrics['ndcg']:9.4f}{metrics['recall']:10.4f}{value:8.4f}"
                     f"{seconds:7.0f} s   {shown(parameters)}",
                     flush=True,
                 )
         for library, values in found.items():
-            ndcg, recall = np.mean(values, axis=0)
+            ndcg, recall, seconds = np.mean(values, axis=0)
             print(f"{name:20}{'mean':>5}  {library:10}{ndcg:9.4f}{recall:10.4f}", flush=True)
+            rows.append([name, library, f"{ndcg:.4f}", f"{recall:.4f}", f"{seconds:.0f} s"])
+    if options.publish:
+        title = f"Tuned with {options.trials} trials each, {options.factors} factors, mean of {options.seeds} searches"
+        command = f"python asv_benchmarks/tuning_race.py --trials {options.trials} --seeds {options.seeds}"
+        publish("tuning", title, command, ["data", "tuned by", "NDCG@20", "Recall@20", "search"], rows)
 
 
 def by_fastals(train: sp.csr_array, validation: sp.csr_array, options: argparse.Namespace, seed: int) -> Any:
@@ -110,6 +117,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds of the searches, counted from 0")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--values", action="store_true", help="use the values as they are instead of 1")
+    parser.add_argument("--publish", action="store_true", help="write the means as a table of the site")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     return parser.parse_args()
 

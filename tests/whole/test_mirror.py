@@ -13,7 +13,6 @@ OLD_NAME = "an old import path, which users' scripts and the tests of the comman
 COMMANDS = "what a command does is seen by running it: cli/test_app.py"
 FILES = "one step of reading a file: tables/test_readers.py"
 STORES = "one step of building a store: tables/test_store.py"
-COLUMNS = "columns of tables in memory: tables/test_interactions.py"
 # Modules without tests of their name, each with the reason.
 ELSEWHERE = {
     "checkpoint.py": OLD_NAME,
@@ -28,7 +27,7 @@ ELSEWHERE = {
     "evaluation/parts.py": "what the splits share: evaluation/test_splits.py",
     "kernels/dense/blocks.py": "chooses between two modules that have tests of their names",
     "tables/database.py": FILES,
-    "tables/duplicates.py": COLUMNS,
+    "tables/duplicates.py": "columns of tables in memory: tables/test_interactions.py",
     "tables/ids.py": "tables/test_interactions.py",
     "tables/layout.py": FILES,
     "tables/numbering.py": FILES,
