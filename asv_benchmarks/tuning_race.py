@@ -1,6 +1,6 @@
 """Tuning against tuning: `fastals.tuning.tune` and irspack's own, with equal trials on equal data.
 
-    python asv_benchmarks/tuning_race.py [--datasets lastfm-2k ...] [--trials 20] [--seeds 3] [--factors 64] [--values] [--publish]
+    python asv_benchmarks/tuning_race.py [--datasets lastfm-2k ...] [--trials 20] [--seeds 3] [--values] [--publish]
 
 needs irspack in the environment (0.5.2 was measured). Each searches as it comes, with the number of factors given, for
 NDCG@20 on the validation pairs; its best is fitted to training and validation pairs together, and its lists are judged
