@@ -47,7 +47,8 @@ def canonical_csr(matrix: Any, name: str) -> sp.csr_array:
     if not np.isfinite(csr.data).all():
         bad = np.flatnonzero(~np.isfinite(csr.data))
         row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
-        where = f"{csr.data[bad[0]]} at row {row}, column {csr.indices[bad[0]]}"
+        value = "NaN" if np.isnan(csr.data[bad[0]]) else csr.data[bad[0]]
+        where = f"{value} at row {row}, column {csr.indices[bad[0]]}"
         raise ValueError(f"{name} must be finite; got {where}" + (f", and {bad.size - 1} more" if bad.size > 1 else ""))
     return csr
 
