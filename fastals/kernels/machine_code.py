@@ -21,6 +21,7 @@ Module constants that a kernel uses must follow from the sources, the host's CPU
 import contextlib
 import functools
 import hashlib
+import os
 import pickle
 import platform
 import sys
@@ -47,14 +48,27 @@ _SETTINGS = (
 )
 
 
+def _source_files(folder: Path) -> list[Path]:
+    """Files below a folder that make machine code.
+
+    Not by ``rglob``: an interrupt meanwhile leaves an iterator whose collection warns.
+    """
+    found = []
+    for path in (folder / name for name in os.listdir(folder)):
+        if path.suffix in (".py", ".pyc", ".so"):
+            found.append(path)
+        elif path.name != "__pycache__" and path.is_dir() and not path.is_symlink():
+            found += _source_files(path)
+    return found
+
+
 def _source_digest() -> str | None:
     """Digest of the names and contents of all files of the kernels, None where they cannot be read."""
     digest = hashlib.sha256()
     try:
-        for path in sorted(_PACKAGE.rglob("*")):
-            if "__pycache__" not in path.parts[len(_PACKAGE.parts) :] and path.suffix in (".py", ".pyc", ".so"):
-                content = read_file(path)
-                digest.update(f"{path.relative_to(_PACKAGE)} {len(content)}\n".encode() + content)
+        for path in sorted(_source_files(_PACKAGE)):
+            content = read_file(path)
+            digest.update(f"{path.relative_to(_PACKAGE)} {len(content)}\n".encode() + content)
     except OSError:
         return None
     return digest.hexdigest() if _PACKAGE.is_dir() else None
@@ -108,7 +122,7 @@ def _write(root: Path, name: str, payload: bytes) -> None:
     write_entry(folder, name, payload)
     if is_new:
         with contextlib.suppress(OSError):  # another process may be at it too
-            remove_oldest(list(root.glob(f"{_FOLDER_PREFIX}*")), _FOLDERS_KEPT)
+            remove_oldest([root / name for name in os.listdir(root) if name.startswith(_FOLDER_PREFIX)], _FOLDERS_KEPT)
 
 
 def is_cachable(function: Callable[..., Any]) -> bool:

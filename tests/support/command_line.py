@@ -1,14 +1,29 @@
 """The command line called in this process."""
 
+from typing import NamedTuple
+
 from typer.testing import CliRunner
 
 from fastals.cli.app import app
 
 
+class Printed(NamedTuple):
+    """What a command has printed; ``output`` is both, one after the other."""
+
+    stdout: str
+    stderr: str
+    output: str
+
+
 def run(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "150"})
-    assert result.exit_code == code, result.output
-    return result
+    try:
+        runner = CliRunner(mix_stderr=False)
+    except TypeError:  # Click from 8.2 on keeps them apart
+        runner = CliRunner()
+    result = runner.invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "150"})
+    printed = Printed(result.stdout, result.stderr, result.stdout + result.stderr)
+    assert result.exit_code == code, printed.output
+    return printed
 
 
 def fails(*arguments, code=1):
