@@ -5,8 +5,8 @@
 
 Their last cells assert what they show. Whoever looks at the repository alone sees
 their results so. Building the site executes them as well, without changing them. Each
-runs in a temporary folder; pictures are reduced to a few colours, so that the files
-stay small.
+runs in a temporary folder; pictures are reduced to 256 colours, so that the files stay
+small.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT = 600  # seconds for a cell
-COLOURS = 64
+COLOURS = 256
 
 
 def execute(path: Path) -> str:
