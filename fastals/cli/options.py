@@ -24,6 +24,15 @@ _MODEL = "Model (defaults: those of ImplicitALS)"
 _NUMBERS = "<float>|users,items|auto"
 
 
+def _one_of(*names: str) -> Callable[[str], list[str]]:
+    """Completion of an option that takes one of some names."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
 @dataclass
 class FileOptions:
     """Where a file keeps its columns; None means to find out."""
@@ -66,7 +75,11 @@ class FileOptions:
     ] = False
     duplicates: Annotated[
         str,
-        typer.Option(help="Repeated pairs: sum, mean, max, last, count or error.", rich_help_panel=_FILE),
+        typer.Option(
+            help="Repeated pairs: sum, mean, max, last, count or error.",
+            autocompletion=_one_of("sum", "mean", "max", "last", "count", "error"),
+            rich_help_panel=_FILE,
+        ),
     ] = "sum"
 
     def open(self, path: Path) -> Interactions | InteractionStore:
@@ -129,7 +142,11 @@ class WeightOptions:
 
     weighting: Annotated[
         str | None,
-        typer.Option(help="bm25, tfidf or popularity.", rich_help_panel=_WEIGHTS),
+        typer.Option(
+            help="bm25, tfidf or popularity.",
+            autocompletion=_one_of("bm25", "tfidf", "popularity"),
+            rich_help_panel=_WEIGHTS,
+        ),
     ] = None
     half_life: Annotated[
         str | None,
@@ -258,11 +275,15 @@ class ModelOptions:
     ] = None
     objective: Annotated[
         str | None,
-        typer.Option(help="hu or rendle.", rich_help_panel=_MODEL),
+        typer.Option(help="hu or rendle.", autocompletion=_one_of("hu", "rendle"), rich_help_panel=_MODEL),
     ] = None
     confidence: Annotated[
         str | None,
-        typer.Option(help="linear, log or raw; log unless alpha is given.", rich_help_panel=_MODEL),
+        typer.Option(
+            help="linear, log or raw; log unless alpha is given.",
+            autocompletion=_one_of("linear", "log", "raw"),
+            rich_help_panel=_MODEL,
+        ),
     ] = None
     epsilon: Annotated[
         float | None,
@@ -270,7 +291,7 @@ class ModelOptions:
     ] = None
     solver: Annotated[
         str | None,
-        typer.Option(help="cg or cholesky.", rich_help_panel=_MODEL),
+        typer.Option(help="cg or cholesky.", autocompletion=_one_of("cg", "cholesky"), rich_help_panel=_MODEL),
     ] = None
     tol: Annotated[
         float | None,
@@ -287,7 +308,7 @@ class ModelOptions:
     ] = None
     dtype: Annotated[
         str | None,
-        typer.Option(help="float32 or float64.", rich_help_panel=_MODEL),
+        typer.Option(help="float32 or float64.", autocompletion=_one_of("float32", "float64"), rich_help_panel=_MODEL),
     ] = None
     num_threads: Annotated[
         int | None,

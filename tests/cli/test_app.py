@@ -339,7 +339,12 @@ def test_missing_libraries_are_named():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("fastals rec", {"recommend"}), ("fastals fit --reg", {"--regularization", "--regularization-exponent"})],
+    [
+        ("fastals rec", {"recommend"}),
+        ("fastals fit --reg", {"--regularization", "--regularization-exponent"}),
+        ("fastals fit x --solver c", {"cg", "cholesky"}),
+        ("fastals fit x --duplicates ", {"sum", "mean", "max", "last", "count", "error"}),
+    ],
 )
 def test_shell_completion(words, expected):
     script = "import sys; sys.argv = ['fastals']; from fastals.cli import main; main()"
