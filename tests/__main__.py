@@ -1,10 +1,10 @@
-"""Run all tests, each folder of them in a process of its own.
+"""Run all tests, some folders of them at a time in a process of their own.
 
     python tests [--jobs 2] [options of pytest ...]
 
-A process keeps what it has imported and compiled until it ends, some 1 GB after all tests. So each folder has a fresh
-one, and in ``whole`` each file; the longest come first, ``--jobs`` of them at a time. What pytest prints follows when
-a part has ended.
+A process keeps what it has imported and compiled until it ends, some 1 GB after all tests. So each large folder has a
+fresh one, and three small ones (of ``whole``: files) share one; the longest come first, ``--jobs`` processes at a time.
+What pytest prints follows when a part has ended.
 """
 
 import argparse
@@ -20,7 +20,7 @@ TESTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TESTS / "support"))
 from warming import warm  # noqa: E402
 
-# By measured time; what is not named here comes last.
+# Alone in their processes, by measured time; what is not named here comes last, three at a time.
 LONGEST = (
     "distributed", "kernels", "solver", "serving", "tables", "kernels/rows", "whole/test_processes.py", "kernels/dense",
     "whole/test_hosts.py", "whole/test_determinism.py",
@@ -51,12 +51,14 @@ def main() -> int:
 
 
 def parts() -> dict[str, list[str]]:
-    """The files of each part by its name, the longest part first; every test file is in one."""
+    """The files of each part by its name; every test file is in one."""
     found: dict[str, list[str]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):
-        part = path if path.parent.name == "whole" else path.parent
-        found.setdefault(part.relative_to(TESTS).as_posix(), []).append(str(path))
-    return {name: found[name] for name in dict.fromkeys((*LONGEST, *found))}
+        one = path if path.parent.name == "whole" else path.parent
+        found.setdefault(one.relative_to(TESTS).as_posix(), []).append(str(path))
+    rest = [name for name in found if name not in LONGEST]
+    groups = [[name] for name in LONGEST] + [rest[first : first + 3] for first in range(0, len(rest), 3)]
+    return {", ".join(group): [file for name in group for file in found[name]] for group in groups}
 
 
 def run(files: list[str], more: list[str]) -> tuple[subprocess.CompletedProcess, float]:
