@@ -5,6 +5,7 @@
 needs fastals, hnswlib, rectools and cornac in one environment.
 """
 
+import contextlib
 import re
 import tempfile
 from pathlib import Path
@@ -76,8 +77,8 @@ def cornac(snippet: str) -> None:
     triples = [(f"u{u}", f"i{i}", 1.0) for u, i in zip(*made.coords, strict=True)]
     split = RatioSplit(triples, test_size=0.2, rating_threshold=0.5, exclude_unknowns=True, seed=0)
     models = [MostPop(), names["FastALS"](factors=16, random_state=0)]
-    with tempfile.TemporaryDirectory() as logs:
-        experiment = Experiment(split, models, [NDCG(k=20)], user_based=True, verbose=False, save_dir=logs)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # for its log
+        experiment = Experiment(split, models, [NDCG(k=20)], user_based=True, verbose=False)
         experiment.run()
     popular, ours = (result.metric_avg_results["NDCG@20"] for result in experiment.result)
     print(f"Cornac: NDCG@20 {ours:.3f}, of MostPop {popular:.3f}")
