@@ -13,6 +13,8 @@ from fastals.core.validation import check_integer, check_real
 from fastals.evaluation import ranking_metrics_at_k
 from fastals.serving.scores import LOSS_PARTS
 
+__all__ = ["LossParts", "ValidationCallback"]
+
 _LEAST_SPAN = 0.25  # of the metric's axis, in its highest value: noise is not to look like a curve
 _LEGEND_ROOM = 0.25  # above the curves, in the height of the axes: the legend covers none of them
 
