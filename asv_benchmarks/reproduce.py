@@ -56,6 +56,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 
+TITLES = {
+    "gowalla": "Gowalla, LightGCN's split, all items",
+    "yelp2018": "Yelp 2018, LightGCN's split, all items",
+    "ml-1m": "MovieLens 1M, leave-one-out, 99 negatives",
+}
+
 # (model, first metric, second metric, source); a source in brackets could not be looked up again.
 PUBLISHED: dict[str, list[tuple[str, float, float, str]]] = {
     "gowalla": [
@@ -201,13 +207,16 @@ def report(options: argparse.Namespace, names: tuple[str, str], values: np.ndarr
         print(f"{model:<32}{first:>10.4f}{'':8}{second:>10.4f}{'':8}  {source}")
     if options.publish:
         figures = [f"{m:.4f} ± {s:.4f}".replace("0.", ".") for m, s in zip(mean, spread, strict=True)]
-        rows = [[f"fastals, {given(options)['factors']} factors", *figures, f"{np.mean(seconds):.0f} s"]]
+        ours = f"fastals, {given(options)['factors']} factors"
+        if given(options)["popularity_exponent"]:
+            ours += f", pairs weighted by popularity^-{given(options)['popularity_exponent']:g}"
+        rows = [[ours, *figures, f"{np.mean(seconds):.0f} s"]]
         rows += [
             [f"{model} ({source})", f"{first:.4f}".lstrip("0"), f"{second:.4f}".lstrip("0"), ""]
             for model, first, second, source in PUBLISHED[options.name]
         ]
         command = f"python asv_benchmarks/reproduce.py {options.name}"
-        publish(f"quality-{options.name}", options.name, command, ["model", *names, "training"], rows)
+        publish(f"quality-{options.name}", TITLES[options.name], command, ["model", *names, "training"], rows)
 
 
 def parsed() -> argparse.Namespace:
