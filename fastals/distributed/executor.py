@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from fastals.distributed.sums import Add, shards_of, sum_of, sums_of, tree_of, t
 from fastals.distributed.transport import Sent, are_reachable, call, n_bytes, outgoing_bytes, received, unwarned
 
 Reference = Any  # to a value on the workers: a future
+Value = TypeVar("Value")
 FEW = 4  # workers at most that sum by themselves what they have; the client adds what they send
 
 
@@ -75,6 +76,13 @@ class Executor(Protocol):
     def bytes_moved(self) -> int:
         """Bytes sent to the workers, between them, and by them, up to now."""
         ...
+
+
+def undisturbed(executor: Executor, work: Callable[[], Value]) -> Value:
+    """What some work on placed shards returns, which is begun anew where a worker is lost."""
+    while True:
+        with contextlib.suppress(WorkersChangedError), executor.placed():
+            return work()
 
 
 class DaskExecutor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,7 +11,8 @@ import numpy as np
 from fastals.core.rows import digest
 from fastals.core.validation import check_factors
 from fastals.distributed import shards as on_shard
-from fastals.distributed.executor import Executor, Reference, WorkersChangedError
+from fastals.distributed.executor import Executor, Reference, undisturbed
+from fastals.distributed.features import ShardedEffects, solve_users
 from fastals.distributed.items import Items, ItemSweep
 from fastals.kernels.rows.row import SINGULAR
 from fastals.objective import Objective
@@ -65,14 +65,19 @@ class UserShards(NamedTuple):
 class ShardedUsers(Half):
     """The users of a training, whose rows and factors lie in shards.
 
+    ``effects`` are a ``ShardedEffects``, if the users have features.
+
     They never start from a guess: so their factors follow from the items' alone, and a lost shard's are solved again.
     """
 
     guessable = False
+    effects: ShardedEffects | None
 
-    def __init__(self, executor: Executor, shards: UserShards, factors: ShardedFactors) -> None:
+    def __init__(
+        self, executor: Executor, shards: UserShards, factors: ShardedFactors, effects: ShardedEffects | None = None
+    ) -> None:
         nothing: Any = None
-        super().__init__(nothing, nothing)
+        super().__init__(nothing, nothing, effects)
         self.factors: Any = factors
         self.shards, self._executor = shards, executor
 
@@ -143,29 +148,36 @@ class HalfSweeps:
         self, half: Half, other: Half, fixed: Any, solved: Any, guess: np.ndarray | None, settings: Settings
     ) -> Report:
         """Solve one half against fixed factors of the other, into ``solved`` in place; anew where a worker is lost."""
-        while True:
-            with contextlib.suppress(WorkersChangedError), self._executor.placed():
-                if half is self._users:
-                    return self._solve_users(fixed, solved, settings)
-                shards = self._users.shards.references
-                sweep = ItemSweep(self._executor, shards, fixed.references, self._known, self._objective, settings)
-                return sweep.solve(solved, guess)
+
+        def solve() -> Report:
+            if half is self._users:
+                return self._solve_users(fixed, solved, settings)
+            shards, effects = self._users.shards.references, self._users.effects
+            sweep = ItemSweep(self._executor, shards, fixed.references, self._known, self._objective, settings, effects)
+            return sweep.solve(solved, guess)
+
+        return undisturbed(self._executor, solve)
 
     def _solve_users(self, fixed: np.ndarray, solved: ShardedFactors, settings: Settings) -> Report:
         """Solve all shards' users against the items' factors, which go to each worker once, in their eigenbasis."""
         executor, side, shards = self._executor, self._items.side, self._users.shards
-        c0, weights = self._objective.c0, side.entries.row_weights
+        c0, weights, effects = self._objective.c0, side.entries.row_weights, self._users.effects
         with executor.phase("users"):
             # In fresh memory: what has been shared may be sent again.
             given = eigenbasis(fixed, side.regularization, c0, settings.num_threads, None, weights)
             basis = determined(given, fixed.shape[1], shards.least_regularization, weights.size == 1)
-            shared = executor.share("users-basis", basis)
-            solved.references = executor.map(
-                "users-solve", on_shard.solve_users, shards.references, shared, c0, settings
-            )
+            system = executor.share("users-basis", basis), c0, settings
+            if effects is None:
+                solved.references = executor.map("users-solve", on_shard.solve_users, shards.references, *system)
+            else:
+                known = shards.references, effects.references, effects.shared
+                solved.references = executor.map("users-solve", solve_users, *known, *system)
             reports = executor.map("users-report", on_shard.report_of_users, solved.references)
             totals = in_all(np.stack(executor.gather(reports)))
             executor.settle(solved.references)
         if basis is not given:
             totals[SINGULAR] = shards.filled
-        return report_of(totals, basis.penalty, self._objective, fixed.dtype)
+        penalty = basis.penalty if self._items.effects is None else self._items.effects.penalty(fixed)
+        if effects is not None:
+            penalty += effects.own_penalty()
+        return report_of(totals, penalty, self._objective, fixed.dtype)

@@ -15,12 +15,14 @@ import numpy as np
 
 from fastals.distributed import shards as on_shard
 from fastals.distributed.executor import Executor, Reference
+from fastals.distributed.features import ShardedEffects, gramian_of_users
 from fastals.kernels.rows.cg_rows import HEAVY
 from fastals.kernels.rows.row import (
     DIRECT,
     DIRECTLY,
     DOUBLE,
     FALLBACKS,
+    LOSS,
     REPORTS,
     SINGULAR,
     SOLVED,
@@ -30,6 +32,8 @@ from fastals.kernels.rows.shard_rows import (
     CONSTANT,
     LARGEST,
     LEAST,
+    RIGHT,
+    SQUARES,
     Iteration,
     begin_rows,
     report_iterated,
@@ -38,6 +42,7 @@ from fastals.kernels.rows.shard_rows import (
 )
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import Basis, basis_of, left_out, rotate
+from fastals.solver.features import Effects
 from fastals.solver.half_sweep import GUESSED_FROM, LARGEST_TOLERANCE, Report, Settings, report_of
 from fastals.solver.sides import Side, even_bounds
 from fastals.solver.threads import parallel
@@ -54,11 +59,14 @@ class Items(NamedTuple):
         Constant, largest and least extra of each item's entries.
     alike : bool
         Whether all users' missing pairs weigh alike.
+    effects : Effects, optional
+        Of the items' features.
     """
 
     side: Side
     weighed: np.ndarray
     alike: bool
+    effects: Effects | None = None
 
 
 class ItemSweep:
@@ -72,6 +80,8 @@ class ItemSweep:
     items : Items
     objective : Objective
     settings : Settings
+    user_effects : ShardedEffects, optional
+        Of the users' features.
     """
 
     def __init__(
@@ -82,9 +92,11 @@ class ItemSweep:
         items: Items,
         objective: Objective,
         settings: Settings,
+        user_effects: ShardedEffects | None = None,
     ) -> None:
         self._executor, self._shards, self._users = executor, shards, users
-        self._items, self._objective, self._settings = items, objective, settings
+        self._items, self._objective, self._settings, self._user_effects = items, objective, settings, user_effects
+        self._constants = items.weighed[:, CONSTANT].copy()
         self._counts = np.diff(items.side.indptr)
         self._totals = np.zeros(REPORTS)
 
@@ -94,11 +106,13 @@ class ItemSweep:
             basis, determined = self._basis(solved)
         threads = self._settings.num_threads
         iteration = self._iteration(basis, solved)
+        self._prior, self._pull = self._predicted(basis)
         with self._executor.phase("items_steps"):
             if self._settings.solver == "cg":
                 self._iterate(iteration, basis, guess if determined else None)
         with self._executor.phase("items_direct"):
             self._solve_directly(iteration)
+        self._solve_empty(iteration)
         rotate(iteration.x, basis.Vt, threads, solved)
         if not determined:
             self._totals[SINGULAR] = np.count_nonzero(self._counts)
@@ -107,9 +121,7 @@ class ItemSweep:
     def _basis(self, like: np.ndarray) -> tuple[Basis, bool]:
         """Eigenbasis of the users' Gramian without their factors, which the shards rotate; whether it is determined."""
         executor, settings, factors = self._executor, self._settings, like.shape[1]
-        G, penalty = executor.total(
-            "items-gramian", on_shard.add, on_shard.gramian_of_users, self._shards, self._users, settings
-        )
+        G, penalty = self._gramian()
         basis = basis_of(like[:0], G, penalty, self._objective.c0, settings.num_threads)
         panels = executor.share("items-basis", basis.V)
         self._rotated = executor.map("items-rotate", on_shard.rotated_users, self._users, panels, settings)
@@ -123,6 +135,27 @@ class ItemSweep:
         if errors.size:
             self._rotated = executor.map("items-rotate", on_shard.without, self._rotated, errors)
         return replace(basis, spectrum=spectrum), spectrum is basis.spectrum
+
+    def _gramian(self) -> tuple[np.ndarray, float]:
+        """Gramian of the users' factors, and the penalty of these and of all effects."""
+        effects, users = self._user_effects, (self._shards, self._users)
+        penalty = 0.0 if self._items.effects is None else self._items.effects.own_penalty()
+        if effects is None:
+            parts: tuple[Any, ...] = on_shard.gramian_of_users, *users, self._settings
+        else:
+            penalty += effects.own_penalty()
+            parts = gramian_of_users, *users, effects.references, effects.shared, self._settings
+        G, of_users = self._executor.total("items-gramian", on_shard.add, *parts)
+        return G, of_users + penalty
+
+    def _predicted(self, basis: Basis) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """z, what the items' features predict in the eigenbasis, and lambda z; constants take lambda |z|^2."""
+        if self._items.effects is None:
+            return None, None
+        z = self._items.effects.rotated(basis)
+        pull = self._items.side.regularization[:, None] * z.astype(np.float64)
+        self._constants += (pull * z).sum(axis=1)
+        return z, pull
 
     def _iteration(self, basis: Basis, like: np.ndarray) -> Iteration:
         """The iteration before it begins: which way each item is solved."""
@@ -153,14 +186,14 @@ class ItemSweep:
             "items-right", on_shard.add, on_shard.rights_of_items, self._shards, self._rotated, asked, settings
         )
         factors = b.shape[1]
-        iteration.b[chosen, :factors] = b
+        iteration.b[chosen, :factors] = b if self._pull is None else b + self._pull[chosen, :factors]
         self._begin(iteration, basis, chosen, guess, factors)
         while (under_way := np.flatnonzero(iteration.status == ACTIVE)).size:
             Q = self._products(iteration, under_way, iteration.p, factors)
             with parallel(settings.num_threads):
                 step_rows(even_bounds(under_way.size), under_way, iteration, Q, settings.max_steps)
         solved = chosen[iteration.status[chosen] == SOLVED]
-        report_iterated(solved, iteration, self._items.weighed[:, CONSTANT].copy(), self._totals)
+        report_iterated(solved, iteration, self._constants, self._totals)
 
     def _begin(
         self, iteration: Iteration, basis: Basis, chosen: np.ndarray, guess: np.ndarray | None, factors: int
@@ -191,7 +224,7 @@ class ItemSweep:
         left = np.flatnonzero((iteration.status == DIRECT) | (iteration.status == DOUBLE))
         self._totals[DIRECTLY] = np.count_nonzero(iteration.status == DIRECT)
         self._totals[FALLBACKS] = np.count_nonzero(iteration.status == DOUBLE)
-        width, constants = iteration.x.shape[1], self._items.weighed[:, CONSTANT].copy()
+        width = iteration.x.shape[1]
         batch = max(BATCH_BYTES // (8 * width * (width + 3)), 1)
         for first in range(0, left.size, batch):
             chosen = left[first : first + batch]
@@ -199,8 +232,24 @@ class ItemSweep:
                 "items-system", on_shard.add, on_shard.systems_of_items, self._shards, self._rotated,
                 packed(chosen, iteration), self._settings,
             )  # fmt: skip
-            iteration.x[chosen] = 0
-            solve_summed_rows(chosen, own(A), own(lines), iteration, constants, self._totals)
+            iteration.x[chosen], lines = 0, own(lines)
+            if self._pull is not None:
+                lines[:, RIGHT] += self._pull[chosen]
+                # A column in which z alone has something is one of the system's.
+                lines[:, SQUARES][(lines[:, SQUARES] == 0) & (self._pull[chosen] != 0)] = np.finfo(np.float64).tiny
+            solve_summed_rows(chosen, own(A), lines, iteration, self._constants, self._totals)
+
+    def _solve_empty(self, iteration: Iteration) -> None:
+        """Solve the items without entries, M x = lambda z; see ``fastals.kernels.rows.row.solve_empty_row``."""
+        if self._pull is None:
+            return
+        empty = np.flatnonzero(self._counts == 0)
+        v = iteration.row_weights if iteration.row_weights.size == 1 else iteration.row_weights[empty]
+        M = iteration.spectrum * v[:, None] + iteration.regularization[empty, None]
+        b = self._pull[empty]
+        x = np.divide(b, M, out=np.zeros_like(b), where=b != 0)
+        iteration.x[empty] = x
+        self._totals[LOSS] += float(self._constants[empty].sum() - (b * x).sum())
 
 
 def packed(chosen: np.ndarray, iteration: Iteration) -> np.ndarray:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastals.core.features import Features
 from fastals.core.overlay import Factors, History
 from fastals.core.parameters import NotFittedError, Parameters, documented_by
-from fastals.core.state import Chosen, State, training_state_of
-from fastals.core.types import Array, ArrayLike, RandomState
+from fastals.core.state import Chosen, FeatureNames, State, training_state_of
+from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState
 from fastals.core.validation import check_integer, describe, read_only
 from fastals.distributed import serving
 from fastals.distributed.executor import DaskExecutor, Reference, client_of
@@ -43,6 +44,8 @@ class Fit(NamedTuple):
     loss_history: tuple[float, ...]
     unobserved_weights: Any
     report: dict[str, float]
+    features: tuple[Features | None, Features | None] = (None, None)
+    feature_names: FeatureNames = (None, None)
     training_state: Callable[[], TrainingState] | None = None
 
 
@@ -60,7 +63,7 @@ class DaskImplicitALS(Parameters):
 confidence, epsilon, objective, solver, tol, max_cg_steps, dtype, num_threads, random_state, warm_start, acceleration, \
 feature_regularization
         As in `ImplicitALS`. ``num_threads`` is the most that a worker uses, of the threads it has. With
-        ``solver="cholesky"`` a sweep sums a k x k matrix for each item over the shards. Features are not taken.
+        ``solver="cholesky"`` a sweep sums a k x k matrix for each item over the shards.
     client : distributed.Client, optional
         By default the current one.
     pairs_per_shard : int, optional
@@ -72,11 +75,13 @@ feature_regularization
     item_factors : (n_items, factors) array, read-only
     loss_history, alpha_, regularization_ : list of float, float, (float, float)
         As in `ImplicitALS`.
+    feature_effects_, feature_names_ : (A, B), (names, names)
+        As in `ImplicitALS`.
     n_shards_ : int
     solver_report_ : dict
         That of `ImplicitALS`, and ``bytes_per_sweep`` (sent to, between and by workers, in the mean of all sweeps) and
         seconds by phase: ``seconds_load``, ``seconds_weigh``, ``seconds_users``, ``seconds_items_basis``,
-        ``seconds_items_steps``, ``seconds_items_direct``.
+        ``seconds_items_steps``, ``seconds_items_direct``, ``seconds_users_effects``.
 
     Examples
     --------
@@ -141,7 +146,7 @@ feature_regularization
     def fit(
         self, user_items: Any, *, preference: Any = None,
         unobserved_weights: tuple[ArrayLike | None, ArrayLike | None] | None = None,
-        user_features: None = None, item_features: None = None,
+        user_features: FeaturesLike | None = None, item_features: FeaturesLike | None = None,
         user_factors: ArrayLike | None = None, item_factors: ArrayLike | None = None,
         callback: Callable[[DaskImplicitALS, int, float], Any] | None = None, show_progress: bool | None = None,
         resume_from: TrainingState | None = None,
@@ -156,8 +161,9 @@ feature_regularization
             each is a shard.
         preference, unobserved_weights, user_factors, item_factors
             As for `ImplicitALS.fit`; preferences with a matrix or a store alone.
-        user_features, item_features : None
-            Not taken yet.
+        user_features, item_features
+            As for `ImplicitALS.fit`. They are held here; each shard is sent its users' rows once, and the effects
+            (n_features, factors) once a sweep.
         callback : callable, optional
             ``callback(model, sweep, loss)`` after each sweep, as for `ImplicitALS.fit`.
         show_progress : bool, optional
@@ -176,14 +182,12 @@ feature_regularization
         ConnectionError
             Where the scheduler is lost; the model is then as before, and a checkpoint is good.
         """
-        if user_features is not None or item_features is not None:
-            raise ValueError("DaskImplicitALS takes no features yet: fit ImplicitALS to an InteractionStore")
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
         iterations = check_integer("iterations", self.iterations, 0)
         sources = sources_of(user_items, preference, self.pairs_per_shard)
         executor = DaskExecutor(client_of(self.client), sources.shards)
-        given = Given(None, None, unobserved_weights, None, None, user_factors, item_factors)
+        given = Given(None, None, unobserved_weights, user_features, item_features, user_factors, item_factors)
         if self.warm_start and self._fit is not None and user_factors is None and item_factors is None:
             given = given._replace(item_factors=self._fit.item_factors)
         training = prepare(self, given, sources, executor)
@@ -235,6 +239,8 @@ feature_regularization
             fit.loss_history,
             unobserved=unobserved_of(self, rows, fit.unobserved_weights),
             report={name: value for name, value in fit.report.items() if not name.startswith(OWN_REPORTS)},
+            features=fit.features,
+            feature_names=fit.feature_names,
         )
         return model
 
@@ -327,6 +333,17 @@ feature_regularization
         return self._fitted.chosen.regularization
 
     @property
+    def feature_effects_(self) -> tuple[Array | None, Array | None]:
+        """Effects (A, B) of the features of users and of items, (d, factors) float64; None where there are none."""
+        users, items = (None if side is None else read_only(side.effects) for side in self._fitted.features)
+        return users, items
+
+    @property
+    def feature_names_(self) -> FeatureNames:
+        """Names of the features of users and of items, if they have any."""
+        return self._fitted.feature_names
+
+    @property
     def n_shards_(self) -> int:
         """Number of shards."""
         return len(self._fitted.shards)
@@ -374,4 +391,5 @@ def _fit_of(training: Training, executor: DaskExecutor, sources: Sources, weight
         executor, sources, users.factors.references, users.shards.references, users.shards.bounds,
         training.items.lend_factors(), chosen_by(training), tuple(training.loss_history), weights,
         {**training.summary(), "bytes_per_sweep": float(moved), **seconds},
+        (training.users.features(), training.items.features()), training.feature_names,
     )  # fmt: skip

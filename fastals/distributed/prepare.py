@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastals.core.features import feature_names
+from fastals.core.rows import Rows
 from fastals.core.unobserved import Unobserved, weights_or_alike
 from fastals.core.validation import (
     LARGEST_INT32,
@@ -22,12 +24,15 @@ from fastals.core.validation import (
 )
 from fastals.distributed import shards as on_shard
 from fastals.distributed.executor import Executor, Reference, WorkersChangedError
+from fastals.distributed.features import ShardedEffects
 from fastals.distributed.halves import HalfSweeps, ShardedFactors, ShardedUsers, UserShards
 from fastals.distributed.items import Items
 from fastals.distributed.sources import Sources
 from fastals.kernels.rows.row import Entries
 from fastals.objective import Objective
+from fastals.solver.features import Effects
 from fastals.solver.fitting import DRAWN_ROWS, Given, Weights, check_parameters, exponents_of
+from fastals.solver.given_features import checked_features, strengths_for
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import Settings
 from fastals.solver.sides import Missing, Side, balanced_bounds, filled_and_whole, regularization_of_rows
@@ -105,19 +110,46 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
         except WorkersChangedError:
             if attempt == ATTEMPTS - 1:
                 raise
+    features = checked_features(given.user_features, given.item_features, census.shape)
     P, Q = _given_factors(given, census.shape, factors, dtype)
     shape = census.shape[0], factors
     starts = _starts(parameters, census.bounds, P, given, factors, dtype)
     references = executor.map("users-start", on_shard.first_factors, users.references, starts)
-    user_half = ShardedUsers(executor, users, ShardedFactors(references, shape, dtype))
-    item_half = Half(known.side, np.zeros((census.shape[1], factors), dtype) if Q is None else Q)
+    effects, strengths = _effects(parameters, features, executor, users, known.side, (objective, settings))
+    known = known._replace(effects=effects[1])
+    user_half = ShardedUsers(executor, users, ShardedFactors(references, shape, dtype), effects[0])
+    item_half = Half(known.side, np.zeros((census.shape[1], factors), dtype) if Q is None else Q, effects[1])
     user_half.settled, item_half.settled = P is not None, Q is not None
     started = P is not None or Q is not None
     accelerated = not started if is_auto(parameters.acceleration) else bool(parameters.acceleration)
     way = HalfSweeps(executor, objective, user_half, item_half, known)
     training = Training(objective, settings, user_half, item_half, accelerated, way)
-    training.users_first = P is None and Q is not None
+    training.users_first, training.feature_strengths = P is None and Q is not None, strengths
+    training.feature_names = (feature_names(given.user_features), feature_names(given.item_features))
     return training
+
+
+def _effects(
+    parameters: Any, features: tuple[Rows | None, Rows | None], executor: Executor, users: UserShards, items: Side,
+    solved_by: tuple[Objective, Settings],
+) -> tuple[tuple[ShardedEffects | None, Effects | None], tuple[float, float]]:  # fmt: skip
+    """Effects of the features of users and items, zero to begin with, and the strengths of their penalties."""
+    (of_users, of_items), (objective, settings) = features, solved_by
+    parts = [np.empty(0)]
+    if of_users is not None:
+        parts = executor.gather(executor.map("users-lambda", on_shard.regularization_of_users, users.references))
+    regularizations = np.concatenate(parts), items.regularization
+    unit, factors = objective.unit, parameters.factors
+    strengths = strengths_for(parameters, unit, features, regularizations)
+    found: tuple[Any, ...] = (
+        None
+        if of_users is None
+        else ShardedEffects(executor, users, of_users, regularizations[0], strengths[0] / unit, factors, settings),
+        None
+        if of_items is None
+        else Effects(of_items, regularizations[1], strengths[1] / unit, factors, settings.num_threads),
+    )
+    return found, strengths
 
 
 def _with_alpha(objective: Objective, census: Census) -> Objective:

@@ -11,6 +11,7 @@ Numba compiles a variant of a kernel for arrays that may be written and for othe
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from fastals.core.validation import as_type, check_products, read_only
 from fastals.kernels.dense.memory import CACHE_LINE
 from fastals.kernels.rows.row import REPORTS, Entries
 from fastals.kernels.rows.shard_rows import (
+    LINES,
     WEIGHED,
     Chosen,
     product_rows,
@@ -210,17 +212,28 @@ def first_factors(shard: Shard, given: np.ndarray | np.random.Generator | None) 
     return Solved(X, totals)
 
 
-def solve_users(shard: Shard, basis: Basis, c0: float, settings: Settings) -> Solved:
-    """Solve a shard's users against the items in their eigenbasis, which is ``determined``."""
+def solve_users(
+    shard: Shard, basis: Basis, c0: float, settings: Settings, prior: Callable[[Basis], np.ndarray] | None = None
+) -> Solved:
+    """Solve a shard's users against the items in their eigenbasis, which is ``determined``.
+
+    ``prior`` tells what the users' features predict in that basis, if they have any.
+    """
     side, Y = users_of(shard), own(basis.rotated)
     basis = Basis(Y, basis.spectrum, own_panels(basis.V), own_panels(basis.Vt), basis.penalty)
     X = np.empty((side.indptr.size - 1, shard.factors), Y.dtype)
-    return Solved(X, solve_rows(side, basis, X, c0, with_threads(settings)))
+    z = None if prior is None else prior(basis)
+    return Solved(X, solve_rows(side, basis, X, c0, with_threads(settings), prior=z))
 
 
 def own_panels(panels: np.ndarray) -> np.ndarray:
     """Panels of eigenvectors that may be written, as the kernels know them."""
     return panels if panels.flags.writeable else panels.copy()
+
+
+def regularization_of_users(shard: Shard) -> np.ndarray:
+    """lambda of a shard's users, (n,)."""
+    return shard.users.regularization
 
 
 def report_of_users(solved: Solved) -> np.ndarray:
@@ -308,7 +321,7 @@ def systems_of_items(
     entries, Y = entries_of(shard.item_entries), own(Y)
     chosen = chosen_rows(entries, mask)
     A = np.empty((chosen.rows.size, Y.shape[1], Y.shape[1]))
-    lines = np.empty((chosen.rows.size, 3, Y.shape[1]))
+    lines = np.empty((chosen.rows.size, LINES, Y.shape[1]))
     run_tasks(system_task, system_rows, with_threads(settings).num_threads, chosen, entries, Y, A, lines)
     return A, lines
 

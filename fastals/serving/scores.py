@@ -9,7 +9,7 @@ import numpy as np
 from fastals.core.validation import check_ids, check_rows
 from fastals.serving.fitted import Fitted
 from fastals.solver.features import distances_of, effects_penalty
-from fastals.solver.fitting import checked_feature_strengths
+from fastals.solver.given_features import checked_feature_strengths
 from fastals.solver.half_sweep import finite_loss, full_loss, pair_losses
 from fastals.solver.sides import Side, build_sides
 

@@ -117,9 +117,13 @@ class Effects:
         self.array = np.zeros((rows.shape[1], factors))
         self._factorised: Any = None
 
-    def fit(self, X: np.ndarray) -> None:
+    def fit(self, X: Any) -> None:
         """Find the effects for factors X (n, k)."""
         right = product(self._columns, self._regularization, X, np.empty(self.array.shape), self._threads)
+        self.solve(right)
+
+    def solve(self, right: np.ndarray) -> None:
+        """Find the effects for  F' diag(lambda) X  (d, k) of the factors X."""
         if self.rows.shape[1] <= DIRECT_FEATURES:
             self.array = self._solved_directly(right)
         else:

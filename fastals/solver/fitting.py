@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastals.core.features import check_features, feature_names
+from fastals.core.features import feature_names
 from fastals.core.overlay import Factors, History, LentFactors
 from fastals.core.progress import progress_bar
 from fastals.core.rows import Rows
@@ -28,7 +28,6 @@ from fastals.core.validation import (
     check_dtype,
     check_factors,
     check_integer,
-    check_pair,
     check_random_state,
     check_real,
     check_rows,
@@ -37,7 +36,8 @@ from fastals.core.validation import (
     is_true,
 )
 from fastals.objective import CONFIDENCES, Objective, density_of
-from fastals.solver.features import Effects, mean_diagonal
+from fastals.solver.features import Effects
+from fastals.solver.given_features import checked_feature_strengths, checked_features, strengths_for
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import SOLVERS, Settings
 from fastals.solver.sides import Side, build_sides, sums_of_frequencies
@@ -146,15 +146,9 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     if parameters.warm_start and not started:
         given = _continued(given, before, rows.shape)
     sides = build_sides(objective, rows, phi, dtype, unobserved)
-    features = tuple(
-        None if value is None else check_features(value, name, (count, None))
-        for value, name, count in (
-            (given.user_features, "user_features", rows.shape[0]),
-            (given.item_features, "item_features", rows.shape[1]),
-        )
-    )
+    features = checked_features(given.user_features, given.item_features, rows.shape)
     factors = _first_factors(parameters, rows.shape, dtype, given)
-    strengths = _strengths_for(parameters, objective, sides, features)
+    strengths = strengths_for(parameters, objective.unit, features, [side.regularization for side in sides])
     halves = _halves(sides, factors, features, objective.unit, strengths, settings)
     for half, start in zip(halves, (given.user_factors, given.item_factors), strict=True):
         half.settled = start is not None
@@ -182,35 +176,6 @@ def _halves(
             effects = Effects(rows, side.regularization, strength / unit, array.shape[1], settings.num_threads)
         halves.append(Half(side, array, effects))
     return halves
-
-
-def checked_feature_strengths(parameters: Any, chosen: Chosen | None = None) -> tuple[float, float]:
-    """``feature_regularization`` of users and items; TypeError or ValueError where it is wrong.
-
-    What is "auto" is what the data had a fit choose, or 1 where there are none yet.
-    """
-    given = parameters.feature_regularization
-    if is_auto(given):
-        given = (chosen or Chosen()).feature_regularization
-    users, items = check_pair("feature_regularization", given)
-    return (
-        check_real("feature_regularization", users, positive=True),
-        check_real("feature_regularization", items, positive=True),
-    )
-
-
-def _strengths_for(
-    parameters: Any, objective: Objective, sides: tuple[Side, Side], features: tuple[Rows | None, ...]
-) -> tuple[float, float]:
-    """``feature_regularization`` of a model's parameters; "auto" is the mean of what it stands beside."""
-    strengths = checked_feature_strengths(parameters)
-    if not is_auto(parameters.feature_regularization):
-        return strengths
-    users, items = (
-        1.0 if rows is None else objective.unit * mean_diagonal(rows, side.regularization) or 1.0
-        for rows, side in zip(features, sides, strict=True)
-    )
-    return users, items
 
 
 def _continued(given: Given, before: State, shape: tuple[int, int]) -> Given:

@@ -23,11 +23,11 @@ from fastals.objective import density_of
 from fastals.solver.features import mean_diagonal
 from fastals.solver.fitting import (
     AUTO_EXPONENT,
-    checked_feature_strengths,
     checked_objective,
     objective_for,
     unobserved_of,
 )
+from fastals.solver.given_features import checked_feature_strengths
 from fastals.solver.sides import frequencies, sums_of_frequencies
 
 

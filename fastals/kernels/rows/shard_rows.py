@@ -35,6 +35,7 @@ from fastals.kernels.rows.row import (
 )
 
 ACTIVE = 3  # a status besides those of ``row``: under way
+RIGHT, SQUARES, BOUND, LINES = 0, 1, 2, 3  # what a shard says of a row's system besides its matrix, one line each
 CONSTANT, LARGEST, LEAST, WEIGHED = 0, 1, 2, 3  # what a shard says of the weights of a row's entries, one column each
 PREFETCHED_ROWS = 64  # of the next row, whose entries are read once and come from far
 
@@ -216,9 +217,9 @@ def _add_system(Y, row, first, count, Z, W, lines):
         for j in range(Y.shape[1]):
             value = np.float64(y[j])
             Z[t, j], W[t, j] = value, weight * value
-            lines[0, j] += target * value
-            lines[1, j] += value * value
-            lines[2, 0] += abs(weight) * value * value
+            lines[RIGHT, j] += target * value
+            lines[SQUARES, j] += value * value
+            lines[BOUND, 0] += abs(weight) * value * value
 
 
 @compiled_parallel
@@ -325,11 +326,11 @@ def _solve_summed(A, lines, M, matrix, blocks, x):
     ``lines`` are those of ``system_task``; ``matrix`` (width, width + 32) and ``blocks`` are scratch. Returns b.x, the
     ridge that was added, the bound on the largest pivot, and whether the row was undetermined; x is NaN if all fails.
     """
-    width, largest, undetermined = M.shape[0], lines[2, 0], False
+    width, largest, undetermined = M.shape[0], lines[BOUND, 0], False
     for j in range(width):
-        if lines[1, j] > 0:
+        if lines[SQUARES, j] > 0:
             largest = max(largest, M[j])
-        undetermined |= lines[1, j] == 0 and M[j] == 0
+        undetermined |= lines[SQUARES, j] == 0 and M[j] == 0
     ridge, done = 0.0, False
     for _ in range(RIDGES):
         pivot = 0.0
@@ -348,7 +349,7 @@ def _solve_summed(A, lines, M, matrix, blocks, x):
     product = 0.0
     for j in range(width):
         x[j] = x[j] if done else np.nan
-        product += lines[0, j] * x[j]
+        product += lines[RIGHT, j] * x[j]
     return product, ridge, largest, undetermined
 
 
