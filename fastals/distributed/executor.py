@@ -32,8 +32,8 @@ class WorkersChangedError(RuntimeError):
     """A worker was lost to which shards are bound."""
 
 
-class Executor(Protocol):
-    """What a sharded training runs on."""
+class Summing(Protocol):
+    """What a half-sweep of the items runs on."""
 
     seconds: dict[str, float]
 
@@ -49,6 +49,18 @@ class Executor(Protocol):
         """Call a function for each shard: of lists each its element, of anything else the thing itself."""
         ...
 
+    def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Sum of what a function returns for each shard, see ``map``, in an order that follows from their number."""
+        ...
+
+    def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Count the seconds inside among those of a phase."""
+        ...
+
+
+class Executor(Summing, Protocol):
+    """What a sharded training runs on."""
+
     def warm(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function wherever shards may be, to have compiled what it runs."""
         ...
@@ -63,14 +75,6 @@ class Executor(Protocol):
 
     def gather(self, references: Sequence[Reference]) -> list[Any]:
         """The values."""
-        ...
-
-    def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Sum of what a function returns for each shard, see ``map``, in an order that follows from their number."""
-        ...
-
-    def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Count the seconds inside among those of a phase."""
         ...
 
     def bytes_moved(self) -> int:
@@ -106,6 +110,8 @@ class DaskExecutor:
         self._token, self._calls, self._sent = uuid.uuid4().hex[:8], itertools.count(), 0
         self._places: list[str] | None = None  # of the shards, while they stay where they are
         self._fixed: list[str] | None = None  # the same, from one time to the next
+        self._dealt: set[str] = set()  # the workers among which they were divided
+        self._asked: list[Reference] = []  # sums, until others are asked for
         self._changed = False
         with self._guarded():
             self._direct = are_reachable(client.nthreads())  # what goes through the scheduler is sent twice
@@ -165,15 +171,14 @@ class DaskExecutor:
         """Inside, each shard's tasks stay on one worker, neighbouring shards on the same, by their shares of threads.
 
         Dask would steal tasks from a worker that is behind, with all data of their shards, and leave these apart from
-        their neighbours. Once a worker is lost, tasks may go anywhere.
+        their neighbours. A worker that has joined gets its share the next time: it takes over what others have, which
+        keep what they had. Once a worker is lost, tasks may go anywhere.
         """
-        if self._fixed is None and not self._changed:
+        if not self._changed:
             with self._guarded():
                 workers = self.client.nthreads()
-            threads = np.cumsum(list(workers.values()))
-            ends, addresses = threads * self.count // max(threads[-1:].sum(), 1), list(workers)
-            found = [addresses[np.searchsorted(ends, s, side="right")] for s in range(self.count) if workers]
-            self._fixed = found or None
+            if not workers.keys() <= self._dealt:
+                self._fixed, self._dealt = self._shares(workers), set(workers)
         self._places = self._fixed
         try:
             yield
@@ -182,6 +187,12 @@ class DaskExecutor:
             raise
         finally:
             self._places = None
+
+    def _shares(self, workers: dict[str, int]) -> list[str]:
+        """A worker for each shard, neighbours on one, by the workers' numbers of threads."""
+        threads = np.cumsum(list(workers.values()))
+        ends, addresses = threads * self.count // threads[-1], list(workers)
+        return [addresses[np.searchsorted(ends, s, side="right")] for s in range(self.count)]
 
     def settle(self, references: list[Reference]) -> None:
         """Let what is kept, and was made where it was to stay, go anywhere should it be lost."""
@@ -258,6 +269,8 @@ class DaskExecutor:
                 ]
                 task = (add, function, trees, *given)
                 calls.append(self.client.submit(sums_of, *task, key=f"{key}-{n}", pure=False, workers=[address]))
+            # Only now the ones before go: the client sends once in 10 ms, and what is released with what is asked for.
+            self._asked = calls
             sums = self._gathered(calls)
         parts = zip(by_place.values(), sums, strict=True)
         known = {tree: value for trees, values in parts for tree, value in zip(trees, values, strict=True)}

@@ -22,6 +22,22 @@ from fastals.solver.features import Effects, distances_of, predictions, product
 from fastals.solver.half_sweep import Settings
 
 
+class KnownEffects(NamedTuple):
+    """What the items' half-sweep needs of the users' features.
+
+    references : list of references
+        To a ``ShardFeatures`` of each shard.
+    effects : reference
+        To A.
+    penalty : float
+        strength |A|^2.
+    """
+
+    references: list[Reference]
+    effects: Reference
+    penalty: float
+
+
 class ShardFeatures(NamedTuple):
     """A shard's rows of F (n, d), and the same by columns."""
 
@@ -106,9 +122,8 @@ class ShardedEffects(Effects):
         with self._executor.phase("users_effects"):
             self.solve(undisturbed(self._executor, total))
 
-    @property
-    def shared(self) -> Reference:
-        """The present effects, on the workers."""
+    def known(self) -> KnownEffects:
+        """The features and the present effects, on the workers."""
         if self._shared[0] is not self.array:
             self._shared = self.array, self._executor.share("users-effects", self.array)
-        return self._shared[1]
+        return KnownEffects(self.references, self._shared[1], self.own_penalty())

@@ -13,7 +13,8 @@ from fastals.core.validation import check_factors
 from fastals.distributed import shards as on_shard
 from fastals.distributed.executor import Executor, Reference, undisturbed
 from fastals.distributed.features import ShardedEffects, solve_users
-from fastals.distributed.items import Items, ItemSweep
+from fastals.distributed.items import Items
+from fastals.distributed.one_shard import Asked, solve_all_shards, solve_one_shard
 from fastals.kernels.rows.row import SINGULAR
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import determined, eigenbasis
@@ -152,32 +153,34 @@ class HalfSweeps:
         def solve() -> Report:
             if half is self._users:
                 return self._solve_users(fixed, solved, settings)
-            shards, effects = self._users.shards.references, self._users.effects
-            sweep = ItemSweep(self._executor, shards, fixed.references, self._known, self._objective, settings, effects)
-            return sweep.solve(solved, guess)
+            solve_items = solve_one_shard if len(fixed.references) == 1 else solve_all_shards
+            known = None if self._users.effects is None else self._users.effects.known()
+            asked = Asked(self._known, self._objective, settings, guess)
+            return solve_items(self._executor, self._users.shards.references, fixed.references, asked, known, solved)
 
         return undisturbed(self._executor, solve)
 
     def _solve_users(self, fixed: np.ndarray, solved: ShardedFactors, settings: Settings) -> Report:
         """Solve all shards' users against the items' factors, which go to each worker once, in their eigenbasis."""
         executor, side, shards = self._executor, self._items.side, self._users.shards
-        c0, weights, effects = self._objective.c0, side.entries.row_weights, self._users.effects
+        c0, weights = self._objective.c0, side.entries.row_weights
+        known = None if self._users.effects is None else self._users.effects.known()
         with executor.phase("users"):
             # In fresh memory: what has been shared may be sent again.
             given = eigenbasis(fixed, side.regularization, c0, settings.num_threads, None, weights)
             basis = determined(given, fixed.shape[1], shards.least_regularization, weights.size == 1)
             system = executor.share("users-basis", basis), c0, settings
-            if effects is None:
+            if known is None:
                 solved.references = executor.map("users-solve", on_shard.solve_users, shards.references, *system)
             else:
-                known = shards.references, effects.references, effects.shared
-                solved.references = executor.map("users-solve", solve_users, *known, *system)
+                parts = shards.references, known.references, known.effects
+                solved.references = executor.map("users-solve", solve_users, *parts, *system)
             reports = executor.map("users-report", on_shard.report_of_users, solved.references)
             totals = in_all(np.stack(executor.gather(reports)))
             executor.settle(solved.references)
         if basis is not given:
             totals[SINGULAR] = shards.filled
         penalty = basis.penalty if self._items.effects is None else self._items.effects.penalty(fixed)
-        if effects is not None:
-            penalty += effects.own_penalty()
+        if known is not None:
+            penalty += known.penalty
         return report_of(totals, penalty, self._objective, fixed.dtype)

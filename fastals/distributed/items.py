@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.distributed import shards as on_shard
-from fastals.distributed.executor import Executor, Reference
-from fastals.distributed.features import ShardedEffects, gramian_of_users
+from fastals.distributed.executor import Reference, Summing
+from fastals.distributed.features import KnownEffects, gramian_of_users
 from fastals.kernels.rows.cg_rows import HEAVY
 from fastals.kernels.rows.row import (
     DIRECT,
@@ -74,28 +74,28 @@ class ItemSweep:
 
     Parameters
     ----------
-    executor : Executor
+    executor : Summing
     shards, users : list of references
         Shards, and what their users were solved to.
     items : Items
     objective : Objective
     settings : Settings
-    user_effects : ShardedEffects, optional
+    known : KnownEffects, optional
         Of the users' features.
     """
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Summing,
         shards: list[Reference],
         users: list[Reference],
         items: Items,
         objective: Objective,
         settings: Settings,
-        user_effects: ShardedEffects | None = None,
+        known: KnownEffects | None = None,
     ) -> None:
         self._executor, self._shards, self._users = executor, shards, users
-        self._items, self._objective, self._settings, self._user_effects = items, objective, settings, user_effects
+        self._items, self._objective, self._settings, self._known = items, objective, settings, known
         self._constants = items.weighed[:, CONSTANT].copy()
         self._counts = np.diff(items.side.indptr)
         self._totals = np.zeros(REPORTS)
@@ -138,13 +138,13 @@ class ItemSweep:
 
     def _gramian(self) -> tuple[np.ndarray, float]:
         """Gramian of the users' factors, and the penalty of these and of all effects."""
-        effects, users = self._user_effects, (self._shards, self._users)
+        known, users = self._known, (self._shards, self._users)
         penalty = 0.0 if self._items.effects is None else self._items.effects.own_penalty()
-        if effects is None:
+        if known is None:
             parts: tuple[Any, ...] = on_shard.gramian_of_users, *users, self._settings
         else:
-            penalty += effects.own_penalty()
-            parts = gramian_of_users, *users, effects.references, effects.shared, self._settings
+            penalty += known.penalty
+            parts = gramian_of_users, *users, known.references, known.effects, self._settings
         G, of_users = self._executor.total("items-gramian", on_shard.add, *parts)
         return G, of_users + penalty
 

@@ -81,7 +81,8 @@ feature_regularization
     solver_report_ : dict
         That of `ImplicitALS`, and ``bytes_per_sweep`` (sent to, between and by workers, in the mean of all sweeps) and
         seconds by phase: ``seconds_load``, ``seconds_weigh``, ``seconds_users``, ``seconds_items_basis``,
-        ``seconds_items_steps``, ``seconds_items_direct``, ``seconds_users_effects``.
+        ``seconds_items_steps``, ``seconds_items_direct``, with features of users ``seconds_users_effects``; where all
+        pairs are one shard, ``seconds_items`` in the place of three.
 
     Examples
     --------

@@ -91,10 +91,13 @@ def test_all_workers_killed_between_sweeps_change_no_bit(cluster, client, plays,
     client.wait_for_workers(2)
 
 
-def test_an_added_worker_changes_no_bit(cluster, client, plays, make):
+def test_an_added_worker_takes_its_share_and_changes_no_bit(cluster, client, plays, make):
     expected, P = sharded_fit(make(iterations=5), plays)
+    holders = []
 
     def add(model, sweep, loss):
+        solved = {future.key for future in model._fit.users}
+        holders.append({place for key, places in client.who_has().items() if key in solved for place in places})
         if sweep == 1:
             cluster.scale(3)
             client.wait_for_workers(3)
@@ -103,6 +106,7 @@ def test_an_added_worker_changes_no_bit(cluster, client, plays, make):
         model = make(iterations=5).fit(plays, callback=add)
     finally:
         cluster.scale(2)
+    assert [len(places) for places in holders] == [2, 2, 3, 3, 3]
     np.testing.assert_array_equal(model.item_factors, expected.items.factors)
     np.testing.assert_array_equal(model.user_factors, P)
 

@@ -182,8 +182,8 @@ def test_tasks_have_names(client, plays, make, few, sums, monkeypatch):
 
 
 def test_what_does_not_fit_is_refused(client, plays, make):
-    with pytest.raises(ValueError, match="takes no features yet"):
-        make().fit(plays, user_features=np.ones((300, 1)))
+    with pytest.raises(ValueError, match="user_features must have shape"):
+        make().fit(plays, user_features=np.ones((299, 1)))
     with pytest.raises(TypeError, match="callback must be callable"):
         make().fit(plays, callback=3)
     with pytest.raises(TypeError, match=r"client must be a distributed\.Client; got int 3"):
