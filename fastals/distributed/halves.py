@@ -169,7 +169,9 @@ class HalfSweeps:
             # In fresh memory: what has been shared may be sent again.
             given = eigenbasis(fixed, side.regularization, c0, settings.num_threads, None, weights)
             basis = determined(given, fixed.shape[1], shards.least_regularization, weights.size == 1)
-            system = executor.share("users-basis", basis), c0, settings
+            # What a single task is to get comes with it.
+            share = executor.share if len(shards.references) > 1 else executor.handed
+            system = share("users-basis", basis), c0, settings
             if known is None:
                 solved.references = executor.map("users-solve", on_shard.solve_users, shards.references, *system)
             else:

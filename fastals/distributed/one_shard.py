@@ -1,25 +1,26 @@
-"""The items' half-sweep: over all shards, or, where all pairs are one shard, as a single task where that is.
+"""The items' half-sweep: over all shards, or, where all pairs are one shard, by the row kernels where that is.
 
-Each step over shards takes their answers to the client and asks anew, some ten milliseconds. Data that fit one shard
-are solved in less; so it is asked once. The iteration is the same, and so are the bits.
+Each step over shards brings their answers to the client and asks anew, some ten milliseconds, and reads all pairs. The
+only shard has all entries of every item, so it solves them like a local fit, with the same bits, and is asked once.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
+from fastals.core.features import Features
+from fastals.core.overlay import History
 from fastals.distributed import shards as on_shard
 from fastals.distributed.executor import Executor, Reference
 from fastals.distributed.features import KnownEffects, ShardFeatures
 from fastals.distributed.items import Items, ItemSweep, own
-from fastals.distributed.sums import Add
 from fastals.objective import Objective
-from fastals.solver.half_sweep import Report, Settings
+from fastals.solver.eigenbasis import eigenbasis
+from fastals.solver.features import distances_of
+from fastals.solver.half_sweep import Report, Settings, solve_side
 from fastals.solver.sides import Side
 
 
@@ -30,34 +31,6 @@ class Asked(NamedTuple):
     objective: Objective
     settings: Settings
     guess: np.ndarray | None
-
-
-class Here:
-    """The only shard, as ``fastals.distributed.executor.Summing``: values are their own references."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    def share(self, name: str, value: Any) -> Any:
-        """The value."""
-        return value
-
-    def handed(self, name: str, value: Any) -> Any:
-        """The value."""
-        return value
-
-    def map(self, name: str, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Call a function for the shard."""
-        return [self.total(name, on_shard.add, function, *arguments)]
-
-    def total(self, name: str, add: Add, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a function returns for the shard."""
-        return function(*(argument[0] if isinstance(argument, list) else argument for argument in arguments))
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Nobody asks."""
-        yield
 
 
 def solve_all_shards(
@@ -90,12 +63,22 @@ def solve_items(
     effects: np.ndarray | None = None,
     penalty: float = 0.0,
 ) -> tuple[np.ndarray, Report]:
-    """All items' factors (n_items, factors) against a shard's users, if it is the only one, and the report."""
-    side = asked.items.side
-    # As the client has them, see ``fastals.distributed.shards``: entries read-only, regularization not.
-    side = Side(on_shard.entries_of(side.entries), own(side.regularization), side.least_regularization, side.bounds)
-    items, settings = asked.items._replace(side=side), on_shard.with_threads(asked.settings)
-    known = None if features is None else KnownEffects([features], effects, penalty)
-    sweep = ItemSweep(Here(), [shard], [users], items, asked.objective, settings, known)
+    """All items' factors (n_items, factors) against a shard's users, if it is the only one, and the report.
+
+    ``features``, ``effects`` and ``penalty`` are those of ``KnownEffects``, if the users have features.
+    """
+    (items, objective, settings, guess), of_users = asked, on_shard.users_of(shard)
+    settings = on_shard.with_threads(settings)
+    threads, regularization = settings.num_threads, of_users.regularization
+    entries = on_shard.entries_of(shard.item_entries)
+    side = Side(entries, own(items.side.regularization), items.side.least_regularization, items.side.bounds)
+    basis = eigenbasis(users.X, regularization, objective.c0, threads, None, of_users.entries.row_weights)
+    if features is not None and effects is not None:
+        known = Features(History(features.rows), effects)
+        basis = replace(basis, penalty=distances_of(users.X, regularization, known, threads) + penalty)
+    prior = None
+    if items.effects is not None:
+        basis = replace(basis, penalty=basis.penalty + items.effects.own_penalty())
+        prior = items.effects.rotated(basis)
     X = np.empty((side.indptr.size - 1, shard.factors), users.X.dtype)
-    return X, sweep.solve(X, asked.guess)
+    return X, solve_side(side, basis, X, objective, settings, guess, prior)
