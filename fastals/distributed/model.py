@@ -68,8 +68,8 @@ feature_regularization
         By default the current one.
     pairs_per_shard : int, optional
         Stored pairs of a shard, on which the last bits of the factors depend. By default a million, and more where
-        there are many items or more than a billion pairs. Data of one shard are fitted with the bits of a local fit whose
-        users never start from a guess.
+        there are many items or more than a billion pairs. Data of one shard get the bits of a local fit in which users
+        never start from a guess.
 
     Attributes
     ----------
