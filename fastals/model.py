@@ -58,7 +58,7 @@ class ImplicitALS(Parameters):
     unobserved_exponent : float, (float, float) or "auto"
         Popular items' missing pairs weigh more: w_i ~ max(n_i, 1)^exponent, with n_i the users who have item i, scaled
         to the mean 1 of those with entries [4]_. One number is that of the items, a pair (users, items); 0 weighs all
-        alike. "auto" is 0.45 with ``alpha="auto"``, and 0 where alpha is given: weights are what they are said to be.
+        alike. "auto" is 0.5 with ``alpha="auto"``, and 0 where alpha is given: weights are what they are said to be.
     regularization_exponent : float
         lambda_u = regularization * (stored in row u + c0 v_u sum w)^exponent, likewise for items [3]_; where all weigh
         alike sum w is the number of items.

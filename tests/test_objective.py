@@ -309,7 +309,7 @@ def test_what_is_given_is_taken_literally(ratings):
     np.testing.assert_array_equal(got.user_factors, expected.user_factors)
     assert got.unobserved_weights_ == (None, None)
 
-    chosen = {"confidence": "log", "unobserved_exponent": 0.45}
+    chosen = {"confidence": "log", "unobserved_exponent": 0.5}
     got, expected = (ImplicitALS(4, random_state=0, **more).fit(ratings) for more in ({}, chosen))
     np.testing.assert_array_equal(got.user_factors, expected.user_factors)
 

@@ -74,7 +74,7 @@ def test_feature_strength_is_a_share_of_the_mean_diagonal(ratings, known):
     model = ImplicitALS(
         regularization=(0.1, 0.2), regularization_exponent=0.5, unobserved_weight=0.3, feature_regularization=(7.0, 8.0)
     )
-    missing = np.ones(30), naive.weights_by_popularity(np.diff(ratings.tocsc().indptr), 0.45)
+    missing = np.ones(30), naive.weights_by_popularity(np.diff(ratings.tocsc().indptr), 0.5)
     lambdas = naive.regularizations(ratings.toarray(), regularization=(0.1, 0.2), exponent=0.5, c0=0.3, missing=missing)
     given = tuple(
         check_features(side, "features", side.shape) if one else None for side, one in zip((F, G), known, strict=True)
@@ -91,7 +91,7 @@ def test_a_search_tries_the_same_problem_as_the_constructor_first(ratings):
     """In its units: all weights times density^1/2, and the penalties as large in all."""
     R = ratings.toarray()
     density = np.count_nonzero(R) / (np.count_nonzero(R.any(axis=1)) * np.count_nonzero(R.any(axis=0)))
-    missing = np.ones(30), naive.weights_by_popularity(np.diff(ratings.tocsc().indptr), 0.45)
+    missing = np.ones(30), naive.weights_by_popularity(np.diff(ratings.tocsc().indptr), 0.5)
     model = ImplicitALS(4, iterations=1).fit(ratings)
 
     trial = first_trial(check_rows(ratings, "user_items")[0])
@@ -103,4 +103,4 @@ def test_a_search_tries_the_same_problem_as_the_constructor_first(ratings):
     assert got == pytest.approx(expected, rel=1e-12)
     assert found["unobserved_weight"] == pytest.approx(min(trial["unobserved_share"], 0.5))
     assert found["regularization"] == pytest.approx(min(trial["ridge"], 0.1))
-    assert found["unobserved_exponent"] == 0.45
+    assert found["unobserved_exponent"] == 0.5
