@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -19,10 +19,11 @@ from fastals.core.validation import check_integer, describe, read_only
 from fastals.distributed import serving
 from fastals.distributed.executor import DaskExecutor, Reference, client_of
 from fastals.distributed.prepare import prepare
-from fastals.distributed.sources import Sources, sources_of
+from fastals.distributed.sources import Sources, Table, sources_of
 from fastals.model import ImplicitALS
 from fastals.solver.fitting import Given, chosen_by, sweep_until, unobserved_of, warn_of_singular_rows
 from fastals.solver.sweeps import Training, TrainingState
+from fastals.tables.store import PathLike
 
 
 class Fit(NamedTuple):
@@ -74,9 +75,7 @@ feature_regularization
     Attributes
     ----------
     item_factors : (n_items, factors) array, read-only
-    loss_history, alpha_, regularization_ : list of float, float, (float, float)
-        As in `ImplicitALS`.
-    feature_effects_, feature_names_ : (A, B), (names, names)
+    loss_history, alpha_, regularization_, feature_effects_, feature_names_
         As in `ImplicitALS`.
     n_shards_ : int
     solver_report_ : dict
@@ -151,25 +150,28 @@ feature_regularization
         user_features: FeaturesLike | None = None, item_features: FeaturesLike | None = None,
         user_factors: ArrayLike | None = None, item_factors: ArrayLike | None = None,
         callback: Callable[[DaskImplicitALS, int, float], Any] | None = None, show_progress: bool | None = None,
-        resume_from: TrainingState | None = None,
+        resume_from: TrainingState | None = None, store: PathLike | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> DaskImplicitALS:  # fmt: skip
         """Fit the factors; returns when that is done.
 
         Parameters
         ----------
-        user_items : InteractionStore, path of one, sparse matrix, dask array or list of CSR chunks
+        user_items : InteractionStore, path of one, sparse matrix, dask array, list of CSR chunks, or table
             Rows are users. A store is read by the workers, which must reach it under the same path. A matrix is sent to
             them. Chunks, of consecutive users and all items, may be sparse matrices, futures or delayed objects, and
-            each is a shard.
-        preference, unobserved_weights, user_factors, item_factors
+            each is a shard. A table of pairs, a dask DataFrame or another, or files of one such as Parquet, becomes a
+            store in the folder ``store``, which has the ids (``InteractionStore.open(store)``).
+        preference, unobserved_weights, user_factors, item_factors, show_progress
             As for `ImplicitALS.fit`; preferences with a matrix or a store alone.
+        store, columns
+            For a table: a folder to be made that all workers can reach, and options of `InteractionStore.build`, such
+            as ``{"user": "customer", "item": "sku"}``.
         user_features, item_features
             As for `ImplicitALS.fit`. They are held here; each shard is sent its users' rows once, and the effects
             (n_features, factors) once a sweep.
         callback : callable, optional
             ``callback(model, sweep, loss)`` after each sweep, as for `ImplicitALS.fit`.
-        show_progress : bool, optional
-            As for `ImplicitALS.fit`.
         resume_from : TrainingState, optional
             What a callback of an earlier fit to the same shards got from ``training_state``. The workers may be others.
 
@@ -179,15 +181,15 @@ feature_regularization
 
         Raises
         ------
-        TypeError, ValueError, FloatingPointError
-            As `ImplicitALS.fit`; for a damaged file of a store, which the message names.
+        TypeError, ValueError, FloatingPointError, OSError
+            As `ImplicitALS.fit` and `InteractionStore.build`; for a damaged file of a store, which the message names.
         ConnectionError
             Where the scheduler is lost; the model is then as before, and a checkpoint is good.
         """
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable; got {describe(callback)}")
         iterations = check_integer("iterations", self.iterations, 0)
-        sources = sources_of(user_items, preference, self.pairs_per_shard)
+        sources = sources_of(user_items, preference, self.pairs_per_shard, Table(store, columns))
         executor = DaskExecutor(client_of(self.client), sources.shards)
         given = Given(None, None, unobserved_weights, user_features, item_features, user_factors, item_factors)
         if self.warm_start and self._fit is not None and user_factors is None and item_factors is None:
@@ -276,7 +278,7 @@ feature_regularization
         query = serving.Query(self._plain_parameters(), fit.chosen, length, filtered, filter_items, items)
         return serving.recommend_all(fit.executor, fit.shards, fit.users, fit.item_factors, query, fit.bounds)
 
-    def write_user_factors(self, folder: str | os.PathLike[str]) -> list[str]:
+    def write_user_factors(self, folder: PathLike) -> list[str]:
         """Write the users' factors, shard by shard, where they are.
 
         Parameters

@@ -1,11 +1,11 @@
-"""Where shards come from: a store, a matrix, or chunks of rows that may be anywhere."""
+"""Where shards come from: a store, a matrix, chunks of rows that may be anywhere, or a table, which becomes a store."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from fastals.core.validation import check_integer, check_rows, describe
 from fastals.distributed.executor import Executor
 from fastals.distributed.shards import Piece
 from fastals.solver.sides import ROW_COST
-from fastals.tables.store import InteractionStore
+from fastals.tables.store import InteractionStore, PathLike
 from fastals.tables.store_files import is_store
 
 # Pairs of a shard, unless told: so many, or SHARE times the items (whose sums a shard returns each step, which is then
@@ -48,7 +48,14 @@ class Sources(NamedTuple):
         return len(self.arguments[0])
 
 
-def sources_of(user_items: Any, preference: Any, pairs_per_shard: int | None) -> Sources:
+class Table(NamedTuple):
+    """Where the store of a table is built, and by which columns; see ``DaskImplicitALS.fit``."""
+
+    store: PathLike | None = None
+    columns: Mapping[str, Any] | None = None
+
+
+def sources_of(user_items: Any, preference: Any, pairs_per_shard: int | None, table: Table | None = None) -> Sources:
     """Shards of what ``DaskImplicitALS.fit`` is given; see there.
 
     Raises
@@ -58,13 +65,10 @@ def sources_of(user_items: Any, preference: Any, pairs_per_shard: int | None) ->
     """
     if pairs_per_shard is not None:
         pairs_per_shard = check_integer("pairs_per_shard", pairs_per_shard, 1)
-    if isinstance(user_items, (str, os.PathLike)):
-        if not is_store(user_items):
-            raise ValueError(
-                f"user_items must be the folder of a store where it is a path; {os.fspath(user_items)!r} is none: "
-                "InteractionStore.build makes one of files of pairs"
-            )
+    if isinstance(user_items, (str, os.PathLike)) and is_store(user_items):
         user_items = InteractionStore.open(user_items)
+    elif isinstance(user_items, (str, os.PathLike)) or hasattr(user_items, "columns"):
+        user_items = _store_of(user_items, table or Table())
     if isinstance(user_items, InteractionStore) and preference is None:
         return _of_store(user_items, pairs_per_shard)
     if sp.issparse(user_items) or isinstance(user_items, InteractionStore):
@@ -112,12 +116,19 @@ def _of_rows(rows: Rows, phi: np.ndarray | None, pairs_per_shard: int | None) ->
     return Sources(taken, (pieces,), lambda executor: rows)
 
 
-def _of_chunks(chunks: Any) -> Sources:
-    if hasattr(chunks, "columns"):
-        raise TypeError(
-            "user_items must be a matrix, a store or chunks of rows; of a table of users, items and values "
-            "fastals.distributed.build_store makes a store"
+def _store_of(table: Any, where: Table) -> InteractionStore:
+    """A store of a table, or of files of pairs, built where it was asked for."""
+    named = repr(os.fspath(table)) if isinstance(table, (str, os.PathLike)) else "a table"
+    if where.store is None:
+        raise ValueError(
+            f"user_items is {named}, of pairs that a store must number: pass store=, a folder to be made for it that "
+            "all workers can reach; or build one by InteractionStore.build or fastals.distributed.build_store"
         )
+    build = build_store if hasattr(table, "partitions") else InteractionStore.build
+    return build(table, where.store, **(where.columns or {}))
+
+
+def _of_chunks(chunks: Any) -> Sources:
     if hasattr(chunks, "to_delayed") and hasattr(chunks, "ndim"):  # a dask array
         blocks = chunks.to_delayed()
         if blocks.ndim != 2 or blocks.shape[1] != 1:
@@ -156,7 +167,7 @@ def taken(piece: Piece) -> Piece:
     return piece
 
 
-def build_store(frame: Any, path: str | os.PathLike[str], **options: Any) -> InteractionStore:
+def build_store(frame: Any, path: PathLike, **options: Any) -> InteractionStore:
     """Build a store of a dask DataFrame, one partition after the other.
 
     Parameters

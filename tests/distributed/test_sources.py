@@ -7,7 +7,7 @@ from serial_executor import SerialExecutor
 
 from fastals import InteractionStore
 from fastals.distributed import build_store, sources
-from fastals.distributed.sources import bounds_of, sources_of
+from fastals.distributed.sources import Table, bounds_of, sources_of
 
 
 def loaded(found):
@@ -63,8 +63,8 @@ def test_what_is_no_source_is_told(plays, tmp_path):
     for data, error, message in (
         (3, TypeError, "a dask array or a list of CSR chunks; got int 3"),
         ([], TypeError, "list of CSR chunks"),
-        (pd.DataFrame({"user": [1]}), TypeError, "fastals.distributed.build_store makes a store"),
-        (tmp_path, ValueError, "must be the folder of a store"),
+        (pd.DataFrame({"user": [1]}), ValueError, "user_items is a table, .* pass store="),
+        (tmp_path, ValueError, "of pairs that a store must number: pass store="),
         (plays * 0, ValueError, "at least one stored value"),
     ):
         with pytest.raises(error, match=message):
@@ -92,5 +92,13 @@ def test_a_dask_table_becomes_a_store(tmp_path):
     )
     assert store.shape == (3, 3)
     assert store.to_matrix().toarray()[store.user_index("a"), store.item_index(2)] == 3.0
+    columns = {"user": "who", "item": "what", "value": "plays"}
+    table.to_parquet(tmp_path / "plays.parquet")
+    for number, given in enumerate((dd.from_pandas(table, npartitions=2), table, tmp_path / "plays.parquet")):
+        found = sources_of(given, None, None, Table(tmp_path / f"store{number}", columns))
+        np.testing.assert_array_equal(matrix_of(loaded(found)), store.to_matrix().toarray())
+        assert InteractionStore.open(tmp_path / f"store{number}").user_ids.tolist() == store.user_ids.tolist()
+    with pytest.raises(FileExistsError, match="store1"):
+        sources_of(table, None, None, Table(tmp_path / "store1", columns))
     with pytest.raises(TypeError, match="frame must be a dask DataFrame"):
         build_store(table, tmp_path / "other")
