@@ -32,8 +32,8 @@ class WorkersChangedError(RuntimeError):
     """A worker was lost to which shards are bound."""
 
 
-class Summing(Protocol):
-    """What a half-sweep of the items runs on."""
+class Executor(Protocol):
+    """What a sharded training runs on."""
 
     seconds: dict[str, float]
 
@@ -56,10 +56,6 @@ class Summing(Protocol):
     def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Count the seconds inside among those of a phase."""
         ...
-
-
-class Executor(Summing, Protocol):
-    """What a sharded training runs on."""
 
     def warm(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function wherever shards may be, to have compiled what it runs."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.distributed import shards as on_shard
-from fastals.distributed.executor import Reference, Summing
+from fastals.distributed.executor import Executor, Reference
 from fastals.distributed.features import KnownEffects, gramian_of_users
 from fastals.kernels.rows.cg_rows import HEAVY
 from fastals.kernels.rows.row import (
@@ -74,7 +74,7 @@ class ItemSweep:
 
     Parameters
     ----------
-    executor : Summing
+    executor : Executor
     shards, users : list of references
         Shards, and what their users were solved to.
     items : Items
@@ -86,7 +86,7 @@ class ItemSweep:
 
     def __init__(
         self,
-        executor: Summing,
+        executor: Executor,
         shards: list[Reference],
         users: list[Reference],
         items: Items,
@@ -106,7 +106,7 @@ class ItemSweep:
             basis, determined = self._basis(solved)
         threads = self._settings.num_threads
         iteration = self._iteration(basis, solved)
-        self._prior, self._pull = self._predicted(basis)
+        self._pull = self._pulled(basis)
         with self._executor.phase("items_steps"):
             if self._settings.solver == "cg":
                 self._iterate(iteration, basis, guess if determined else None)
@@ -148,14 +148,14 @@ class ItemSweep:
         G, of_users = self._executor.total("items-gramian", on_shard.add, *parts)
         return G, of_users + penalty
 
-    def _predicted(self, basis: Basis) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """z, what the items' features predict in the eigenbasis, and lambda z; constants take lambda |z|^2."""
+    def _pulled(self, basis: Basis) -> np.ndarray | None:
+        """lambda z (n_items, width) float64, z what the items' features predict; the constants take lambda |z|^2."""
         if self._items.effects is None:
-            return None, None
+            return None
         z = self._items.effects.rotated(basis)
-        pull = self._items.side.regularization[:, None] * z.astype(np.float64)
+        pull: np.ndarray = self._items.side.regularization[:, None] * z.astype(np.float64)
         self._constants += (pull * z).sum(axis=1)
-        return z, pull
+        return pull
 
     def _iteration(self, basis: Basis, like: np.ndarray) -> Iteration:
         """The iteration before it begins: which way each item is solved."""
