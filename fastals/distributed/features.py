@@ -17,7 +17,7 @@ from fastals.core.overlay import History
 from fastals.core.rows import Rows, transposed
 from fastals.distributed import shards as on_shard
 from fastals.distributed.executor import Executor, Reference, undisturbed
-from fastals.solver.eigenbasis import Basis
+from fastals.solver.eigenbasis import Basis, basis_of
 from fastals.solver.features import Effects, distances_of, predictions, product
 from fastals.solver.half_sweep import Settings
 
@@ -77,6 +77,15 @@ def gramian_of_users(
     G, _ = on_shard.gramian_of_users(shard, solved, settings)
     known, regularization = Features(History(features.rows), effects), on_shard.users_of(shard).regularization
     return G, distances_of(solved.X, regularization, known, on_shard.with_threads(settings).num_threads)
+
+
+def warm(dtype: str, factors: int) -> None:
+    """Compile, or load, what a worker runs for its users' features: two users with a feature each."""
+    features = by_both(Rows(np.array([0, 1, 2]), np.array([0, 1], np.int32), np.ones(2), (2, 2)))
+    X, effects = np.zeros((2, factors), dtype), np.zeros((2, factors))
+    product(features.columns, np.ones(2), X, np.empty((2, factors)), 1)
+    predictions(features.rows, effects, basis_of(X, np.eye(factors), 0.0, 1.0, 1), 1)
+    distances_of(X, np.ones(2), Features(History(features.rows), effects), 1)
 
 
 class ShardedEffects(Effects):

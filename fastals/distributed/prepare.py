@@ -25,6 +25,7 @@ from fastals.core.validation import (
 from fastals.distributed import shards as on_shard
 from fastals.distributed.executor import Executor, Reference, WorkersChangedError
 from fastals.distributed.features import ShardedEffects
+from fastals.distributed.features import warm as warm_features
 from fastals.distributed.halves import HalfSweeps, ShardedFactors, ShardedUsers, UserShards
 from fastals.distributed.items import Items
 from fastals.distributed.sources import Sources
@@ -103,6 +104,8 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
 
     with executor.phase("warm"):
         executor.warm("warm", on_shard.warm, objective, dtype.str, factors, settings)
+        if given.user_features is not None:
+            executor.warm("warm-features", warm_features, dtype.str, factors)
     for attempt in range(ATTEMPTS):
         try:
             objective, census, users, known = loaded()

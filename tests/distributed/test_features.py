@@ -57,6 +57,7 @@ def test_as_a_local_fit(plays, make, known, parameters, sides):
         assert (got is None) == (expected is None)
         if got is not None:
             np.testing.assert_allclose(got.array, expected, atol=1e-3 * np.abs(expected).max())
+    assert ("warm-features" in training.executor.calls) == ("user" in sides)
     strengths = training.feature_strengths
     assert strengths == pytest.approx(local._state.chosen.feature_regularization, rel=1e-12)
 
