@@ -68,7 +68,9 @@ def sources_of(user_items: Any, preference: Any, pairs_per_shard: int | None, ta
     if isinstance(user_items, (str, os.PathLike)) and is_store(user_items):
         user_items = InteractionStore.open(user_items)
     elif isinstance(user_items, (str, os.PathLike)) or hasattr(user_items, "columns"):
-        user_items = _store_of(user_items, table or Table())
+        user_items, table = _store_of(user_items, table or Table()), None
+    if table is not None and (table.store is not None or table.columns is not None):
+        raise ValueError(f"store and columns are for a table of pairs, or files of one; got {describe(user_items)}")
     if isinstance(user_items, InteractionStore) and preference is None:
         return _of_store(user_items, pairs_per_shard)
     if sp.issparse(user_items) or isinstance(user_items, InteractionStore):
@@ -124,6 +126,8 @@ def _store_of(table: Any, where: Table) -> InteractionStore:
             f"user_items is {named}, of pairs that a store must number: pass store=, a folder to be made for it that "
             "all workers can reach; or build one by InteractionStore.build or fastals.distributed.build_store"
         )
+    if where.columns is not None and not isinstance(where.columns, Mapping):
+        raise TypeError(f"columns must be a mapping such as {{'user': 'customer'}}; got {describe(where.columns)}")
     build = build_store if hasattr(table, "partitions") else InteractionStore.build
     return build(table, where.store, **(where.columns or {}))
 

@@ -75,6 +75,23 @@ def test_a_killed_worker_changes_no_bit(cluster, client, plays, make, during, na
     assert set(client.run(os.getpid).values()) != pids
 
 
+def test_a_killed_worker_changes_no_bit_of_a_fit_with_features(client, plays, make, during):
+    """Neither in the sum that the effects follow from, nor with the rows of features that it held."""
+    random = np.random.default_rng(0)
+    given = {"user_features": random.random((300, 3)), "item_features": random.random((90, 2))}
+    expected, P = sharded_fit(make(iterations=5), plays, **given)
+    left = during("users-effects", 3, lambda: kill_one(client))
+
+    model = make(iterations=5).fit(plays, **given)
+
+    assert left[0] < 0
+    np.testing.assert_array_equal(model.item_factors, expected.items.factors)
+    np.testing.assert_array_equal(model.user_factors, P)
+    np.testing.assert_array_equal(model.feature_effects_[0], expected.users.effects.array)
+    assert model.loss_history == expected.loss_history
+    client.wait_for_workers(2)
+
+
 def test_all_workers_killed_between_sweeps_change_no_bit(cluster, client, plays, make):
     """Users' factors are solved again from the items' of the last sweep."""
     expected, P = sharded_fit(make(iterations=4), plays)

@@ -98,6 +98,11 @@ def test_a_dask_table_becomes_a_store(tmp_path):
         found = sources_of(given, None, None, Table(tmp_path / f"store{number}", columns))
         np.testing.assert_array_equal(matrix_of(loaded(found)), store.to_matrix().toarray())
         assert InteractionStore.open(tmp_path / f"store{number}").user_ids.tolist() == store.user_ids.tolist()
+    with pytest.raises(TypeError, match="columns must be a mapping"):
+        sources_of(table, None, None, Table(tmp_path / "store3", ["who"]))
+    for useless in (Table(tmp_path / "store3"), Table(columns=columns)):
+        with pytest.raises(ValueError, match="store and columns are for a table of pairs"):
+            sources_of(sp.eye_array(3).tocsr(), None, None, useless)
     with pytest.raises(FileExistsError, match="store1"):
         sources_of(table, None, None, Table(tmp_path / "store1", columns))
     with pytest.raises(TypeError, match="frame must be a dask DataFrame"):
