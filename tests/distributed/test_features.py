@@ -23,7 +23,7 @@ OWN = ("client", "pairs_per_shard")
 def known(plays):
     """Features of users (300, 4) and of items (90, 5): sparse ones, and a column that nobody has."""
     random = np.random.default_rng(1)
-    users = sp.random_array((300, 4), density=0.4, rng=random, format="csr")
+    users = sp.random(300, 4, density=0.4, random_state=random, format="csr")
     items = random.standard_normal((90, 5))
     items[:, 3] = 0
     items[9] = [1, 0, 2, 0, 0]  # of the item that nobody has

@@ -102,7 +102,7 @@ def test_a_dask_table_becomes_a_store(tmp_path):
         sources_of(table, None, None, Table(tmp_path / "store3", ["who"]))
     for useless in (Table(tmp_path / "store3"), Table(columns=columns)):
         with pytest.raises(ValueError, match="store and columns are for a table of pairs"):
-            sources_of(sp.eye_array(3).tocsr(), None, None, useless)
+            sources_of(sp.csr_matrix(np.eye(3)), None, None, useless)
     with pytest.raises(FileExistsError, match="store1"):
         sources_of(table, None, None, Table(tmp_path / "store1", columns))
     with pytest.raises(TypeError, match="frame must be a dask DataFrame"):

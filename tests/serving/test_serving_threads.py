@@ -162,7 +162,7 @@ import numba, numpy as np, scipy.sparse as sp
 from fastals import ImplicitALS
 
 sys.setswitchinterval(1e-5)
-matrices = [sp.random_array((300, 200), density=0.05, rng=seed, format="csr") for seed in range(3)]
+matrices = [sp.random(300, 200, density=0.05, random_state=seed, format="csr") for seed in range(3)]
 expected = [ImplicitALS(8, iterations=3, random_state=0).fit(matrix) for matrix in matrices]
 whole = {fit.item_factors.tobytes(): fit for fit in expected}
 model = ImplicitALS(8, iterations=3, random_state=0).fit(matrices[0])
