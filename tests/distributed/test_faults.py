@@ -71,7 +71,7 @@ def test_a_killed_worker_changes_no_bit(cluster, client, plays, make, during, na
     np.testing.assert_array_equal(model.item_factors, expected.items.factors)
     np.testing.assert_array_equal(model.user_factors, P)
     assert model.loss_history == expected.loss_history
-    client.wait_for_workers(2)
+    client.wait_for_workers(2, timeout=60)
     assert set(client.run(os.getpid).values()) != pids
 
 
@@ -89,7 +89,6 @@ def test_a_killed_worker_changes_no_bit_of_a_fit_with_features(client, plays, ma
     np.testing.assert_array_equal(model.user_factors, P)
     np.testing.assert_array_equal(model.feature_effects_[0], expected.users.effects.array)
     assert model.loss_history == expected.loss_history
-    client.wait_for_workers(2)
 
 
 def test_all_workers_killed_between_sweeps_change_no_bit(cluster, client, plays, make):
@@ -105,7 +104,6 @@ def test_all_workers_killed_between_sweeps_change_no_bit(cluster, client, plays,
 
     np.testing.assert_array_equal(model.item_factors, expected.items.factors)
     np.testing.assert_array_equal(model.user_factors, P)
-    client.wait_for_workers(2)
 
 
 def test_an_added_worker_takes_its_share_and_changes_no_bit(cluster, client, plays, make):
@@ -117,7 +115,7 @@ def test_an_added_worker_takes_its_share_and_changes_no_bit(cluster, client, pla
         holders.append({place for key, places in client.who_has().items() if key in solved for place in places})
         if sweep == 1:
             cluster.scale(3)
-            client.wait_for_workers(3)
+            client.wait_for_workers(3, timeout=60)
 
     try:
         model = make(iterations=5).fit(plays, callback=add)

@@ -51,7 +51,7 @@ def test_two_workers_make_the_factors_of_one_process(client, plays, make, expect
 def test_any_number_of_workers_makes_the_same_bits(cluster, client, store, make, expected):
     for workers in (1, 4, 2):
         cluster.scale(workers)
-        client.wait_for_workers(workers)
+        client.wait_for_workers(workers, timeout=60)
         wait_until(lambda count=workers: len(client.nthreads()) == count)
         assert_same(make().fit(store), expected)
 
