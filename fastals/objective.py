@@ -46,7 +46,6 @@ class Objective:
     @classmethod
     def checked(
         cls,
-        *,
         objective: Any,
         confidence: Any,
         alpha: Any,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastals.core.canonical import canonical_row
 from fastals.core.features import check_features
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
@@ -69,11 +70,19 @@ class Fitted:
 
     def rows(self, axis: int, ids: np.ndarray, matrix: Any) -> Rows:
         """One canonical row for each id: of the given matrix, or of the training matrix (axis 1: its transpose)."""
-        name = MATRICES[axis]
         if matrix is None:
             history = self.history(axis)
             check_ids(ids, f"{SIDES[axis]}id", history.shape[axis])
             return history.taken(ids, axis)
+        shape = ids.size, self.width(axis, matrix)
+        row = canonical_row(matrix, shape) if ids.size == 1 else None
+        if row is None:
+            row = self._checked_rows(axis, ids, matrix)
+        return row._replace(shape=(ids.size, self.factors(1 - axis).shape[0]), disk=None)
+
+    def _checked_rows(self, axis: int, ids: np.ndarray, matrix: Any) -> Rows:
+        """Canonical rows of a matrix in any form; ValueError or TypeError where it is not one of a row for each id."""
+        name = MATRICES[axis]
         if is_sparse(matrix) and matrix.ndim == 1:  # what SciPy makes of one row of a sparse array
             matrix = matrix.reshape(1, -1)
         shape = ids.size, self.width(axis, matrix)
@@ -83,9 +92,7 @@ class Fitted:
                 f"{name} must have one row for each of the {ids.size} ids, shape {shape}; got {matrix.shape}; "
                 + ("it looks transposed" if turned else f"pass {name}[ids] instead of the whole matrix")
             )
-        return check_rows(matrix, name, shape=shape)[0]._replace(
-            shape=(ids.size, self.factors(1 - axis).shape[0]), disk=None
-        )
+        return check_rows(matrix, name, shape=shape)[0]
 
     def known(self, axis: int, ids: np.ndarray, matrix: Any, features: Any) -> tuple[Rows, Rows | None]:
         """Rows of interactions and of features for each id; see ``rows``.
@@ -124,6 +131,8 @@ class Fitted:
         now = self.factors(1 - axis).shape[0]
         history = self.state.history
         first = now if history is None else min(history.fitted_shape[1 - axis], now)
+        if first == now:
+            return now
         return matrix.shape[1] if is_sparse(matrix) and first <= matrix.shape[1] <= now else now
 
 

@@ -10,9 +10,10 @@ How two arguments get from `ImplicitALS.fit` to the kernel that solves a row, an
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -48,6 +49,8 @@ Weights = tuple[Unobserved | None, Unobserved | None]
 # With alpha="auto": of 0, .25, .5 and .75 the best worst share over seven sets, whichever of them is left out, see
 # ``asv_benchmarks/defaults.py --leave-one-out``. The best is .25 to .35 on five of them, .5 and .7 on the others.
 AUTO_EXPONENT = 0.5
+PLAIN = (str, int, float, type(None))  # types of parameters that say all by their value
+Checked = TypeVar("Checked")
 DRAWN_ROWS = 2**16  # at a time, so that an interrupt is heard in between
 
 
@@ -60,14 +63,15 @@ def checked_objective(parameters: Any, chosen: Chosen | None = None) -> Objectiv
     confidence = check_choice("confidence", parameters.confidence, ("auto", *CONFIDENCES))
     if confidence == "auto":
         confidence = "log" if is_auto(parameters.alpha) else "linear"
-    return Objective.checked(
-        objective=parameters.objective,
-        confidence=confidence,
-        alpha=alpha if is_auto(parameters.alpha) else parameters.alpha,
-        epsilon=parameters.epsilon,
-        unobserved_weight=parameters.unobserved_weight,
-        regularization=regularization if is_auto(parameters.regularization) else parameters.regularization,
-        regularization_exponent=parameters.regularization_exponent,
+    return _checked_once(
+        Objective.checked,
+        parameters.objective,
+        confidence,
+        alpha if is_auto(parameters.alpha) else parameters.alpha,
+        parameters.epsilon,
+        parameters.unobserved_weight,
+        regularization if is_auto(parameters.regularization) else parameters.regularization,
+        parameters.regularization_exponent,
     )
 
 
@@ -83,13 +87,30 @@ def objective_for(parameters: Any, rows: Rows, unobserved: Weights) -> Objective
 
 def checked_settings(parameters: Any) -> Settings:
     """Settings of the solver of a model's parameters; TypeError or ValueError names the one that is wrong."""
-    threads = parameters.num_threads
+    given = parameters.solver, parameters.tol, parameters.max_cg_steps, parameters.num_threads
+    return _checked_once(_settings, *given)
+
+
+def _settings(solver: Any, tol: Any, max_cg_steps: Any, num_threads: Any) -> Settings:
     return Settings(
-        check_choice("solver", parameters.solver, SOLVERS),
-        check_real("tol", parameters.tol),
-        min(check_integer("max_cg_steps", parameters.max_cg_steps, 1), LARGEST_INT32),
-        None if threads is None else check_integer("num_threads", threads, 1),
+        check_choice("solver", solver, SOLVERS),
+        check_real("tol", tol),
+        min(check_integer("max_cg_steps", max_cg_steps, 1), LARGEST_INT32),
+        None if num_threads is None else check_integer("num_threads", num_threads, 1),
     )
+
+
+def _checked_once(check: Callable[..., Checked], *values: Any) -> Checked:
+    """What ``check`` makes of parameters; of those that it has seen, what it made then: requests bring the same."""
+    if all(type(value) in PLAIN for value in values):
+        found: Checked = _kept(check, *values)
+        return found
+    return check(*values)
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _kept(check: Callable[..., Any], *values: Any) -> Any:
+    return check(*values)
 
 
 class Given(NamedTuple):

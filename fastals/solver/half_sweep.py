@@ -172,6 +172,8 @@ def solve_rows(
 
 def in_all(lines: np.ndarray) -> np.ndarray:
     """Reports (ranges, REPORTS) in one: sums, and the largest ridge."""
+    if len(lines) == 1:
+        return lines[0]
     with np.errstate(over="ignore", invalid="ignore"):
         totals: np.ndarray = lines.sum(axis=0)
     totals[RIDGE] = lines[:, RIDGE].max()
@@ -215,6 +217,9 @@ class _Launches:
         self._bounds, self._factors = bounds, factors
         self._longest = int(np.diff(indptr).max(initial=0))
         self._work = 2.0 * factors * (factors + 20) * (entries + indptr.size)  # an upper bound
+        if bounds.size == 2:
+            self._reports = np.full((1, REPORTS), -1.0)
+            return
         # Each line is a cache line of its own, or threads would take them from one another.
         memory = np.full((bounds.size, REPORTS), -1.0)
         first = -memory.ctypes.data % CACHE_LINE // memory.itemsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -198,23 +199,26 @@ def regularization_of_rows(
     """
     strength = (objective.user_regularization, objective.item_regularization)[axis]
     regularization = objective.regularization_of(strength, counts, missing.rows * whole)
-    return regularization, _least_regularization(objective, strength, missing, whole)
+    return regularization, _least_regularization(objective, strength, missing.smallest, missing.largest, whole)
 
 
-def _least_regularization(objective: Objective, strength: float, missing: Missing, whole: float) -> float:
-    """Least lambda / v of a row with one entry whose v lies between the smallest and the largest of the model.
+@functools.lru_cache(maxsize=64)
+def _least_regularization(
+    objective: Objective, strength: float, smallest: float, largest: float, whole: float
+) -> float:
+    """Least lambda / v of a row with one entry whose v lies between the smallest and the largest; kept for single rows.
 
     (1 + a v)^e / v falls as v rises, up to v = 1 / (a (e - 1)) if e > 1, and rises from there on.
     """
-    smallest, largest, exponent = missing.smallest, missing.largest, objective.regularization_exponent
-    slope = objective.unobserved_weight * whole * (exponent - 1)
+    slope = objective.unobserved_weight * whole * (objective.regularization_exponent - 1)
     at = largest if slope <= 0 else min(max(1 / slope, smallest), largest)
     return float(objective.regularization_of(strength, 1, at * whole)) / at
 
 
 def _check_largest(objective: Objective, missing: Missing, dtype: np.dtype) -> None:
     """ValueError where c0 v w is so large that squares of residuals overflow."""
-    largest = objective.c0 * max(missing.largest, float(missing.rows.max(initial=0))) * missing.columns.max(initial=0)
+    rows, columns = (float(of[0]) if of.size == 1 else of.max(initial=0) for of in (missing.rows, missing.columns))
+    largest = objective.c0 * max(missing.largest, rows) * columns
     limit = float(np.sqrt(np.finfo(dtype).max))
     if not largest < limit:
         raise ValueError(

@@ -117,6 +117,9 @@ def launches(pieces: int, work: float, num_threads: int | None, each: int = 1) -
     Between launches an interrupt is heard: one takes a fraction of a second, but has ``each`` pieces or more for each
     thread, so that their shares are even.
     """
+    if pieces <= each:
+        yield slice(0, pieces)
+        return
     count = max(int(min(work / LAUNCH_FLOPS, pieces / (each * effective_num_threads(num_threads)))), 1)
     if count == 1:
         yield slice(0, pieces)

@@ -12,7 +12,7 @@ from fastals import ImplicitALS
 from fastals.core.validation import check_rows
 from fastals.kernels.rows.cg_rows import cg_scratch_for, iterate_rows
 from fastals.kernels.rows.conjugate_gradient import Stop
-from fastals.kernels.rows.row import REPORTS, STEPS, System
+from fastals.kernels.rows.row import REPORTS, STEPS, Ranges, System
 from fastals.objective import Objective
 from fastals.persistence.checkpoint import Checkpoint, read_state
 from fastals.solver.eigenbasis import aligned_factors, eigenbasis
@@ -262,7 +262,8 @@ def test_each_row_starts_from_its_own_guess(likes, least):
     """From its solution a row needs one step, wherever the rows beside it start."""
     _, users, basis = items_side(likes, np.float64)
     system = System(basis.rotated, basis.spectrum, users.regularization, basis.Vt, 1.0, basis.rotated[:0])
-    scratch = cg_scratch_for(np.int64(N_ITEMS), users.entries, basis.rotated)
+    whole = Ranges(np.array([0, N_USERS]), N_ITEMS, np.empty((1, REPORTS)))
+    scratch = cg_scratch_for(whole, users.entries, basis.rotated)
     status, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
     counts = np.diff(users.indptr)
 

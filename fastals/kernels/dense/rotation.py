@@ -21,7 +21,7 @@ CHUNK = 64  # rows
 class Chunk(NamedTuple):
     """Scratch for the solutions of a chunk of rows.
 
-    solved, rotated : (CHUNK, width) arrays, before and after the rotation
+    solved, rotated : (rows, width) arrays, before and after the rotation
     tile : (TILE_ROWS, PANEL) array
     """
 
@@ -31,11 +31,17 @@ class Chunk(NamedTuple):
 
 
 @compiled
-def chunk_for(width, like):
-    """Scratch of a thread, of the type of ``like``."""
+def chunk_for(bounds, width, like):
+    """Scratch of a thread for ranges of rows, of the type of ``like``.
+
+    No larger than the ranges are: a single row would wait longer for fresh memory than for its solution (measured).
+    """
     # A constant is a type of its own to Numba, and so would be the compilations of what it is passed to.
-    chunk, rows, panel = np.int64(CHUNK), np.int64(TILE_ROWS), np.int64(PANEL)
-    solved, rotated = aligned_empty(chunk, width, like), np.empty((CHUNK, width), like.dtype)
+    rows, panel, most = np.int64(TILE_ROWS), np.int64(PANEL), np.int64(0)
+    for c in range(bounds.shape[0] - 1):
+        most = max(most, bounds[c + 1] - bounds[c])
+    chunk = min(-(-most // rows) * rows, np.int64(CHUNK))
+    solved, rotated = aligned_empty(chunk, width, like), np.empty((chunk, width), like.dtype)
     return Chunk(solved, rotated, aligned_empty(rows, panel, like))
 
 

@@ -53,10 +53,10 @@ class IterationScratch(NamedTuple):
 
 
 @compiled
-def cg_scratch_for(longest, entries, Y):
-    """Scratch of a thread for rows of up to ``longest`` entries against Y (n, width)."""
-    width = Y.shape[1]
-    return IterationScratch(gathered_for(longest, entries, Y), lines_for(width, Y), chunk_for(width, Y))
+def cg_scratch_for(ranges, entries, Y):
+    """Scratch of a thread for ranges of rows (Ranges) against Y (n, width)."""
+    row, width = gathered_for(ranges.longest, entries, Y), Y.shape[1]
+    return IterationScratch(row, lines_for(width, Y), chunk_for(ranges.bounds, width, Y))
 
 
 @compiled_without_refcounts
@@ -187,7 +187,7 @@ def cg_task(task, tasks, ranges, entries, system, stop, X, status):
 
     So each of ``tasks`` tasks has its share of long and of short rows. One thread runs all of them as task 0 of 1.
     """
-    scratch = cg_scratch_for(ranges.longest, entries, system.Y)
+    scratch = cg_scratch_for(ranges, entries, system.Y)
     bounds = ranges.bounds
     for c in range(task, bounds.shape[0] - 1, tasks):
         iterate_rows(bounds[c], bounds[c + 1], entries, system, stop, X, status, scratch, ranges.reports[c])

@@ -44,10 +44,10 @@ class DirectScratch(NamedTuple):
 
 
 @compiled
-def direct_scratch_for(longest, entries, Y, like):
-    """Scratch of a thread for rows of up to ``longest`` entries, their systems in the type of ``like``."""
-    width = Y.shape[1]
-    return DirectScratch(gathered_for(longest, entries, like), direct_for(width, like), chunk_for(width, Y))
+def direct_scratch_for(ranges, entries, Y, like):
+    """Scratch of a thread for ranges of rows (Ranges), their systems in the type of ``like``."""
+    row, width = gathered_for(ranges.longest, entries, like), Y.shape[1]
+    return DirectScratch(row, direct_for(width, like), chunk_for(ranges.bounds, width, Y))
 
 
 @compiled_without_refcounts
@@ -194,7 +194,7 @@ def direct_task(task, tasks, ranges, chosen, entries, system, like, X, status):
 
     The systems are solved in the type of the array ``like``, for which float64 means in float64, whatever the model's.
     """
-    scratch = direct_scratch_for(ranges.longest, entries, system.Y, like)
+    scratch = direct_scratch_for(ranges, entries, system.Y, like)
     bounds = ranges.bounds
     for c in range(task, bounds.shape[0] - 1, tasks):
         solve_rows(bounds[c], bounds[c + 1], chosen, entries, system, X, status, scratch, ranges.reports[c])

@@ -8,7 +8,7 @@ from fastals.core.validation import check_rows
 from fastals.kernels.rows.cg_rows import cg_scratch_for, iterate_rows
 from fastals.kernels.rows.conjugate_gradient import Stop
 from fastals.kernels.rows.direct_rows import direct_scratch_for, solve_rows
-from fastals.kernels.rows.row import DIRECT, DOUBLE, REPORTS, SOLVED, System
+from fastals.kernels.rows.row import DIRECT, DOUBLE, REPORTS, SOLVED, Ranges, System
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import aligned_factors, eigenbasis
 from fastals.solver.sides import build_sides
@@ -52,7 +52,7 @@ def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
     system = System(basis.rotated, basis.spectrum, side.regularization, basis.Vt, 1.0, basis.rotated[:0])
     chosen = np.flatnonzero(np.diff(side.indptr))
     before = np.random.default_rng(1).normal(size=(N_USERS, FACTORS)).astype(dtype)
-    found = []
+    whole, found = Ranges(np.array([0, N_USERS]), N_ITEMS, np.empty((1, REPORTS))), []
     for garbage in (0, np.nan, np.inf, 7):
         X, report = np.full((N_USERS, FACTORS), garbage, dtype), np.full(REPORTS, garbage, np.float64)
         status = np.full(N_USERS, DOUBLE if way == "float64" else DIRECT, np.uint8)
@@ -60,12 +60,12 @@ def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
             warm_from = 5 if way == "continue" else N_ITEMS
             if way == "continue":
                 X[:] = before
-            scratch = dirty(cg_scratch_for(N_ITEMS, side.entries, basis.rotated), garbage)
+            scratch = dirty(cg_scratch_for(whole, side.entries, basis.rotated), garbage)
             stop = Stop(dtype(1e-4), 50, warm_from)
             iterate_rows(0, N_USERS, side.entries, system, stop, X, status, scratch, report)
         else:
             like = basis.spectrum if way == "float64" else basis.rotated
-            scratch = dirty(direct_scratch_for(N_ITEMS, side.entries, basis.rotated, like), garbage)
+            scratch = dirty(direct_scratch_for(whole, side.entries, basis.rotated, like), garbage)
             solve_rows(0, chosen.size, chosen, side.entries, system, X, status, scratch, report)
         found.append((X[chosen], status[chosen], report))
 
