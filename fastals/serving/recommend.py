@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastals.core.overlay import Factors
 from fastals.core.state import needed
 from fastals.core.stored import StoredInteractions
 from fastals.core.validation import LARGEST_INT32, check_ids, check_integer, is_sparse, row_of
@@ -143,13 +144,12 @@ def similar_items(
     factors = fitted.factors(1)
     recalculate = recalculate_item or item_features is not None
     ids, scalar = ids_of("itemid", itemid, None if recalculate else factors.shape[0])
+    queries = None
     if recalculate:
-        queries = fold_in(fitted, 1, ids, *fitted.known(1, ids, item_users, item_features))
-    else:
-        queries = factors.taken(ids)
+        queries = unit_rows(fold_in(fitted, 1, ids, *fitted.known(1, ids, item_users, item_features)))
     choice = Choice.checked(filter_items, items, ("filter_items", "items"), factors.shape[0])
     length = _length(N, scalar, factors.shape[0])
-    return _shaped(*_similar(fitted, 1, ids, unit_rows(queries), choice, length, not recalculate), scalar)
+    return _shaped(*_similar(fitted, 1, ids, queries, choice, length), scalar)
 
 
 def similar_users(
@@ -180,7 +180,7 @@ def similar_users(
     ids, scalar = ids_of("userid", userid, factors.shape[0])
     choice = Choice.checked(filter_users, users, ("filter_users", "users"), factors.shape[0])
     length = _length(N, scalar, factors.shape[0])
-    return _shaped(*_similar(fitted, 0, ids, unit_rows(factors.taken(ids)), choice, length, True), scalar)
+    return _shaped(*_similar(fitted, 0, ids, None, choice, length), scalar)
 
 
 def explain(
@@ -272,21 +272,29 @@ def _top(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top lists among the users or items by inner product with their factors, or with these at length 1."""
     factors = fitted.factors(axis)
-
-    def rows() -> np.ndarray:
-        return unit_rows(factors.array) if cosine else factors.array
-
-    kind, ceiling = ("unit ", 1.0) if cosine else ("", np.inf)
     if len(queries) == 1:
-        sketched = factors.derived.get(f"{kind}sketches", lambda: SketchIndex.build(rows(), ceiling))
         seen = None if choice.seen is None else choice.seen[1]
+        sketched = _sketches(factors, cosine)
         ids, scores = top_of_one(queries[0], sketched, length, seen, choice.excluded, choice.candidates)
         return _padded(ids, length, -1)[None], _padded(scores, length, np.nan)[None]
-    index = factors.derived.get(f"{kind}index", lambda: ItemIndex.build(rows(), ceiling))
+
+    def built() -> ItemIndex:
+        return ItemIndex.build(unit_rows(factors.array), 1.0) if cosine else ItemIndex.build(factors.array)
+
     return top_items(
         queries, factors.array, length, seen=choice.seen, excluded=choice.excluded, candidates=choice.candidates,
-        index=index, num_threads=fitted.settings.num_threads,
+        index=factors.derived.get("unit index" if cosine else "index", built), num_threads=fitted.settings.num_threads,
     )  # fmt: skip
+
+
+def _sketches(factors: Factors, cosine: bool) -> SketchIndex:
+    """Factors, or these at length 1, prepared for single queries."""
+
+    def built() -> SketchIndex:
+        return SketchIndex.build(unit_rows(factors.array), 1.0) if cosine else SketchIndex.build(factors.array)
+
+    sketched: SketchIndex = factors.derived.get("unit sketches" if cosine else "sketches", built)
+    return sketched
 
 
 def _padded(values: np.ndarray, length: int, filling: float) -> np.ndarray:
@@ -295,18 +303,23 @@ def _padded(values: np.ndarray, length: int, filling: float) -> np.ndarray:
 
 
 def _similar(
-    fitted: Fitted, axis: int, own: np.ndarray, queries: np.ndarray, choice: Choice, length: int, stored: bool
+    fitted: Fitted, axis: int, own: np.ndarray, queries: np.ndarray | None, choice: Choice, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Top lists by cosine, with the query's ``own`` id first if the query is its stored row, else before its equals."""
+    """Top lists by cosine. Without queries they are the rows ``own``, which come first, else before their equals."""
+    factors, stored = fitted.factors(axis), queries is None
+    if queries is None:
+        one = own.size == 1
+        queries = _sketches(factors, True).items.rows[own[0]][None] if one else unit_rows(factors.taken(own))
     ids, scores = _top(fitted, axis, queries, choice, length, cosine=True)
+    if own.size == 1 and ids[0, 0] == own[0]:
+        if stored:
+            scores[0, 0] = queries[0].any()
+        return ids, scores
     if stored:
         first = ids[:, 0] == own
         scores[first, 0] = queries[first].any(axis=1)
-    if own.size == 1 and ids[0, 0] == own[0]:
-        return ids, scores
-    n_rows = fitted.factors(axis).shape[0]
-    misplaced = np.flatnonzero((ids[:, 0] != own) & (own < n_rows))
-    allowed = allowed_items(choice.excluded, choice.candidates, n_rows)
+    misplaced = np.flatnonzero((ids[:, 0] != own) & (own < factors.shape[0]))
+    allowed = allowed_items(choice.excluded, choice.candidates, factors.shape[0])
     for row in misplaced[allowed[own[misplaced]]] if allowed.size else misplaced:
         if stored:
             place, score = 0, float(queries[row].any())

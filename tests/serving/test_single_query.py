@@ -82,28 +82,28 @@ def test_rows_of_equal_norm_and_copies_of_one_another(dtype):
 
 
 @pytest.mark.slow
-def test_most_items_are_told_off_by_their_sketches(monkeypatch):
-    """A bound that tells nothing would be right, and slow: of 5,000 items, few are scored."""
+@pytest.mark.parametrize("factors", [32, 128])
+def test_most_items_are_told_off_by_their_sketches(monkeypatch, factors):
+    """A bound that tells nothing would be right, and slow: of 5,000 items, few are left to be scored."""
     from fastals.kernels.top_items import single
 
     if not hasattr(single.rank_single, "py_func"):
         pytest.skip("only compiled kernels are swapped for Python ones here")
     random = np.random.default_rng(6)
-    items, query = vectors(random, 5000, 32, np.float32, spread=0.3), vectors(random, 1, 32, np.float32)[0]
-    index, scored = SketchIndex.build(items), []
+    items = vectors(random, 5000, factors, np.float32, spread=0.3)
+    query = vectors(random, 1, factors, np.float32)[0]
+    index, left = SketchIndex.build(items), []
 
-    def counted(query, count, *rest):
-        scored.append(count)
-        offer(query, count, *rest)
+    def counted(query, norm, count, *rest):
+        left.append(count)
+        offer(query, norm, count, *rest)
 
-    offer = single._offer_panel
-    monkeypatch.setattr(single, "_offer_panel", counted)
-    for name in ("_offer_chosen", "_bound_all"):
-        monkeypatch.setattr(single, name, getattr(single, name).py_func)
+    offer = single._offer_left
+    monkeypatch.setattr(single, "_offer_left", counted)
     ids, scores = np.empty(10, np.int32), np.empty(10, np.float32)
     single.rank_single.py_func(
         query, index.items, np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, np.int32), scores, ids
     )
 
     check_equal((ids, scores), from_a_batch(query, items, 10))
-    assert sum(scored) < 250
+    assert 10 <= sum(left) < 100

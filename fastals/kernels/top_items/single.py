@@ -1,15 +1,17 @@
 """Exact top-N of a single query: sketches tell nearly all items off, those that are left are scored.
 
-1. The bounds of the first items, of the largest norms, name a few promising ones; their scores give a threshold that n
-   items reach.
-2. By Cauchy and Schwarz the threshold ends the walk at some norm; the bounds of all items before it are computed, and
-   name better ones.
-3. Of what has a bound at or above the threshold, the inner product is taken as fast as it can be; what that leaves, up
-   to rounding, is scored in the tile that batches are scored in, whose digits count, and offered.
+1. The leading coordinates of the first items, of the largest norms, name a few promising ones; their scores give a
+   threshold that n items reach.
+2. By Cauchy and Schwarz the threshold ends the walk at some norm; all items before it are bounded by their leading
+   coordinates, which name better ones.
+3. Of what has a bound at or above the threshold, the next coordinates give closer bounds, name better ones, and so on
+   to the whole sketch.
+4. Of what is left, the inner product is taken as fast as it can be; what that leaves, up to rounding, is scored in the
+   tile that batches are scored in, whose digits count, and offered.
 
-Common arguments: ``items`` (Sketched); ``places`` (m,) int32, the places to choose from, of distinct items that may be
-returned, or (0,) for all places; ``allowed`` (n_items,) bool, or (0,) for all; ``seen``, ``marks``, ``scores`` and
-``ids`` as in `lists`.
+Bounds have a unit of their own (see `sketch`); thresholds are taken in it.
+
+Common arguments: ``items`` (Sketched); ``scores`` and ``ids`` as in `lists`.
 """
 
 from typing import Any, NamedTuple
@@ -17,20 +19,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.kernels.jit import compiled, compiled_without_refcounts
-from fastals.kernels.top_items.lists import (
-    MARK_WORDS,
-    NO_ITEM,
-    contains,
-    fill_lowest,
-    replace_worst,
-    set_marks,
-    sort_heap,
+from fastals.kernels.top_items.lists import NO_ITEM, fill_lowest, replace_worst, sort_heap
+from fastals.kernels.top_items.products import PANEL, reaching
+from fastals.kernels.top_items.sketch import (
+    CHUNK,
+    LENGTHS,
+    WIDEST,
+    Query,
+    bound_panels,
+    bound_places,
+    levels_of,
+    relative_margin,
+    sketch_query,
 )
-from fastals.kernels.top_items.sketch import WIDTH, Query, relative_margin, sketch_query, upper_bound
 from fastals.kernels.top_items.tiles import TILE_ITEMS, lowest_bit, score_row
 from fastals.kernels.top_items.walk import bound_factors, pack_panels
 
-FIRST = 512  # items of the first threshold
+FIRST = 8 * PANEL  # items of the first threshold
+FEW = 1024  # items of which it does not pay to look for the best first: a product each is cheaper
+ALIKE = 0.99  # the smallest norm over the largest, of items of which bounds say more than estimates
 
 
 class Sketched(NamedTuple):
@@ -40,8 +47,10 @@ class Sketched(NamedTuple):
         Factors.
     order : (n_items,) int32 array
         The id at each place.
+    places : (n_items,) int32 array
+        The place of each id.
     norms : (n_items,) float64 array
-        Their norms, falling.
+        Norms in this order, falling.
     sketches : Sketches
         In this order.
     ceiling : float of the items' type
@@ -50,6 +59,7 @@ class Sketched(NamedTuple):
 
     rows: Any
     order: Any
+    places: Any
     norms: Any
     sketches: Any
     ceiling: Any
@@ -75,10 +85,17 @@ class Panel(NamedTuple):
     masks: Any
 
 
-@compiled_without_refcounts
-def _place_at(places, t):
-    """Place number t; no places stand for all."""
-    return places[t] if places.shape[0] else t
+class Promising(NamedTuple):
+    """Scratch: the most promising items, as many as are wanted, in whole panels.
+
+    values : (m,) array
+        What they promise, a heap.
+    chosen : (m,) int32 array
+        Their ids.
+    """
+
+    values: Any
+    chosen: Any
 
 
 @compiled
@@ -100,35 +117,32 @@ def _offer_panel(query, count, items, panel, scores, ids):
 
 
 @compiled
-def _bounds(first, last, places, sketches, sketched, upper):
-    """Write the bounds of the places number first .. last to ``upper`` in place."""
-    for t in range(first, last):
-        upper[t] = upper_bound(sketches, _place_at(places, t), sketched)
-
-
-@compiled
-def _any_reaches(upper, first, last, limit):
-    """Whether a bound of first .. last is not below the limit."""
-    found = False
-    for t in range(first, last):
-        found |= not upper[t] < limit
-    return found
-
-
-@compiled
-def _promising(upper, order, places, allowed, seen, marks, bounds, chosen):
-    """Put those of the largest bounds that may be returned into the heap ``bounds``, ``chosen`` (ids), in place."""
-    bounds[:] = -np.inf
+def _offer_promising(query, values, count, items, promising, panel, scores, ids):
+    """Score those of the first ``count`` places whose values, (panels, PANEL), are largest; raises the threshold."""
+    best, chosen = promising
+    best[:] = -np.inf
     chosen[:] = NO_ITEM
-    for start in range(0, upper.shape[0], TILE_ITEMS):
-        stop = min(start + TILE_ITEMS, upper.shape[0])
-        if not _any_reaches(upper, start, stop, bounds[0]):
-            continue
-        for t in range(start, stop):
-            if upper[t] > bounds[0]:
-                item = order[_place_at(places, t)]
-                if (allowed.shape[0] == 0 or allowed[item]) and not contains(seen, marks, item):
-                    replace_worst(bounds, chosen, upper[t], item)
+    for number in range(-(-count // PANEL)):
+        mask = reaching(values, number, best[0])
+        while mask:
+            place = number * PANEL + lowest_bit(mask)
+            value = values[number, place % PANEL]
+            mask &= mask - 1
+            if place < count and value > best[0]:
+                replace_worst(best, chosen, value, items.order[place])
+    _offer_chosen(query, chosen, items, panel, scores, ids)
+
+
+@compiled
+def _offer_promising_of(query, values, places, items, promising, panel, scores, ids):
+    """The same of ``places`` (m,) int32, each of which has its value."""
+    best, chosen = promising
+    best[:] = -np.inf
+    chosen[:] = NO_ITEM
+    for t in range(places.shape[0]):
+        if values[t] > best[0]:
+            replace_worst(best, chosen, values[t], items.order[places[t]])
+    _offer_chosen(query, chosen, items, panel, scores, ids)
 
 
 @compiled
@@ -163,31 +177,95 @@ def _places_before(norms, slope, offset, threshold):
 @compiled
 def _sketched(query, sketches):
     """A query as the bounds take it."""
-    sketched = Query(np.empty(WIDTH, np.int16), np.empty(3))
-    sketch_query(query, sketches.rotation, sketched)
+    chunks = sketches.codes.shape[1]
+    sketched = Query(np.empty((chunks, CHUNK), np.int16), np.empty(LENGTHS + levels_of(chunks)))
+    sketch_query(query, sketches, sketched)
     return sketched
 
 
 @compiled
-def _bound_all(query, items, allowed, seen, marks, upper, panel, scores, ids):
-    """Write bounds of all places to ``upper`` in place, up to the norm that ends the walk; returns their number.
+def _limit(query, sketched, panel):
+    """What bounds are compared with: the threshold but for scores that underflow, in their unit; finite."""
+    limits = np.finfo(query.dtype)
+    # What products that underflow are off by, which a margin of norms does not cover.
+    smallest = (query.shape[0] + WIDEST) * np.float64(limits.tiny)
+    scaled = (np.float64(panel.threshold[0]) - smallest) * sketched.numbers[0]
+    return np.nextafter(query.dtype.type(max(scaled, 0.5 * np.float64(limits.min))), query.dtype.type(-np.inf))
 
-    Scores promising items on the way; the panel's threshold is then one that n items reach.
+
+@compiled
+def _bound_leading(first, last, items, allowed, seen, sketched, estimates, upper):
+    """Bound the places first .. last, whole panels, by their leading coordinates; -inf for what may not be returned.
+
+    ``estimates`` and ``upper`` as in `bound_panels`, in place.
     """
-    n_items, order, none = items.rows.shape[0], items.order, np.empty(0, np.int32)
-    sketched = _sketched(query, items.sketches)
+    bound_panels(first // PANEL, -(-last // PANEL), items.sketches, sketched, estimates, upper)
+    for item in seen:
+        place = items.places[item]
+        if first <= place < last:
+            estimates[place // PANEL % estimates.shape[0], place % PANEL] = -np.inf
+            upper[place // PANEL, place % PANEL] = -np.inf
+    if allowed.shape[0]:
+        for place in range(first, last):
+            if not allowed[items.order[place]]:
+                estimates[place // PANEL % estimates.shape[0], place % PANEL] = -np.inf
+                upper[place // PANEL, place % PANEL] = -np.inf
+
+
+@compiled
+def _reaching(upper, last, limit):
+    """Places before ``last`` whose bounds, (panels, PANEL), are not below the limit, (m,) int32."""
+    n_panels, count = -(-last // PANEL), 0
+    for panel in range(n_panels):
+        count += PANEL if reaching(upper, panel, limit) else 0
+    places, count = np.empty(count, np.int32), 0
+    for panel in range(n_panels):
+        mask = reaching(upper, panel, limit)
+        while mask:
+            places[count] = panel * PANEL + lowest_bit(mask)
+            count += places[count] < last
+            mask &= mask - 1
+    return places[:count]
+
+
+@compiled
+def _left_by_leading(query, items, allowed, seen, sketched, promising, panel, scores, ids):
+    """Places that the leading coordinates leave, (m,) int32, none of which may not be returned."""
+    n_items = items.rows.shape[0]
+    n_panels = -(-n_items // PANEL)
+    # Bounds name the best among items of one length, estimates among others.
+    alike = items.norms[n_items - 1] > ALIKE * items.norms[0]
+    upper, estimates = (
+        np.empty((n_panels, PANEL), query.dtype),
+        np.empty((1 if alike else n_panels, PANEL), query.dtype),
+    )
+    last = n_items if alike else min(FIRST, n_items)
+    _bound_leading(0, last, items, allowed, seen, sketched, estimates, upper)
+    _offer_promising(query, upper if alike else estimates, last, items, promising, panel, scores, ids)
     slope, offset = bound_factors(query)
-    bounds, chosen = _room_for_promising(scores)
-    first = min(FIRST, n_items)
-    _bounds(0, first, none, items.sketches, sketched, upper)
-    _promising(upper[:first], order, none, allowed, seen, marks, bounds, chosen)
-    _offer_chosen(query, chosen, items, panel, scores, ids)
-    last = max(_places_before(items.norms, slope, offset, panel.threshold[0]), first)
-    if last > first:
-        _bounds(first, last, none, items.sketches, sketched, upper)
-        _promising(upper[:last], order, none, allowed, seen, marks, bounds, chosen)
-        _offer_chosen(query, chosen, items, panel, scores, ids)
-    return last
+    reach = _places_before(items.norms, slope, offset, panel.threshold[0])
+    if reach > last:
+        _bound_leading(last, reach, items, allowed, seen, sketched, estimates, upper)
+        last = reach
+        _offer_promising(query, estimates, last, items, promising, panel, scores, ids)
+    return _reaching(upper, last, _limit(query, sketched, panel))
+
+
+@compiled
+def _left_by_levels(query, left, items, sketched, promising, panel, scores, ids):
+    """Keep of the places ``left``, at its front, what the whole sketches leave; returns their number."""
+    count = left.shape[0]
+    products, upper = np.zeros(count, np.int32), np.empty(count, query.dtype)
+    for level in range(levels_of(items.sketches.codes.shape[1])):
+        bound_places(level, count, left, items.sketches, sketched, products, upper)
+        if count > FEW:
+            _offer_promising_of(query, upper, left[:count], items, promising, panel, scores, ids)
+        limit, kept = _limit(query, sketched, panel), 0
+        for t in range(count):
+            left[kept], products[kept] = left[t], products[t]
+            kept += not upper[t] < limit
+        count = kept
+    return count
 
 
 @compiled_without_refcounts
@@ -200,19 +278,6 @@ def _product(query, rows, item):
 
 
 @compiled
-def _smallest(query):
-    """What products that underflow are off by, which a margin of norms does not cover."""
-    return query.dtype.type((query.shape[0] + WIDTH) * np.finfo(query.dtype).tiny)
-
-
-@compiled
-def _room_for_promising(scores):
-    """Room for the bounds and ids of promising items, as many as are wanted, in whole panels."""
-    wanted = -(-scores.shape[0] // TILE_ITEMS) * TILE_ITEMS
-    return np.empty(wanted, scores.dtype), np.empty(wanted, np.int32)
-
-
-@compiled
 def _panel_for(query):
     """An empty panel for items of as many factors as a query has."""
     kind, k = query.dtype, query.shape[0]
@@ -221,46 +286,46 @@ def _panel_for(query):
 
 
 @compiled
-def rank_single(query, items, places, allowed, seen, scores, ids):
-    """Best items of one query, in place in ``scores`` and ``ids`` (n,)."""
-    order, n_items, small = items.order, items.rows.shape[0], _smallest(query)
-    norm = bound_factors(query)[0]
-    if norm == 0.0 and not places.shape[0]:
-        fill_lowest(n_items, allowed, seen, scores, ids)
-        return
-    marks, panel = np.empty(MARK_WORDS, np.int64), _panel_for(query)
-    set_marks(seen, marks)
-    if places.shape[0]:
-        last, upper = places.shape[0], np.empty(places.shape[0], query.dtype)
-        bounds, chosen = _room_for_promising(scores)
-        _bounds(0, last, places, items.sketches, _sketched(query, items.sketches), upper)
-        _promising(upper, order, places, allowed, seen, marks, bounds, chosen)
-        _offer_chosen(query, chosen, items, panel, scores, ids)
-    else:
-        upper = np.empty(n_items, query.dtype)
-        last = _bound_all(query, items, allowed, seen, marks, upper, panel, scores, ids)
-    rounding = norm * relative_margin(query.shape[0], np.finfo(query.dtype).eps)
+def _offer_left(query, norm, count, left, items, panel, scores, ids):
+    """Offer of the first ``count`` places of ``left`` those whose inner products do not tell them off."""
+    limits = np.finfo(query.dtype)
+    rounding = norm * relative_margin(query.shape[0], limits.eps)
+    smallest = query.dtype.type((query.shape[0] + WIDEST) * limits.tiny)
     scores[:] = -np.inf
     ids[:] = NO_ITEM
-    count = 0
-    for start in range(0, last, TILE_ITEMS):
-        stop = min(start + TILE_ITEMS, last)
-        if not _any_reaches(upper, start, stop, panel.threshold[0] - small):
+    waiting = 0
+    for place in left[:count]:
+        item = items.order[place]
+        if _product(query, items.rows, item) + rounding * items.norms[place] < panel.threshold[0] - smallest:
             continue
-        for t in range(start, stop):
-            if upper[t] < panel.threshold[0] - small:
-                continue
-            place = _place_at(places, t)
-            item = order[place]
-            if _product(query, items.rows, item) + rounding * items.norms[place] < panel.threshold[0] - small:
-                continue
-            if (allowed.shape[0] == 0 or allowed[item]) and not contains(seen, marks, item):
-                panel.ids[count] = item
-                count += 1
-                if count == TILE_ITEMS:
-                    _offer_panel(query, count, items, panel, scores, ids)
-                    count = 0
-    _offer_panel(query, count, items, panel, scores, ids)
+        panel.ids[waiting] = item
+        waiting += 1
+        if waiting == TILE_ITEMS:
+            _offer_panel(query, waiting, items, panel, scores, ids)
+            waiting = 0
+    _offer_panel(query, waiting, items, panel, scores, ids)
+
+
+@compiled
+def rank_single(query, items, places, allowed, seen, scores, ids):
+    """Best items of one query, in place in ``scores`` and ``ids`` (n,).
+
+    ``places`` are those to choose from, (m,) int32, of distinct items that may be returned; or it is (0,) for all of
+    ``allowed`` (n_items,) bool, or (0,) for all, but for the ids ``seen`` int32, sorted.
+    """
+    norm, panel = bound_factors(query)[0], _panel_for(query)
+    if norm == 0.0 and not places.shape[0]:
+        fill_lowest(items.rows.shape[0], allowed, seen, scores, ids)
+        return
+    wanted = -(-scores.shape[0] // TILE_ITEMS) * TILE_ITEMS
+    promising = Promising(np.empty(wanted, scores.dtype), np.empty(wanted, np.int32))
+    sketched = _sketched(query, items.sketches)
+    if places.shape[0]:
+        left = places.copy()
+    else:
+        left = _left_by_leading(query, items, allowed, seen, sketched, promising, panel, scores, ids)
+    count = _left_by_levels(query, left, items, sketched, promising, panel, scores, ids)
+    _offer_left(query, norm, count, left, items, panel, scores, ids)
     sort_heap(scores, ids)
 
 

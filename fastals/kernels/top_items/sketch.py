@@ -1,19 +1,22 @@
 """Items in eight bits a coordinate, and what such a sketch says of a score: a bound that is never below it.
 
-A row y of k factors is turned by R (k, width), whose columns are orthonormal, and rounded to integers:
+A row y of k factors is turned by R (k, width) and rounded to integers:
 
-    R'y = unit c + e,   c of -127 .. 127;    y = R R'y + y_t.
+    R'y = unit c + e,   c of -127 .. 127.
 
-For a query x with h = R'x and x_t = x - R h, Cauchy and Schwarz give
+The columns of R go by falling strength of the items along them, in blocks of 32, 32, 64, 128 columns, each of which is
+mixed so that a row spreads evenly over it; R R' is the identity, or for factors beyond WIDEST a projector.
+For a query x with h = R'x, and z_t for what a vector z has past its first t coordinates (and outside of R),
 
-    x.y = unit c.h + e.h + x_t.y_t <= unit c.h + |e| |h| + |y_t| |x_t|.
+    x.y <= unit c.h (over t coordinates) + |e| |h| + |x_t| |y_t|    (Cauchy and Schwarz).
 
-With 64 coordinates a sketch is one cache line, and the bound lies within a percent of the score where they hold all of
-y: of 41,000 trained items of 64 factors it leaves 10 to 13 for a list of ten, of 128 factors (the 64 strongest
-directions) 350 to 1,900. As many bytes of float32 coordinates leave hundreds and thousands.
+So a score is bounded by its leading coordinates first, half of them, and more closely by all where that does not tell
+an item off: of 41,000 trained items of 64 factors the first 32 coordinates leave some 150 for a list of ten and 64
+leave 10 to 13. The leading coordinates of PANEL items lie together, so that whole vectors of items are bounded at a
+time; all coordinates of an item lie in whole cache lines.
 
-h is rounded, too, to 16 bits, h = step q + d, so that c.q is a sum of integers; |d| <= step width^1/2 / 2, which is at
-most 1.23e-4 |h|.
+h is rounded to 16 bits, h = step q + d, so that c.q is a sum of integers; |d| <= step width^1/2 / 2, which is at most
+2.5e-4 |h|. Bounds are those of the query in units of that step.
 
 The bound is made to hold for the computed score, and as computed: each length is enlarged by a margin of the row's
 norm, which covers the rounding of the score (k epsilon |x| |y|), of R, of the lengths and of the bound itself, and d.
@@ -23,43 +26,77 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastals.kernels.dense.blocks import prefetch
 from fastals.kernels.jit import compiled, compiled_without_refcounts
+from fastals.kernels.top_items.products import PANEL, panel_products
 
 LARGEST_CODE = 127.0
 LARGEST_STEP = 32767.0
-ROUNDED_QUERY = 1.3e-4  # |d| / |h| at the most, for up to WIDTH coordinates; |unit c| is at most 1.04 |y|
+ROUNDED_QUERY = 2.6e-4  # |d| / |h| at the most, for up to WIDEST coordinates; |unit c| is at most 1.04 |y|
 SMALL = 1e-100  # rows below it are taken LARGER times as large: their squares would underflow
 LARGER = 2.0**600
-WIDTH = 64  # coordinates of a sketch: one cache line of bytes. A constant, so that its loop is unrolled
+CHUNK = 64  # coordinates of a cache line of bytes. A constant, so that its loop is unrolled
+AHEAD = 32  # places whose rows are fetched into the cache meanwhile
+WIDEST = 256  # coordinates of a sketch at the most
+LENGTHS = 3  # of an item before those of the levels: unit, |e|, and |y_t| past the leading coordinates
 
 
 class Sketches(NamedTuple):
-    """Sketches of items.
+    """Sketches of items. A bound by rows takes all coordinates, or the first 128 at level 0 and all 256 at level 1.
 
-    codes : (m, WIDTH) int8 array
-        c of each item, zero past the width of R.
-    lengths : (m, 3) array of the type of the items
-        ``unit``, |e| and |y_t| of each item, the latter two enlarged.
-    rotation : (k, width) float64 array, or (0, width) for the identity
+    codes : (m, chunks, CHUNK) int8 array
+        c of each item, the width in chunks.
+    lengths : (m, 3 + levels) array of the type of the items
+        ``unit``, |e|, |y_t| past the leading coordinates, and past those of each level, all but the first enlarged.
+    leading : (ceil(m / PANEL), pairs, PANEL, 2) int8 array
+        The leading coordinates once more, by panels and pairs of coordinates.
+    leading_lengths : (ceil(m / PANEL), 3, PANEL) array
+        The first three lengths, by panels.
+    rotation : (k, width) float64 array
         R.
     """
 
     codes: Any
     lengths: Any
+    leading: Any
+    leading_lengths: Any
     rotation: Any
 
 
 class Query(NamedTuple):
-    """A query as the bounds take it; ``head`` and ``numbers`` are filled by ``sketch_query``.
+    """A query as the bounds take it, filled by ``sketch_query``.
 
-    head : (WIDTH,) int16 array
+    head : (chunks, CHUNK) int16 array
         q.
-    numbers : (3,) float64 array
-        step, |h| and |x_t|, the latter two enlarged.
+    numbers : (3 + levels,) float64 array
+        The inverse of the step, and in units of the step |h|, |x_t| past the leading coordinates, and past those of
+        each level, the lengths enlarged.
     """
 
     head: Any
     numbers: Any
+
+
+def width_of(factors: int) -> int:
+    """Coordinates of a sketch."""
+    return next((width for width in (CHUNK, 2 * CHUNK) if factors <= width), WIDEST)
+
+
+def leading_of(width: int) -> int:
+    """Coordinates of a sketch that are bounded in panels."""
+    return min(width // 2, CHUNK)
+
+
+@compiled
+def levels_of(chunks):
+    """Levels of the bound by rows of 1, 2 or 4 chunks."""
+    return 2 if chunks == 4 else 1
+
+
+@compiled
+def _chunks_until(level, chunks):
+    """Chunks that a level and those before it take."""
+    return min(chunks, 2 << level)
 
 
 @compiled
@@ -70,9 +107,9 @@ def relative_margin(factors, eps):
 
 @compiled
 def _turned(row, rotation, head):
-    """Write ``scale`` R'row to ``head`` (width,) float64 in place; return its norm, that of the rest, the row's, scale.
+    """Write ``scale`` R'row to ``head`` (width,) float64 in place; return its norm, square of the rest, norm, scale.
 
-    The norms are those of the row as it is; ``scale`` is 1, or LARGER for rows whose squares would underflow.
+    The rest is of ``scale`` times the row; ``scale`` is 1, or LARGER for rows whose squares would underflow.
     """
     squared, head_squared, largest = 0.0, 0.0, 0.0
     head[:] = 0
@@ -82,17 +119,13 @@ def _turned(row, rotation, head):
     for t in range(row.shape[0]):
         value = scale * np.float64(row[t])
         squared += value * value
-        if rotation.shape[0] == 0:
-            head[t] = value
-        else:
-            for j in range(head.shape[0]):
-                head[j] += value * rotation[t, j]
+        for j in range(head.shape[0]):
+            head[j] += value * rotation[t, j]
     for j in range(head.shape[0]):
         head_squared += head[j] * head[j]
     # The difference may be rounding alone.
-    tail_squared = max(squared - head_squared, 0.0) + relative_margin(row.shape[0], np.finfo(np.float64).eps) * squared
-    back = 1 / scale
-    return back * np.sqrt(head_squared), back * np.sqrt(tail_squared), back * np.sqrt(squared), scale
+    rest = max(squared - head_squared, 0.0) + relative_margin(row.shape[0], np.finfo(np.float64).eps) * squared
+    return np.sqrt(head_squared) / scale, rest, np.sqrt(squared) / scale, scale
 
 
 @compiled
@@ -105,13 +138,25 @@ def _rounded_up(length, norm, like):
 
 
 @compiled
-def sketch_rows(items, order, rotation, codes, lengths):
-    """Write c and the lengths of ``items[order]`` to ``codes`` (m, width or more) and ``lengths`` (m, 3) in place."""
-    head = np.empty(rotation.shape[1])
-    codes[:] = 0
+def _squares_past(head, rest, pairs, squares):
+    """Write the squared lengths past the leading coordinates and past those of each level to ``squares`` in place."""
+    chunks, last = head.shape[0] // CHUNK, head.shape[0]
+    for level in range(squares.shape[0] - 1, -1, -1):
+        first = 2 * pairs if level == 0 else CHUNK * _chunks_until(level - 1, chunks)
+        for j in range(first, last):
+            rest += head[j] * head[j]
+        last = min(first, last)
+        squares[level] = rest
+
+
+@compiled
+def sketch_rows(items, order, rotation, sketches):
+    """Write c and the lengths of ``items[order]`` to ``sketches`` (Sketches) in place, by rows."""
+    codes, lengths = sketches.codes, sketches.lengths
+    head, squares = np.empty(rotation.shape[1]), np.empty(lengths.shape[1] - 2)
     for place in range(order.shape[0]):
         row = items[order[place]]
-        _, tail, norm, scale = _turned(row, rotation, head)
+        _, outside, norm, scale = _turned(row, rotation, head)
         largest = 0.0
         for value in head:
             largest = max(largest, abs(value))
@@ -121,36 +166,95 @@ def sketch_rows(items, order, rotation, codes, lengths):
         for j in range(head.shape[0]):
             code = np.rint(head[j] / unit) if unit > 0.0 else 0.0
             code = min(max(code, -LARGEST_CODE), LARGEST_CODE)
-            codes[place, j] = np.int8(code)
+            codes[place, j // CHUNK, j % CHUNK] = np.int8(code)
             rest = head[j] - code * unit
             error += rest * rest
         lengths[place, 1] = _rounded_up(np.sqrt(error) / scale, norm, row)
-        lengths[place, 2] = _rounded_up(tail, norm, row)
+        _squares_past(head, outside, sketches.leading.shape[1], squares)
+        for level in range(squares.shape[0]):
+            lengths[place, 2 + level] = _rounded_up(np.sqrt(squares[level]) / scale, norm, row)
 
 
 @compiled
-def sketch_query(query, rotation, sketched):
+def pack_leading(sketches):
+    """Write the leading codes and lengths of rows to the panels of ``sketches`` (Sketches), zero behind, in place."""
+    leading, leading_lengths = sketches.leading, sketches.leading_lengths
+    leading[:] = 0
+    leading_lengths[:] = 0
+    for place in range(sketches.codes.shape[0]):
+        panel, lane = place // PANEL, place % PANEL
+        for j in range(2 * leading.shape[1]):
+            leading[panel, j // 2, lane, j % 2] = sketches.codes[place, 0, j]
+        for j in range(LENGTHS):
+            leading_lengths[panel, j, lane] = sketches.lengths[place, j]
+
+
+@compiled
+def sketch_query(query, sketches, sketched):
     """Write what the bounds need of a query to ``sketched`` (Query) in place."""
-    turned = np.empty(rotation.shape[1])
-    length, tail, norm, scale = _turned(query, rotation, turned)
+    turned, head, numbers = np.empty(sketches.rotation.shape[1]), sketched.head, sketched.numbers
+    length, rest, norm, scale = _turned(query, sketches.rotation, turned)
+    margin = (relative_margin(query.shape[0], np.finfo(query.dtype).eps) + ROUNDED_QUERY) * norm * scale
     largest = 0.0
     for value in turned:
         largest = max(largest, abs(value))
-    sketched.numbers[0] = largest / LARGEST_STEP / scale
-    step = scale * sketched.numbers[0]  # as it has been rounded
-    sketched.head[:] = 0
+    step = (largest if largest > 0.0 else norm * scale) / LARGEST_STEP
+    step = step if step > 0.0 else 1.0
     for j in range(turned.shape[0]):
-        sketched.head[j] = np.int16(np.rint(turned[j] / step)) if step > 0.0 else np.int16(0)
-    sketched.numbers[1] = _rounded_up(length, norm, query)
-    sketched.numbers[2] = _rounded_up(tail, norm, query)
+        head[j // CHUNK, j % CHUNK] = np.int16(np.rint(turned[j] / step))
+    numbers[0] = scale / step
+    numbers[1] = (length * scale + margin) / step
+    _squares_past(turned, rest, sketches.leading.shape[1], numbers[2:])
+    for level in range(2, numbers.shape[0]):
+        numbers[level] = (np.sqrt(numbers[level]) + margin) / step
+
+
+@compiled
+def bound_panels(first, last, sketches, query, estimates, upper):
+    """Write unit c.q of the leading coordinates of panels first .. last to ``estimates``, and bounds to ``upper``.
+
+    Both are (panels, PANEL), of the type of the items, written in place; ``estimates`` may be (1, PANEL), of the last.
+    """
+    kind, products, head = upper.dtype.type, np.empty(PANEL, np.int32), query.head.reshape(-1)
+    of_error, of_rest = kind(query.numbers[1]), kind(query.numbers[2])
+    lengths = sketches.leading_lengths
+    for panel in range(first, last):
+        panel_products(sketches.leading, panel, head, products)
+        row = panel % estimates.shape[0]
+        for i in range(PANEL):
+            estimate = kind(products[i]) * lengths[panel, 0, i]
+            estimates[row, i] = estimate
+            upper[panel, i] = estimate + (of_error * lengths[panel, 1, i] + of_rest * lengths[panel, 2, i])
 
 
 @compiled_without_refcounts
-def upper_bound(sketches, place, query):
-    """Bound on the computed score of the item at ``place`` with a query (Query)."""
-    codes, lengths, head, numbers = sketches.codes, sketches.lengths, query.head, query.numbers
+def _chunk_product(codes, place, head, chunk):
+    """c.q of the coordinates of a chunk."""
     product = np.int32(0)
-    for j in range(WIDTH):  # 32 bits at each step: LLVM then multiplies and adds pairs of 16
-        product = np.int32(product + np.int32(codes[place, j]) * np.int32(head[j]))
-    bound = numbers[0] * lengths[place, 0] * product
-    return bound + (numbers[1] * lengths[place, 1] + numbers[2] * lengths[place, 2])
+    for j in range(CHUNK):  # 32 bits at each step: LLVM then multiplies and adds pairs of 16
+        product = np.int32(product + np.int32(codes[place, chunk, j]) * np.int32(head[chunk, j]))
+    return product
+
+
+@compiled
+def bound_places(level, count, places, sketches, query, products, upper):
+    """Add the coordinates of a level to the ``products`` c.q of the first ``count`` places; bounds to ``upper``.
+
+    ``products`` is (m,) int32, zero before level 0, and updated in place.
+    """
+    codes, lengths, head = sketches.codes, sketches.lengths, query.head
+    first = 0 if level == 0 else _chunks_until(level - 1, head.shape[0])
+    last = _chunks_until(level, head.shape[0])
+    of_error, of_rest = query.numbers[1], query.numbers[3 + level]
+    rows = codes.reshape((codes.shape[0], -1))
+    for t in range(count):
+        if t % AHEAD == 0:
+            following = places[t + AHEAD : min(t + 2 * AHEAD, count)] if t else places[: min(2 * AHEAD, count)]
+            prefetch(rows, following)
+            prefetch(lengths, following)
+        place, product = places[t], products[t]
+        for chunk in range(first, last):
+            product = np.int32(product + _chunk_product(codes, place, head, chunk))
+        products[t] = product
+        rest = of_error * lengths[place, 1] + of_rest * lengths[place, LENGTHS + level]
+        upper[t] = np.float64(lengths[place, 0]) * product + rest
