@@ -70,27 +70,27 @@ class PairEmitter:
 
 
 def make_panel_products():
-    """Intrinsic ``panel_products(codes, panel, query, products)`` for one panel of items.
+    """Intrinsic ``panel_products(codes, panel, pairs, query, products)`` for one panel of items.
 
-    ``codes`` is (panels, pairs, PANEL, 2) int8, ``query`` (2 pairs or more,) int16, each of them contiguous. Writes the
-    sums of products with the codes of a panel to ``products`` (PANEL,) int32 in place.
+    ``codes`` is (panels, pairs or more, PANEL, 2) int8, ``query`` (2 pairs or more,) int16, each of them contiguous.
+    Writes the sums of products with the first ``pairs`` of a panel to ``products`` (PANEL,) int32 in place.
     """
 
     @intrinsic
-    def panel_products(typingctx, codes, panel, query, products):
+    def panel_products(typingctx, codes, panel, pairs, query, products):
         def codegen(context, builder, signature, values):
             pair = PairEmitter(context, builder)
-            args, emit = Arguments(pair.emit, "codes panel query products", signature, values), pair.emit
-            n_pairs = args.shape("codes")[1]
-            first = builder.mul(builder.mul(args.value("panel"), n_pairs), emit.integer(2 * PANEL))
+            args, emit = Arguments(pair.emit, "codes panel pairs query products", signature, values), pair.emit
+            stride = builder.mul(args.shape("codes")[1], emit.integer(2 * PANEL))
+            first = builder.mul(args.value("panel"), stride)
             start, vectors = emit.address(args.data("codes"), first), min(PANEL // pair.items, 8)
             for strip in range(0, PANEL, vectors * pair.items):
                 zero = ir.Constant(pair.sums, [0] * pair.items)
-                j, sums, close = emit.loop(n_pairs, 1, [zero] * vectors)
+                j, sums, close = emit.loop(args.value("pairs"), 1, [zero] * vectors)
                 x = pair.load_query(emit.address(args.data("query"), builder.mul(j, emit.integer(2))))
                 row = emit.address(start, builder.mul(j, emit.integer(2 * PANEL)), emit.integer(2 * strip))
                 for line in range(0, 2 * vectors * pair.items, 64):
-                    emit.prefetch(emit.address(row, emit.integer(line), builder.mul(n_pairs, emit.integer(4 * PANEL))))
+                    emit.prefetch(emit.address(row, emit.integer(line), builder.mul(stride, emit.integer(2))))
                 after = []
                 for v in range(vectors):
                     y = pair.load_codes(emit.address(row, 2 * v * pair.items))
@@ -101,15 +101,14 @@ def make_panel_products():
                     done.align = 4
             return context.get_dummy_value()
 
-        return types.void(codes, types.intp, query, products), codegen
+        return types.void(codes, types.intp, types.intp, query, products), codegen
 
     return panel_products
 
 
-def plain_panel_products(codes, panel, query, products):
+def plain_panel_products(codes, panel, pairs, query, products):
     """The same as `make_panel_products` without compilation, by NumPy."""
-    n_pairs = codes.shape[1]
-    products[:] = np.einsum("jip,jp->i", codes[panel].astype(np.int32), query[: 2 * n_pairs].reshape(-1, 2))
+    products[:] = np.einsum("jip,jp->i", codes[panel, :pairs].astype(np.int32), query[: 2 * pairs].reshape(-1, 2))
 
 
 @intrinsic
@@ -135,5 +134,21 @@ def plain_reaching(values, panel, limit):
     return sum(1 << j for j in range(PANEL) if not values[panel, j] < limit)
 
 
+def plain_count_bits(mask):
+    """Number of bits set in an integer; negative ones are of 64 bits."""
+    return (int(mask) & (1 << 64) - 1).bit_count()
+
+
+@intrinsic
+def intrinsic_count_bits(typingctx, mask):
+    """The same as `plain_count_bits` for an int64."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.int64), codegen
+
+
 panel_products: Any = plain_panel_products if config.DISABLE_JIT else make_panel_products()
 reaching: Any = plain_reaching if config.DISABLE_JIT else intrinsic_reaching
+count_bits: Any = plain_count_bits if config.DISABLE_JIT else intrinsic_count_bits

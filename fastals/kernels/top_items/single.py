@@ -3,7 +3,7 @@
 1. The leading coordinates of the first items, of the largest norms, name a few promising ones; their scores give a
    threshold that n items reach.
 2. By Cauchy and Schwarz the threshold ends the walk at some norm; all items before it are bounded by their leading
-   coordinates, which name better ones.
+   coordinates, which name better ones. Where these leave many, panels are bounded anew by the next coordinates too.
 3. Of what has a bound at or above the threshold, the next coordinates give closer bounds, name better ones, and so on
    to the whole sketch.
 4. Of what is left, the inner product is taken as fast as it can be; what that leaves, up to rounding, is scored in the
@@ -20,7 +20,7 @@ import numpy as np
 
 from fastals.kernels.jit import compiled, compiled_without_refcounts
 from fastals.kernels.top_items.lists import NO_ITEM, fill_lowest, replace_worst, sort_heap
-from fastals.kernels.top_items.products import PANEL, reaching
+from fastals.kernels.top_items.products import PANEL, count_bits, reaching
 from fastals.kernels.top_items.sketch import (
     CHUNK,
     LENGTHS,
@@ -36,6 +36,7 @@ from fastals.kernels.top_items.tiles import TILE_ITEMS, lowest_bit, score_row
 from fastals.kernels.top_items.walk import bound_factors, pack_panels
 
 FIRST = 8 * PANEL  # items of the first threshold
+MANY = 8  # the bound of a row takes as long as that of so many items of panels, or longer
 FEW = 1024  # items of which it does not pay to look for the best first: a product each is cheaper
 ALIKE = 0.99  # the smallest norm over the largest, of items of which bounds say more than estimates
 
@@ -194,12 +195,12 @@ def _limit(query, sketched, panel):
 
 
 @compiled
-def _bound_leading(first, last, items, allowed, seen, sketched, estimates, upper):
-    """Bound the places first .. last, whole panels, by their leading coordinates; -inf for what may not be returned.
+def _bound_all(first, last, part, items, allowed, seen, sketched, estimates, upper):
+    """Bound the places first .. last, whole panels, by a part of their coordinates; -inf for what may not be returned.
 
-    ``estimates`` and ``upper`` as in `bound_panels`, in place.
+    ``part``, ``estimates`` and ``upper`` as in `bound_panels`, in place.
     """
-    bound_panels(first // PANEL, -(-last // PANEL), items.sketches, sketched, estimates, upper)
+    bound_panels(first // PANEL, -(-last // PANEL), part, items.sketches, sketched, estimates, upper)
     for item in seen:
         place = items.places[item]
         if first <= place < last:
@@ -213,13 +214,19 @@ def _bound_leading(first, last, items, allowed, seen, sketched, estimates, upper
 
 
 @compiled
+def _number_reaching(upper, last, limit):
+    """Number of places before ``last``, or of whole panels, whose bounds are not below the limit."""
+    count = 0
+    for panel in range(-(-last // PANEL)):
+        count += count_bits(reaching(upper, panel, limit))
+    return count
+
+
+@compiled
 def _reaching(upper, last, limit):
     """Places before ``last`` whose bounds, (panels, PANEL), are not below the limit, (m,) int32."""
-    n_panels, count = -(-last // PANEL), 0
-    for panel in range(n_panels):
-        count += PANEL if reaching(upper, panel, limit) else 0
-    places, count = np.empty(count, np.int32), 0
-    for panel in range(n_panels):
+    places, count = np.empty(_number_reaching(upper, last, limit), np.int32), 0
+    for panel in range(-(-last // PANEL)):
         mask = reaching(upper, panel, limit)
         while mask:
             places[count] = panel * PANEL + lowest_bit(mask)
@@ -229,8 +236,8 @@ def _reaching(upper, last, limit):
 
 
 @compiled
-def _left_by_leading(query, items, allowed, seen, sketched, promising, panel, scores, ids):
-    """Places that the leading coordinates leave, (m,) int32, none of which may not be returned."""
+def _left_by_panels(query, items, allowed, seen, sketched, promising, panel, scores, ids):
+    """Places that bounds of panels leave, (m,) int32, none of which may not be returned."""
     n_items = items.rows.shape[0]
     n_panels = -(-n_items // PANEL)
     # Bounds name the best among items of one length, estimates among others.
@@ -240,14 +247,17 @@ def _left_by_leading(query, items, allowed, seen, sketched, promising, panel, sc
         np.empty((1 if alike else n_panels, PANEL), query.dtype),
     )
     last = n_items if alike else min(FIRST, n_items)
-    _bound_leading(0, last, items, allowed, seen, sketched, estimates, upper)
+    _bound_all(0, last, 0, items, allowed, seen, sketched, estimates, upper)
     _offer_promising(query, upper if alike else estimates, last, items, promising, panel, scores, ids)
     slope, offset = bound_factors(query)
     reach = _places_before(items.norms, slope, offset, panel.threshold[0])
     if reach > last:
-        _bound_leading(last, reach, items, allowed, seen, sketched, estimates, upper)
+        _bound_all(last, reach, 0, items, allowed, seen, sketched, estimates, upper)
         last = reach
         _offer_promising(query, estimates, last, items, promising, panel, scores, ids)
+    if MANY * _number_reaching(upper, last, _limit(query, sketched, panel)) > last:
+        _bound_all(0, last, 1, items, allowed, seen, sketched, estimates, upper)
+        _offer_promising(query, upper, last, items, promising, panel, scores, ids)
     return _reaching(upper, last, _limit(query, sketched, panel))
 
 
@@ -323,7 +333,7 @@ def rank_single(query, items, places, allowed, seen, scores, ids):
     if places.shape[0]:
         left = places.copy()
     else:
-        left = _left_by_leading(query, items, allowed, seen, sketched, promising, panel, scores, ids)
+        left = _left_by_panels(query, items, allowed, seen, sketched, promising, panel, scores, ids)
     count = _left_by_levels(query, left, items, sketched, promising, panel, scores, ids)
     _offer_left(query, norm, count, left, items, panel, scores, ids)
     sort_heap(scores, ids)

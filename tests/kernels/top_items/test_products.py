@@ -6,7 +6,9 @@ import pytest
 from fastals.kernels.jit import compiled
 from fastals.kernels.top_items.products import (
     PANEL,
+    count_bits,
     panel_products,
+    plain_count_bits,
     plain_panel_products,
     plain_reaching,
     reaching,
@@ -14,13 +16,18 @@ from fastals.kernels.top_items.products import (
 
 
 @compiled
-def products_of(codes, panel, query, products):
-    panel_products(codes, panel, query, products)
+def products_of(codes, panel, pairs, query, products):
+    panel_products(codes, panel, pairs, query, products)
 
 
 @compiled
 def mask_of(values, panel, limit):
     return reaching(values, panel, limit)
+
+
+@compiled
+def bits_of(mask):
+    return count_bits(mask)
 
 
 @pytest.mark.parametrize("pairs", [1, 16, 32])
@@ -29,13 +36,14 @@ def test_products_of_a_panel(pairs):
     codes = random.integers(-127, 128, (3, pairs, PANEL, 2)).astype(np.int8)
     query = random.integers(-32767, 32768, 2 * pairs + 4).astype(np.int16)
     codes[1, :, 0], query[0] = 127, 32767  # the largest products
-    # (panels, items, coordinates), each row one item
-    expected = codes.transpose(0, 2, 1, 3).reshape(3, PANEL, -1).astype(np.int64) @ query[: 2 * pairs].astype(np.int64)
-    for multiply in (products_of, plain_panel_products):
-        for panel in range(3):
-            got = np.full(PANEL, -1, np.int32)
-            multiply(codes, panel, query, got)
-            np.testing.assert_array_equal(got, expected[panel])
+    rows = codes.transpose(0, 2, 1, 3).reshape(3, PANEL, -1).astype(np.int64)  # (panels, items, coordinates)
+    for first in {pairs, 1 + pairs // 2}:
+        expected = rows[:, :, : 2 * first] @ query[: 2 * first].astype(np.int64)
+        for multiply in (products_of, plain_panel_products):
+            for panel in range(3):
+                got = np.full(PANEL, -1, np.int32)
+                multiply(codes, panel, first, query, got)
+                np.testing.assert_array_equal(got, expected[panel])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -47,3 +55,8 @@ def test_what_is_not_below_a_limit(dtype):
         for found in (mask_of(values, 1, limit), plain_reaching(values, 1, limit)):
             got = [bool((int(found) >> j) & 1) for j in range(PANEL)]
             np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(0, 0), (1, 1), (-1, 64), (0b1011 << 40, 3), (-(2**63), 1)])
+def test_bits_are_counted(mask, expected):
+    assert bits_of(np.int64(mask)) == plain_count_bits(mask) == expected

@@ -16,16 +16,24 @@ from fastals.kernels.top_items.sketch import (
 from fastals.serving.single_query import SketchIndex
 
 
-def bounds_and_scores(items, query):
-    """Bounds of each level, the leading coordinates' first, and scores added up term by term, in the index's order."""
-    index = SketchIndex.build(items).items
-    sketches, levels = index.sketches, levels_of(index.sketches.codes.shape[1])
-    sketched = Query(np.empty(sketches.codes.shape[1:], np.int16), np.empty(LENGTHS + levels))
+def sketched_query(query, sketches):
+    chunks = sketches.codes.shape[1]
+    sketched = Query(np.empty(sketches.codes.shape[1:], np.int16), np.empty(LENGTHS + levels_of(chunks)))
     sketch_query(query, sketches, sketched)
-    estimates, upper = np.empty((2, len(sketches.leading), PANEL), items.dtype)
-    bound_panels(0, len(sketches.leading), sketches, sketched, estimates, upper)
-    upper = upper.reshape(-1)[: len(items)]
-    bounds, products = [upper.copy()], np.zeros(len(items), np.int32)
+    return sketched
+
+
+def bounds_and_scores(items, query):
+    """Bounds of the parts of panels, then of each level, and scores added up term by term, in the index's order."""
+    index = SketchIndex.build(items).items
+    sketches, sketched = index.sketches, sketched_query(query, index.sketches)
+    levels = levels_of(sketches.codes.shape[1])
+    estimates, upper = np.empty((2, len(sketches.panels), PANEL), items.dtype)
+    bounds = []
+    for part in range(2):
+        bound_panels(0, len(sketches.panels), part, sketches, sketched, estimates, upper)
+        bounds.append(upper.reshape(-1)[: len(items)].copy())
+    products, upper = np.zeros(len(items), np.int32), np.empty(len(items), items.dtype)
     for level in range(levels):
         bound_places(level, len(items), np.arange(len(items), dtype=np.int32), sketches, sketched, products, upper)
         bounds.append(upper.copy())
@@ -56,6 +64,7 @@ def test_bounds_are_never_below_the_score(dtype, factors, scale):
 def test_bounds_are_close_where_a_sketch_holds_all_coordinates():
     random = np.random.default_rng(0)
     items, query = random.normal(size=(500, 64)).astype(np.float32), random.normal(size=64).astype(np.float32)
-    (leading, bounds), scores = bounds_and_scores(items, query)
+    (leading, whole, bounds), scores = bounds_and_scores(items, query)
     norms = np.linalg.norm(query) * np.sort(np.linalg.norm(items, axis=1))[::-1]
-    assert ((bounds - scores) / norms).max() < 0.02 < ((leading - scores) / norms).mean()
+    for bound in (whole, bounds):
+        assert ((bound - scores) / norms).max() < 0.02 < ((leading - scores) / norms).mean()
