@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent / "published"
-LIBRARIES = ("fastals", "irspack", "numpy", "scipy", "numba")
+LIBRARIES = ("fastals", "implicit", "irspack", "hnswlib", "numpy", "scipy", "numba")
 
 
 def publish(name: str, title: str, command: str, columns: list[str], rows: list[list[Any]]) -> Path:

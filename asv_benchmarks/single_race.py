@@ -7,6 +7,7 @@ implicit's own warning advises: the script starts itself anew with OPENBLAS_NUM_
 turns in blocks of 50. Printed are the medians and 99th percentiles in microseconds.
 
 ``--large`` trains 1,000,000 generated items and compares exact lists with the full product, and with hnswlib.
+``--publish`` writes the table that the site shows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from published import publish
 
 HERE = Path(__file__).resolve().parent
 BLOCK = 50
@@ -41,6 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each run with threads or processes")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--publish", action="store_true", help="write the table that the site shows")
     return parser.parse_args()
 
 
@@ -227,6 +230,34 @@ def large(requests: int = 200) -> list[dict[str, Any]]:
     return rows
 
 
+def publish_requests(rows: list[dict[str, Any]], matrix: sp.csr_matrix, options: argparse.Namespace) -> None:
+    kinds = [f"{who}, {which}" for who in ("fastals", "implicit") for which in ("median", "99 %")]
+    columns = ["factors", "request", *kinds, "ratio of medians", "of 99 %"]
+    table = [
+        [row["factors"], row["request"], *(round(time) for who in ("fastals", "implicit") for time in row[who]),
+         *(f"{ratio:.2f}" for ratio in row["ratio"])]
+        for row in rows if "request" in row
+    ]  # fmt: skip
+    title = f"Single requests among {matrix.shape[1]:,} items of {options.dataset}, microseconds"
+    publish(
+        "serving-single", title, f"python asv_benchmarks/single_race.py --requests {options.requests}", columns, table
+    )
+
+
+def publish_large(rows: list[dict[str, Any]]) -> None:
+    first, *graphs = rows
+    table = [
+        ["fastals", *map(round, first["fastals"]), "1", f"{first['build, s']:.0f}"],
+        ["product and argpartition", *map(round, first["product"]), "1", None],
+    ]
+    for row in graphs:
+        name = f"hnswlib, M 16, ef {row['hnswlib, ef']}"
+        table.append([name, *map(round, row["p50, p99"]), f"{row['recall']:.4g}", f"{row['build, s']:.0f}"])
+    columns = ["search", "median", "99 %", "share of the exact lists", "build, s"]
+    title = "Lists of ten among 1,000,000 generated items, 128 factors, microseconds"
+    publish("serving-large", title, "python asv_benchmarks/single_race.py --large", columns, table)
+
+
 def main() -> None:
     options = parse()
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
@@ -234,11 +265,15 @@ def main() -> None:
     sys.path.insert(0, str(HERE.parent))
     if options.large:
         rows = large()
+        if options.publish:
+            publish_large(rows)
     else:
         from race_data import load
 
         matrix = load(options.dataset, options.data)
         rows = [row for factors in options.factors for row in race(matrix, factors, options)]
+        if options.publish:
+            publish_requests(rows, matrix, options)
     if options.json:
         options.json.write_text(json.dumps({"data": options.dataset, "rows": rows}))
 
