@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -52,11 +51,6 @@ class Basis:
     V: np.ndarray
     Vt: np.ndarray
     penalty: float
-
-    @functools.cached_property
-    def extremes(self) -> tuple[float, float]:
-        """The smallest and the largest number of the spectrum."""
-        return float(self.spectrum.min()), float(self.spectrum.max())
 
     def __sizeof__(self) -> int:
         """Bytes of the arrays, which those who move a basis ask for."""
@@ -216,7 +210,7 @@ def left_out(
     """
     given, eps = basis.spectrum[:factors], np.finfo(basis.rotated.dtype).eps
     relative = factors * max(factors * float(eps) ** 2, np.finfo(np.float64).eps)
-    smallest, largest = basis.extremes
+    smallest, largest = basis.spectrum.min(), basis.spectrum.max()
     if smallest + least >= relative * largest:  # that of nearly all, and nothing else to look at for a single row
         return basis.spectrum, np.empty(0, np.int64)
     errors = np.flatnonzero(given + least < relative * given.max())

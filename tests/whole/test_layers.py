@@ -138,3 +138,15 @@ def test_only_core_dependencies_are_imported_with_the_package(name):
     for node in TREES[name].body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             assert {module.split(".")[0] for module, _ in imports(node)} <= core
+
+
+def test_no_lock_is_shared_by_all_instances():
+    """A cached_property has one in Python 3.11, which a fork amid a fit in another thread inherits for ever."""
+    users = [name for name in TREES if ("functools", "cached_property") in imports(TREES[name])]
+    users += [
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "cached_property"
+    ]
+    assert users == []
