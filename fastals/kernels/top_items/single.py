@@ -242,10 +242,8 @@ def _left_by_panels(query, items, allowed, seen, sketched, promising, panel, sco
     n_panels = -(-n_items // PANEL)
     # Bounds name the best among items of one length, estimates among others.
     alike = items.norms[n_items - 1] > ALIKE * items.norms[0]
-    upper, estimates = (
-        np.empty((n_panels, PANEL), query.dtype),
-        np.empty((1 if alike else n_panels, PANEL), query.dtype),
-    )
+    upper = np.empty((n_panels, PANEL), query.dtype)
+    estimates = np.empty((1 if alike else n_panels, PANEL), query.dtype)
     last = n_items if alike else min(FIRST, n_items)
     _bound_all(0, last, 0, items, allowed, seen, sketched, estimates, upper)
     _offer_promising(query, upper if alike else estimates, last, items, promising, panel, scores, ids)
@@ -308,6 +306,7 @@ def _offer_left(query, norm, count, left, items, panel, scores, ids):
         item = items.order[place]
         if _product(query, items.rows, item) + rounding * items.norms[place] < panel.threshold[0] - smallest:
             continue
+        # As in _offer_chosen: a function for both, called for each item, takes 20 us of a request (measured).
         panel.ids[waiting] = item
         waiting += 1
         if waiting == TILE_ITEMS:
