@@ -91,6 +91,33 @@ def test_a_killed_worker_changes_no_bit_of_a_fit_with_features(client, plays, ma
     assert model.loss_history == expected.loss_history
 
 
+def test_a_slow_worker_is_waited_for_and_changes_no_bit(client, plays, make, during):
+    """It stands still for two seconds in the middle of the items' steps."""
+    expected, P = sharded_fit(make(iterations=5), plays)
+    pids = client.run(os.getpid)
+    slow, woken = next(iter(pids.values())), threading.Event()
+
+    def wake():
+        os.kill(slow, signal.SIGCONT)
+        woken.set()
+
+    def stop():
+        os.kill(slow, signal.SIGSTOP)
+        threading.Timer(2, wake).start()
+
+    left = during("items-product", 5, stop)
+    try:
+        model = make(iterations=5).fit(plays)
+        assert woken.is_set()  # it could not end before
+    finally:
+        os.kill(slow, signal.SIGCONT)
+    assert left[0] < 0
+    np.testing.assert_array_equal(model.item_factors, expected.items.factors)
+    np.testing.assert_array_equal(model.user_factors, P)
+    assert model.loss_history == expected.loss_history
+    assert client.run(os.getpid) == pids
+
+
 def test_all_workers_killed_between_sweeps_change_no_bit(cluster, client, plays, make):
     """Users' factors are solved again from the items' of the last sweep."""
     expected, P = sharded_fit(make(iterations=4), plays)
