@@ -112,7 +112,7 @@ class ItemSweep:
                 self._iterate(iteration, basis, guess if determined else None)
         with self._executor.phase("items_direct"):
             self._solve_directly(iteration)
-        self._solve_empty(iteration)
+        self._solve_empty(iteration, basis)
         rotate(iteration.x, basis.Vt, threads, solved)
         if not determined:
             self._totals[SINGULAR] = np.count_nonzero(self._counts)
@@ -239,15 +239,17 @@ class ItemSweep:
                 lines[:, SQUARES][(lines[:, SQUARES] == 0) & (self._pull[chosen] != 0)] = np.finfo(np.float64).tiny
             solve_summed_rows(chosen, own(A), lines, iteration, self._constants, self._totals)
 
-    def _solve_empty(self, iteration: Iteration) -> None:
-        """Solve the items without entries, M x = lambda z; see ``fastals.kernels.rows.row.solve_empty_row``."""
-        if self._pull is None:
+    def _solve_empty(self, iteration: Iteration, basis: Basis) -> None:
+        """Solve the items without entries, M x = lambda z or x = z; see ``kernels.rows.row.solve_empty_row``."""
+        effects = self._items.effects
+        if effects is None or self._pull is None:
             return
         empty = np.flatnonzero(self._counts == 0)
         v = iteration.row_weights if iteration.row_weights.size == 1 else iteration.row_weights[empty]
         M = iteration.spectrum * v[:, None] + iteration.regularization[empty, None]
         b = self._pull[empty]
-        x = np.divide(b, M, out=np.zeros_like(b), where=b != 0)
+        z = effects.rotated(basis)[empty]
+        x = np.divide(b, M, out=np.where(M == 0, z, 0.0), where=b != 0)
         iteration.x[empty] = x
         self._totals[LOSS] += float(self._constants[empty].sum() - (b * x).sum())
 

@@ -38,8 +38,8 @@ def fit(
         items that come later get the mean.
     user_features, item_features : arrays or sparse matrices (n_users, d), (n_items, d'), optional
         What is known of users and items besides their pairs; rows of the same order. The model keeps them. A user or
-        item without any pair is solved like all others, from its features and its missing pairs; where these weigh
-        next to nothing (see ``unobserved_weights``), it has the factors that its features predict.
+        item without any pair is solved like all others, from its features and its missing pairs; where these have the
+        weight 0 (see ``unobserved_weights``), it has the factors that its features predict.
     user_factors, item_factors : arrays (n_users, factors), (n_items, factors), optional
         The start. A sweep solves the items first, from the users' factors; given only ``item_factors``, the users
         are solved from them before.

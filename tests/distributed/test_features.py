@@ -79,6 +79,18 @@ def test_rows_without_entries_are_what_their_features_predict(plays, make, known
     assert np.abs(expected).max() > 1e-4
 
 
+def test_items_that_weigh_nothing_are_what_their_features_predict(plays, make, known):
+    """As in a local fit: the item 9 has no pairs, and no missing ones that count."""
+    weights = np.ones(90)
+    weights[9] = 0
+    given = {"item_features": known[1], "unobserved_weights": (None, weights)}
+    model = make(tol=1e-6, regularization_exponent=1.0, regularization=0.05, feature_regularization=1e-6)
+    local = local_fit(model, plays, **given)
+    training, P = sharded_fit(model, plays, pickled=True, **given)
+    assert_near(training, P, local)
+    assert np.abs(training.items.factors[9]).max() > 1e-2
+
+
 @pytest.mark.parametrize("direct", [True, False])
 def test_the_loss_is_that_of_the_objective(plays, make, known, direct, monkeypatch):
     """By brute force over all pairs, with the effects found directly or by conjugate gradients."""

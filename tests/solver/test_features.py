@@ -247,15 +247,19 @@ def test_update_keeps_weights_and_features():
     assert np.isfinite(model.loss(model.user_items_))
 
 
+@pytest.mark.parametrize(("weight", "exponent"), [(1e-12, 0.5), (0.0, 0.5), (0.0, 1.0)])
 @pytest.mark.parametrize("solver", ["cg", "cholesky"])
-def test_without_missing_pairs_a_cold_row_is_what_its_features_predict(solver):
-    """The missing pairs of a row without any other draw it to zero; where they weigh next to nothing it is z."""
+def test_without_missing_pairs_a_cold_row_is_what_its_features_predict(solver, weight, exponent):
+    """The missing pairs of a row without any other draw it to zero; where they weigh next to nothing it is z.
+
+    So it is where its lambda is zero, too.
+    """
     dense = np.random.default_rng(0).random((40, 30)) < 0.3
     dense[:, :5] = False
     R, G = sp.csr_array(dense.astype(float)), np.random.default_rng(1).normal(size=(30, 3))
-    fit = {"item_features": G, "unobserved_weights": (None, np.where(np.arange(30) < 5, 1e-12, 1.0))}
+    fit = {"item_features": G, "unobserved_weights": (None, np.where(np.arange(30) < 5, weight, 1.0))}
     settings = {"dtype": "float64", "tol": 1e-10, "random_state": 0, "acceleration": False, "unobserved_exponent": 0}
-    settings |= {"regularization": 0.5, "regularization_exponent": 0.5}
+    settings |= {"regularization": 0.5 if exponent < 1 else 0.02, "regularization_exponent": exponent}
     model = ImplicitALS(4, solver=solver, **settings).fit(R, **fit)
     drawn = ImplicitALS(4, solver=solver, **settings).fit(R, item_features=G)
 

@@ -184,13 +184,19 @@ def begin_right_hand_side(system, u, b):
 
 @compiled_without_refcounts
 def solve_empty_row(u, entries, system, M, b, x, report):
-    """Solve a row without entries for x in place: M x = lambda z; M and b (width,) are scratch."""
+    """Solve a row without entries for x in place: M x = lambda z; M and b (width,) are scratch.
+
+    Where M is zero, as of rows whose missing pairs weigh nothing and whose lambda is a power of that, x is z.
+    """
     diagonal(system.spectrum, value_of(entries.row_weights, u), system.regularization[u], M)
     constant, b_dot_x = begin_right_hand_side(system, u, b), 0.0
     for j in range(x.shape[0]):
         x[j] = b[j] / M[j] if b[j] != 0 else 0
     for j in range(x.shape[0]):
         b_dot_x += np.float64(b[j]) * x[j]
+    if system.regularization[u] == 0 and system.prior.shape[0]:
+        for j in range(x.shape[0]):
+            x[j] = system.prior[u, j] if M[j] == 0 else 0
     accept(x, row_loss(constant, b_dot_x, 0.0), report)
 
 

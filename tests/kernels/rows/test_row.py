@@ -118,6 +118,17 @@ def test_rows_without_entries_are_what_their_features_predict():
     assert report[LOSS] == pytest.approx(expected)
 
 
+def test_a_row_that_weighs_nothing_is_what_its_features_predict():
+    """M = 0: any x is as good, and z the nearest to what is known; without features it is zero."""
+    weighed = entries([1.0], [1.0])._replace(row_weights=read_only(np.array([0.0, 1])))
+    for prior, expected in ((np.array([[1.0, -2, 0]]), [1, -2, 0]), (np.empty((0, 3)), [0, 0, 0])):
+        system = System(np.zeros((1, 3)), np.array([1.0, 2, 0]), np.zeros(1), None, 1.0, prior)
+        x, report = np.ones(3), np.zeros(REPORTS)
+        solve_empty_row(0, weighed, system, np.zeros(3), np.zeros(3), x, report)
+        assert x.tolist() == expected
+        assert report[LOSS] == 0
+
+
 def test_least_share_is_the_least_confidence_in_units_of_c0():
     given = entries([0.2, 3, 5, 1, 4], [1.0], shift=0.8, missing=0.8)
     row = gathered_for(5, given, np.ones(1))
