@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fastals.core.rows import Rows
-from fastals.core.validation import check_choice, check_pair, check_real
+from fastals.core.validation import check_choice, check_pair, check_real, largest_factor
 from fastals.kernels.rows.row import extra_of, target_of
 
 OBJECTIVES = ("hu", "rendle")
@@ -184,7 +184,7 @@ class Objective:
         """
         weight = room(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
-        largest, limit = 0.0, float(np.sqrt(np.finfo(dtype).max))
+        largest, limit = 0.0, largest_factor((1,), dtype)
         for first in range(0, values.size, CHUNK):
             part = slice(first, first + CHUNK)
             with np.errstate(over="ignore"):

@@ -43,7 +43,7 @@ class Rows(NamedTuple):
     @property
     def counts(self) -> np.ndarray:
         """Number of stored entries of each row, int64."""
-        return np.diff(self.indptr)
+        return self.indptr[1:] - self.indptr[:-1]  # np.diff takes five times as long for one row
 
     @property
     def column_counts(self) -> np.ndarray:

@@ -86,6 +86,16 @@ class Unobserved(NamedTuple):
         """All weights, (n,) float64, read-only."""
         return self.weights.array[:, 0]
 
+    @property
+    def sum_and_largest(self) -> tuple[float, float]:
+        """Of all weights; kept, as every fold-in asks."""
+
+        def build() -> tuple[float, float]:
+            return float(self.array.sum()), float(self.array.max(initial=0))
+
+        found: tuple[float, float] = self.weights.derived.get("sum and largest", build)
+        return found
+
     def of_rows(self, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Weights (rows,) of rows to be folded in, of ``counts`` entries, as ``ids``."""
         if self.exponent is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from typing import Any
 
@@ -280,6 +281,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
+@functools.lru_cache(maxsize=64)
 def largest_factor(shape: tuple[int, ...], dtype: np.dtype) -> float:
     """Size below which no product of two rows of factors overflows: (largest number / factors)^1/2."""
     return float(np.sqrt(np.finfo(dtype).max / shape[-1]))

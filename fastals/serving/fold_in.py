@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from fastals.core.validation import check_products, describe
 from fastals.serving.fitted import FEATURES, MATRICES, SIDES, Fitted, ids_of
 from fastals.solver.eigenbasis import Basis, eigenbasis
 from fastals.solver.features import predictions
-from fastals.solver.half_sweep import SERIAL_WORK, solve_side
+from fastals.solver.half_sweep import SERIAL_WORK, on_one_thread, solve_side
 from fastals.solver.sides import build_side
 
 LARGEST_GAP = 1024  # rows without interactions that an update may add, unless the model has more rows than that
@@ -61,7 +60,7 @@ def fold_in(fitted: Fitted, axis: int, ids: np.ndarray, rows: Rows, features: Ro
         return X
     entries = rows.indices.size + (0 if features is None else features.indices.size)
     if rows.shape[0] == 1 or entries * Y.shape[1] <= SERIAL_WORK:  # a row is one thread's, however long it is
-        settings = replace(settings, num_threads=1)
+        settings = on_one_thread(settings)
     side = build_side(objective, rows, axis, Y.dtype, fitted.missing(axis, ids, rows))
     columns = side.entries.column_weights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -208,8 +209,7 @@ def left_out(
     ``squares()`` are the sums of squares (factors,) of their columns, None where all missing pairs weigh alike. The
     spectrum is that of the basis itself where nothing is to be done.
     """
-    given, eps = basis.spectrum[:factors], np.finfo(basis.rotated.dtype).eps
-    relative = factors * max(factors * float(eps) ** 2, np.finfo(np.float64).eps)
+    given, relative = basis.spectrum[:factors], _rounding(factors, basis.rotated.dtype)
     smallest, largest = basis.spectrum.min(), basis.spectrum.max()
     if smallest + least >= relative * largest:  # that of nearly all, and nothing else to look at for a single row
         return basis.spectrum, np.empty(0, np.int64)
@@ -223,3 +223,10 @@ def left_out(
         errors = errors[found[errors] < relative * found.max()]
     spectrum[errors] = given.max()
     return spectrum, errors
+
+
+@functools.lru_cache(maxsize=64)
+def _rounding(factors: int, dtype: np.dtype) -> float:
+    """What of the largest eigenvalue the errors of a Gramian of factors of a type are."""
+    eps = float(np.finfo(dtype).eps)
+    return factors * max(factors * eps**2, float(np.finfo(np.float64).eps))

@@ -5,8 +5,10 @@ The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V);
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +58,12 @@ class Settings:
     tolerance: float
     max_steps: int
     num_threads: int | None
+
+
+@functools.lru_cache(maxsize=64)
+def on_one_thread(settings: Settings) -> Settings:
+    """The same settings with one thread; kept, as every fold-in of a row asks."""
+    return replace(settings, num_threads=1)
 
 
 @dataclass(frozen=True)
@@ -212,10 +220,10 @@ class _Launches:
     """
 
     def __init__(self, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, settings: Settings) -> None:
-        entries, factors = int(indptr[-1] - indptr[0]), X.shape[1]
+        entries, factors, counts = int(indptr[-1] - indptr[0]), X.shape[1], indptr[1:] - indptr[:-1]
         self.threads = 1 if entries * factors <= SERIAL_WORK else settings.num_threads
         self._bounds, self._factors = bounds, factors
-        self._longest = int(np.diff(indptr).max(initial=0))
+        self._longest = int(counts.max(initial=0))
         self._work = 2.0 * factors * (factors + 20) * (entries + indptr.size)  # an upper bound
         if bounds.size == 2:
             self._reports = np.full((1, REPORTS), -1.0)
@@ -238,7 +246,7 @@ class _Launches:
 
 def finite_loss(loss: float) -> float:
     """The loss, or FloatingPointError; 0 where rounding errors of a fit that leaves no loss make it negative."""
-    if not np.isfinite(loss):
+    if not math.isfinite(loss):
         raise FloatingPointError("the loss has overflowed float64; scale user_items, alpha or preference down")
     return max(loss, 0.0)
 

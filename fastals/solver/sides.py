@@ -10,7 +10,7 @@ import numpy as np
 
 from fastals.core.rows import Rows, transposed_entries
 from fastals.core.unobserved import ALIKE, Unobserved, weights_or_alike
-from fastals.core.validation import as_type, read_only
+from fastals.core.validation import as_type, largest_factor, read_only
 from fastals.kernels.rows.row import Entries
 from fastals.objective import CHUNK, Objective
 
@@ -53,21 +53,23 @@ class Side:
 class Missing(NamedTuple):
     """Weights of the pairs of one side that are not stored: v of its rows and w of its columns, (n,) or ALIKE.
 
-    ``smallest`` and ``largest`` are those of v at the fit, of all rows of the model.
+    ``smallest`` and ``largest`` are those of v at the fit, of all rows of the model; ``sum_and_largest`` is that of w,
+    where it is known beforehand.
     """
 
     rows: np.ndarray = ALIKE
     columns: np.ndarray = ALIKE
     smallest: float = 1.0
     largest: float = 1.0
+    sum_and_largest: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, own: Unobserved | None, other: Unobserved | None, rows: np.ndarray | None = None) -> Missing:
         """Of a side's weights and the other's; ``rows`` are chosen rows' weights in the place of all."""
-        columns = weights_or_alike(other)
+        columns, of_columns = weights_or_alike(other), None if other is None else other.sum_and_largest
         if own is None:
-            return cls(columns=columns)
-        return cls(own.array if rows is None else read_only(rows), columns, own.smallest, own.largest)
+            return cls(columns=columns, sum_and_largest=of_columns)
+        return cls(own.array if rows is None else read_only(rows), columns, own.smallest, own.largest, of_columns)
 
     def total(self, n_columns: int) -> np.ndarray:
         """v_u sum w of every row: the columns' number where all weigh 1."""
@@ -76,7 +78,16 @@ class Missing(NamedTuple):
 
     def whole(self, n_columns: int) -> float:
         """Sum w of all columns."""
-        return n_columns if self.columns is ALIKE else float(self.columns.sum())
+        if self.columns is ALIKE:
+            return n_columns
+        return float(self.columns.sum()) if self.sum_and_largest is None else self.sum_and_largest[0]
+
+    def heaviest(self) -> float:
+        """The largest v w."""
+        rows = max(self.largest, float(self.rows[0] if self.rows.size == 1 else self.rows.max(initial=0)))
+        if self.columns is ALIKE:
+            return rows
+        return rows * (float(self.columns.max()) if self.sum_and_largest is None else self.sum_and_largest[1])
 
 
 def frequencies(
@@ -217,9 +228,7 @@ def _least_regularization(
 
 def _check_largest(objective: Objective, missing: Missing, dtype: np.dtype) -> None:
     """ValueError where c0 v w is so large that squares of residuals overflow."""
-    rows, columns = (float(of[0]) if of.size == 1 else of.max(initial=0) for of in (missing.rows, missing.columns))
-    largest = objective.c0 * max(missing.largest, rows) * columns
-    limit = float(np.sqrt(np.finfo(dtype).max))
+    largest, limit = objective.c0 * missing.heaviest(), largest_factor((1,), dtype)
     if not largest < limit:
         raise ValueError(
             f"unobserved_weights times unobserved_weight must stay below {limit * objective.unit:.3g} in {dtype}; "
