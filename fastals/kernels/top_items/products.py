@@ -70,24 +70,28 @@ class PairEmitter:
 
 
 def make_panel_products():
-    """Intrinsic ``panel_products(codes, panel, pairs, query, products)`` for one panel of items.
+    """Intrinsic ``panel_products(codes, panel, first, last, query, products)`` for one panel of items.
 
-    ``codes`` is (panels, pairs or more, PANEL, 2) int8, ``query`` (2 pairs or more,) int16, each of them contiguous.
-    Writes the sums of products with the first ``pairs`` of a panel to ``products`` (PANEL,) int32 in place.
+    ``codes`` is (panels, pairs, PANEL, 2) int8, ``query`` (2 pairs or more,) int16, each of them contiguous. Writes the
+    sums of products over the pairs first .. last of a panel to ``products`` (PANEL,) int32 in place.
     """
 
     @intrinsic
-    def panel_products(typingctx, codes, panel, pairs, query, products):
+    def panel_products(typingctx, codes, panel, first, last, query, products):
         def codegen(context, builder, signature, values):
             pair = PairEmitter(context, builder)
-            args, emit = Arguments(pair.emit, "codes panel pairs query products", signature, values), pair.emit
+            args, emit = Arguments(pair.emit, "codes panel first last query products", signature, values), pair.emit
             stride = builder.mul(args.shape("codes")[1], emit.integer(2 * PANEL))
-            first = builder.mul(args.value("panel"), stride)
-            start, vectors = emit.address(args.data("codes"), first), min(PANEL // pair.items, 8)
+            before = builder.mul(args.value("first"), emit.integer(2))  # coordinates
+            start = emit.address(
+                args.data("codes"), builder.mul(args.value("panel"), stride), builder.mul(before, emit.integer(PANEL))
+            )
+            head, vectors = emit.address(args.data("query"), before), min(PANEL // pair.items, 8)
+            count = builder.sub(args.value("last"), args.value("first"))
             for strip in range(0, PANEL, vectors * pair.items):
                 zero = ir.Constant(pair.sums, [0] * pair.items)
-                j, sums, close = emit.loop(args.value("pairs"), 1, [zero] * vectors)
-                x = pair.load_query(emit.address(args.data("query"), builder.mul(j, emit.integer(2))))
+                j, sums, close = emit.loop(count, 1, [zero] * vectors)
+                x = pair.load_query(emit.address(head, builder.mul(j, emit.integer(2))))
                 row = emit.address(start, builder.mul(j, emit.integer(2 * PANEL)), emit.integer(2 * strip))
                 for line in range(0, 2 * vectors * pair.items, 64):
                     emit.prefetch(emit.address(row, emit.integer(line), builder.mul(stride, emit.integer(2))))
@@ -101,14 +105,16 @@ def make_panel_products():
                     done.align = 4
             return context.get_dummy_value()
 
-        return types.void(codes, types.intp, types.intp, query, products), codegen
+        return types.void(codes, types.intp, types.intp, types.intp, query, products), codegen
 
     return panel_products
 
 
-def plain_panel_products(codes, panel, pairs, query, products):
+def plain_panel_products(codes, panel, first, last, query, products):
     """The same as `make_panel_products` without compilation, by NumPy."""
-    products[:] = np.einsum("jip,jp->i", codes[panel, :pairs].astype(np.int32), query[: 2 * pairs].reshape(-1, 2))
+    products[:] = np.einsum(
+        "jip,jp->i", codes[panel, first:last].astype(np.int32), query[2 * first : 2 * last].reshape(-1, 2)
+    )
 
 
 @intrinsic

@@ -31,12 +31,13 @@ from fastals.kernels.top_items.sketch import (
     levels_of,
     relative_margin,
     sketch_query,
+    tighten_panels,
 )
 from fastals.kernels.top_items.tiles import TILE_ITEMS, lowest_bit, score_row
 from fastals.kernels.top_items.walk import bound_factors, pack_panels
 
 FIRST = 8 * PANEL  # items of the first threshold
-MANY = 8  # the bound of a row takes as long as that of so many items of panels, or longer
+MANY = 16  # a row takes as long to bound as so many items of panels, or longer
 FEW = 1024  # items of which it does not pay to look for the best first: a product each is cheaper
 ALIKE = 0.99  # the smallest norm over the largest, of items of which bounds say more than estimates
 
@@ -118,10 +119,13 @@ def _offer_panel(query, count, items, panel, scores, ids):
 
 
 @compiled
-def _offer_promising(query, values, count, items, promising, panel, scores, ids):
-    """Score those of the first ``count`` places whose values, (panels, PANEL), are largest; raises the threshold."""
+def _offer_promising(query, values, count, least, items, promising, panel, scores, ids):
+    """Score those of the first ``count`` places whose values, (panels, PANEL), are largest; raises the threshold.
+
+    Values must be above ``least``.
+    """
     best, chosen = promising
-    best[:] = -np.inf
+    best[:] = least
     chosen[:] = NO_ITEM
     for number in range(-(-count // PANEL)):
         mask = reaching(values, number, best[0])
@@ -195,12 +199,12 @@ def _limit(query, sketched, panel):
 
 
 @compiled
-def _bound_all(first, last, part, items, allowed, seen, sketched, estimates, upper):
-    """Bound the places first .. last, whole panels, by a part of their coordinates; -inf for what may not be returned.
+def _bound_all(first, last, items, allowed, seen, sketched, estimates, upper):
+    """Bound the places first .. last, whole panels, by leading coordinates; -inf for what may not be returned.
 
-    ``part``, ``estimates`` and ``upper`` as in `bound_panels`, in place.
+    ``estimates`` and ``upper`` as in `bound_panels`, in place.
     """
-    bound_panels(first // PANEL, -(-last // PANEL), part, items.sketches, sketched, estimates, upper)
+    bound_panels(first // PANEL, -(-last // PANEL), items.sketches, sketched, estimates, upper)
     for item in seen:
         place = items.places[item]
         if first <= place < last:
@@ -245,17 +249,19 @@ def _left_by_panels(query, items, allowed, seen, sketched, promising, panel, sco
     upper = np.empty((n_panels, PANEL), query.dtype)
     estimates = np.empty((1 if alike else n_panels, PANEL), query.dtype)
     last = n_items if alike else min(FIRST, n_items)
-    _bound_all(0, last, 0, items, allowed, seen, sketched, estimates, upper)
-    _offer_promising(query, upper if alike else estimates, last, items, promising, panel, scores, ids)
+    _bound_all(0, last, items, allowed, seen, sketched, estimates, upper)
+    none = query.dtype.type(-np.inf)
+    _offer_promising(query, upper if alike else estimates, last, none, items, promising, panel, scores, ids)
     slope, offset = bound_factors(query)
     reach = _places_before(items.norms, slope, offset, panel.threshold[0])
     if reach > last:
-        _bound_all(last, reach, 0, items, allowed, seen, sketched, estimates, upper)
+        _bound_all(last, reach, items, allowed, seen, sketched, estimates, upper)
         last = reach
-        _offer_promising(query, estimates, last, items, promising, panel, scores, ids)
-    if MANY * _number_reaching(upper, last, _limit(query, sketched, panel)) > last:
-        _bound_all(0, last, 1, items, allowed, seen, sketched, estimates, upper)
-        _offer_promising(query, upper, last, items, promising, panel, scores, ids)
+        _offer_promising(query, estimates, last, none, items, promising, panel, scores, ids)
+    limit = _limit(query, sketched, panel)
+    if MANY * _number_reaching(upper, last, limit) > last:
+        tighten_panels(-(-last // PANEL), limit, items.sketches, sketched, upper)
+        _offer_promising(query, upper, last, limit, items, promising, panel, scores, ids)
     return _reaching(upper, last, _limit(query, sketched, panel))
 
 

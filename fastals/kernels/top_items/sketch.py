@@ -29,7 +29,7 @@ import numpy as np
 
 from fastals.kernels.dense.blocks import prefetch
 from fastals.kernels.jit import compiled, compiled_without_refcounts
-from fastals.kernels.top_items.products import PANEL, panel_products
+from fastals.kernels.top_items.products import PANEL, panel_products, reaching
 
 LARGEST_CODE = 127.0
 LARGEST_STEP = 32767.0
@@ -214,22 +214,38 @@ def sketch_query(query, sketches, sketched):
 
 
 @compiled
-def bound_panels(first, last, part, sketches, query, estimates, upper):
-    """Write unit c.q of panels first .. last to ``estimates``, and bounds to ``upper``.
+def bound_panels(first, last, sketches, query, estimates, upper):
+    """Write unit c.q of the leading coordinates of panels first .. last to ``estimates``, and bounds to ``upper``.
 
-    Part 0 takes the leading coordinates, part 1 all of level 0. Both are (panels, PANEL), of the type of the items,
-    written in place; ``estimates`` may be (1, PANEL), of the last.
+    Both are (panels, PANEL), of the type of the items, written in place; ``estimates`` may be (1, PANEL), of the last.
     """
     kind, products, head = upper.dtype.type, np.empty(PANEL, np.int32), query.head.reshape(-1)
-    of_error, of_rest = kind(query.numbers[1]), kind(query.numbers[2 + part])
-    pairs, lengths = sketches.panels.shape[1] if part else sketches.leading, sketches.panel_lengths
+    of_error, of_rest, lengths = kind(query.numbers[1]), kind(query.numbers[2]), sketches.panel_lengths
     for panel in range(first, last):
-        panel_products(sketches.panels, panel, pairs, head, products)
+        panel_products(sketches.panels, panel, 0, sketches.leading, head, products)
         row = panel % estimates.shape[0]
         for i in range(PANEL):
             estimate = kind(products[i]) * lengths[panel, 0, i]
             estimates[row, i] = estimate
-            upper[panel, i] = estimate + (of_error * lengths[panel, 1, i] + of_rest * lengths[panel, 2 + part, i])
+            upper[panel, i] = estimate + (of_error * lengths[panel, 1, i] + of_rest * lengths[panel, 2, i])
+
+
+@compiled
+def tighten_panels(last, limit, sketches, query, upper):
+    """Bound the first panels anew, by all coordinates of level 0, where ``upper`` is not below the limit; in place.
+
+    Of a bound the part of the rest past the leading coordinates gives way to the products with these and to what is
+    left; what is -inf stays. Its rounding is within the margin as well.
+    """
+    kind, products, head = upper.dtype.type, np.empty(PANEL, np.int32), query.head.reshape(-1)
+    before, after, lengths = kind(query.numbers[2]), kind(query.numbers[3]), sketches.panel_lengths
+    for panel in range(last):
+        if reaching(upper, panel, limit) == 0:
+            continue
+        panel_products(sketches.panels, panel, sketches.leading, sketches.panels.shape[1], head, products)
+        for i in range(PANEL):
+            less = after * lengths[panel, 3, i] - before * lengths[panel, 2, i]
+            upper[panel, i] += kind(products[i]) * lengths[panel, 0, i] + less
 
 
 @compiled_without_refcounts

@@ -16,8 +16,8 @@ from fastals.kernels.top_items.products import (
 
 
 @compiled
-def products_of(codes, panel, pairs, query, products):
-    panel_products(codes, panel, pairs, query, products)
+def products_of(codes, panel, first, last, query, products):
+    panel_products(codes, panel, first, last, query, products)
 
 
 @compiled
@@ -37,12 +37,13 @@ def test_products_of_a_panel(pairs):
     query = random.integers(-32767, 32768, 2 * pairs + 4).astype(np.int16)
     codes[1, :, 0], query[0] = 127, 32767  # the largest products
     rows = codes.transpose(0, 2, 1, 3).reshape(3, PANEL, -1).astype(np.int64)  # (panels, items, coordinates)
-    for first in {pairs, 1 + pairs // 2}:
-        expected = rows[:, :, : 2 * first] @ query[: 2 * first].astype(np.int64)
+    for first, last in {(0, pairs), (0, 1 + pairs // 2), (pairs // 2, pairs), (pairs, pairs)}:
+        part = slice(2 * first, 2 * last)
+        expected = rows[:, :, part] @ query[part].astype(np.int64)
         for multiply in (products_of, plain_panel_products):
             for panel in range(3):
                 got = np.full(PANEL, -1, np.int32)
-                multiply(codes, panel, first, query, got)
+                multiply(codes, panel, first, last, query, got)
                 np.testing.assert_array_equal(got, expected[panel])
 
 

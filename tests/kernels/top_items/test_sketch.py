@@ -12,6 +12,7 @@ from fastals.kernels.top_items.sketch import (
     bound_places,
     levels_of,
     sketch_query,
+    tighten_panels,
 )
 from fastals.serving.single_query import SketchIndex
 
@@ -24,15 +25,15 @@ def sketched_query(query, sketches):
 
 
 def bounds_and_scores(items, query):
-    """Bounds of the parts of panels, then of each level, and scores added up term by term, in the index's order."""
+    """Bounds of panels, then tightened, of each level, and scores added up term by term, in the index's order."""
     index = SketchIndex.build(items).items
     sketches, sketched = index.sketches, sketched_query(query, index.sketches)
     levels = levels_of(sketches.codes.shape[1])
     estimates, upper = np.empty((2, len(sketches.panels), PANEL), items.dtype)
-    bounds = []
-    for part in range(2):
-        bound_panels(0, len(sketches.panels), part, sketches, sketched, estimates, upper)
-        bounds.append(upper.reshape(-1)[: len(items)].copy())
+    bound_panels(0, len(sketches.panels), sketches, sketched, estimates, upper)
+    bounds = [upper.reshape(-1)[: len(items)].copy()]
+    tighten_panels(len(sketches.panels), items.dtype.type(-np.inf), sketches, sketched, upper)
+    bounds.append(upper.reshape(-1)[: len(items)].copy())
     products, upper = np.zeros(len(items), np.int32), np.empty(len(items), items.dtype)
     for level in range(levels):
         bound_places(level, len(items), np.arange(len(items), dtype=np.int32), sketches, sketched, products, upper)
@@ -68,3 +69,22 @@ def test_bounds_are_close_where_a_sketch_holds_all_coordinates():
     norms = np.linalg.norm(query) * np.sort(np.linalg.norm(items, axis=1))[::-1]
     for bound in (whole, bounds):
         assert ((bound - scores) / norms).max() < 0.02 < ((leading - scores) / norms).mean()
+
+
+def test_panels_below_the_limit_keep_their_bounds_and_what_is_left_out_stays_so():
+    random = np.random.default_rng(1)
+    items, query = random.normal(size=(3 * PANEL, 64)).astype(np.float32), random.normal(size=64).astype(np.float32)
+    items[: 2 * PANEL] *= 10
+    index = SketchIndex.build(items).items
+    sketches, sketched = index.sketches, sketched_query(query, index.sketches)
+    estimates, upper = np.empty((2, 3, PANEL), np.float32)
+    bound_panels(0, 3, sketches, sketched, estimates, upper)
+    upper[0, 5] = -np.inf
+    before = upper.copy()
+
+    tighten_panels(3, np.nextafter(upper[2].max(), np.float32(np.inf)), sketches, sketched, upper)
+
+    assert upper[0, 5] == -np.inf
+    np.testing.assert_array_equal(upper[2], before[2])
+    assert (upper[:2] <= before[:2]).all()
+    assert (upper[:2] < before[:2]).mean() > 0.99
