@@ -80,8 +80,8 @@ def update(fitted: Fitted, news: News) -> State:
     Raises
     ------
     TypeError, ValueError
-        For arguments that do not fit, or a table for a model without ids; the model is left unchanged, as after any
-        error.
+        For arguments that do not fit, a matrix of the model's shape transposed, or a table for a model without ids; the
+        model is left unchanged, as after any error.
     FloatingPointError
         Where a row has no finite solution.
     NotFittedError
@@ -169,6 +169,11 @@ def _new_rows(fitted: Fitted, news: News) -> tuple[Rows, tuple[np.ndarray, np.nd
         if news.interactions is not None:
             raise ValueError("interactions goes with a table as user_items; got a matrix")
         rows, _ = check_rows(news.user_items, "user_items")
+        if rows.shape == shape[::-1] != shape:  # as positions beyond the last ones it would make the model grow
+            raise ValueError(
+                f"user_items must have users in rows; got shape {rows.shape} for a model of shape {shape}: it looks "
+                "transposed"
+            )
         larger = tuple(max(sizes) for sizes in zip(rows.shape, shape, strict=True))
         indptr = np.concatenate((rows.indptr, np.full(larger[0] - rows.shape[0], rows.indptr[-1])))
         return Rows(indptr, rows.indices, rows.data, (larger[0], larger[1])), None

@@ -243,6 +243,17 @@ def test_refused(ratings, arguments, message):
     assert model._state is state
 
 
+def test_a_transposed_matrix_is_refused(ratings):
+    """It would make the model grow on both sides; a square one cannot be told."""
+    model = small(**EXACT).fit(ratings)
+    state = model._state
+    with pytest.raises(ValueError, match=r"user_items must have users in rows; got shape \(.*it looks transposed"):
+        model.update(sp.csr_array(ratings.T))
+    assert model._state is state
+    square = ratings[:20, :20]
+    assert small(**EXACT).fit(square).update(sp.csr_array(square.T)).user_factors.shape[0] == 20
+
+
 def test_nothing_new_changes_nothing(ratings):
     model = small(**EXACT).fit(ratings)
     before = copy.copy(model)
