@@ -18,7 +18,7 @@ from fastals.core.rows import Rows, transposed
 from fastals.distributed import shards as on_shard
 from fastals.distributed.executor import Executor, Reference, undisturbed
 from fastals.solver.eigenbasis import Basis, basis_of
-from fastals.solver.features import Effects, distances_of, predictions, product
+from fastals.solver.features import RESIDUAL, Effects, distances_of, predictions, product
 from fastals.solver.half_sweep import Settings
 
 
@@ -120,8 +120,8 @@ class ShardedEffects(Effects):
         self.references = executor.map("users-features", by_both, parts)
         self._shared: tuple[Any, Reference] = (None, None)
 
-    def fit(self, X: Any) -> None:
-        """Find the effects for the users' factors, a ``ShardedFactors``."""
+    def fit(self, X: Any, residual: float = RESIDUAL) -> None:
+        """Find the effects for the users' factors, a ``ShardedFactors``; see `Effects`."""
 
         def total() -> np.ndarray:
             parts = self._shards, self.references, X.references, self._settings
@@ -129,7 +129,7 @@ class ShardedEffects(Effects):
             return summed
 
         with self._executor.phase("users_effects"):
-            self.solve(undisturbed(self._executor, total))
+            self.solve(undisturbed(self._executor, total), residual)
 
     def known(self) -> KnownEffects:
         """The features and the present effects, on the workers."""

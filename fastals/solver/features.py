@@ -11,18 +11,25 @@ and where it is least in A, for fixed X,
 lambda does not change during a fit. Where there are few features the d x d matrix is factorised once; where there are
 many, conjugate gradients with its diagonal as the preconditioner solve all k columns at a time, from the effects of the
 sweep before, with two products with F a step and no d x d matrix. Either way the loss falls, as each step of conjugate
-gradients lowers the quadratic that it minimises.
+gradients lowers the quadratic that it minimises; so a sweep need not find the effects more accurately than its rows.
+
+Of many features some are equal, as are rare words and pieces of words, which occur together or not at all. Equal
+columns f of F have equal effects a; with b = g^1/2 a, g of them add  f g a = (g^1/2 f) b  to a prediction and
+strength b^2  to the penalty, as one column g^1/2 f does. So conjugate gradients work on distinct columns alone, whose
+diagonal also is the better preconditioner. (Pieces of titles, 127,347 of them: 58,363 are distinct, half the time.)
 """
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastals.core.features import Features
 from fastals.core.overlay import History
 from fastals.core.rows import Rows, digest, transposed
+from fastals.core.state import needed
 from fastals.core.unobserved import ALIKE
 from fastals.core.validation import check_factors, read_only
 from fastals.kernels.sparse import multiply_ranges, multiply_rows
@@ -34,8 +41,10 @@ from fastals.solver.threads import parallel
 DIRECT_FEATURES = 1024  # up to so many the d x d matrix is factorised
 DENSE_SHARE = 0.1  # of the features' entries, from which on their Gramian is that of dense rows
 DENSE_ROWS = 2**14  # at a time
-RESIDUAL = 1e-9  # relative, at which conjugate gradients stop
+RESIDUAL = 1e-9  # relative, at which conjugate gradients stop at the latest
+LOOSEST = 0.1  # and at the earliest
 LARGEST_STEPS = 500
+ELEMENTS = 2**15  # of the effects, (d, k), at a time: what a step reads of them stays in the cache
 SERIAL_WORK = 2**17  # entries times factors of a product that the calling thread does itself
 
 
@@ -88,6 +97,39 @@ def effects_penalty(effects: np.ndarray, strength: float) -> float:
     return strength * float(np.square(effects).sum())
 
 
+class Distinct(NamedTuple):
+    """Distinct columns of F, each g^1/2 times as large as the g columns that it stands for.
+
+    columns, rows : Rows
+        F' and F, (d', n) and (n, d').
+    first : (d',) int64 array
+        The first of the columns that each stands for.
+    place : (d,) int64 array
+        Which of them stands for each column of F.
+    roots : (d', 1) float64 array
+        g^1/2.
+    """
+
+    columns: Rows
+    rows: Rows
+    first: np.ndarray
+    place: np.ndarray
+    roots: np.ndarray
+
+    @classmethod
+    def of(cls, columns: Rows) -> Distinct:
+        """Those of F' (d, n)."""
+        known: dict[tuple[bytes, bytes], int] = {}
+        place, data = np.empty(columns.shape[0], np.int64), np.broadcast_to(columns.data, columns.indices.shape)
+        for column, (start, stop) in enumerate(itertools.pairwise(columns.indptr.tolist())):
+            key = columns.indices[start:stop].tobytes(), data[start:stop].tobytes()
+            place[column] = known.setdefault(key, len(known))
+        _, first, counts = np.unique(place, return_index=True, return_counts=True)
+        roots, kept = np.sqrt(counts), columns._replace(data=data).taken(first)
+        kept = kept._replace(data=kept.data * np.repeat(roots, kept.counts))
+        return cls(kept, transposed(kept), first, place, roots[:, None])
+
+
 class Effects:
     """Features of one side in a training: their effects, what they predict, and what they cost.
 
@@ -116,18 +158,19 @@ class Effects:
         self._regularization, self._strength, self._threads = regularization, strength, num_threads
         self.array = np.zeros((rows.shape[1], factors))
         self._factorised: Any = None
+        self._distinct: Distinct | None = None
 
-    def fit(self, X: Any) -> None:
-        """Find the effects for factors X (n, k)."""
+    def fit(self, X: Any, residual: float = RESIDUAL) -> None:
+        """Find the effects for factors X (n, k), to a relative ``residual`` where they are iterated."""
         right = product(self._columns, self._regularization, X, np.empty(self.array.shape), self._threads)
-        self.solve(right)
+        self.solve(right, residual)
 
-    def solve(self, right: np.ndarray) -> None:
+    def solve(self, right: np.ndarray, residual: float = RESIDUAL) -> None:
         """Find the effects for  F' diag(lambda) X  (d, k) of the factors X."""
         if self.rows.shape[1] <= DIRECT_FEATURES:
             self.array = self._solved_directly(right)
         else:
-            self.array = self._iterated(right, self.array.copy())
+            self.array = self._iterated(right, self.array.copy(), min(max(residual, RESIDUAL), LOOSEST))
 
     def take(self, array: Any) -> None:
         """Go on from effects (d, k)."""
@@ -179,34 +222,59 @@ class Effects:
             total += gramian(block, np.zeros(ids.size), self._threads, self._regularization[ids])[0]
         return total
 
-    def _iterated(self, right: np.ndarray, A: np.ndarray) -> np.ndarray:
-        """Conjugate gradients for all columns, from the effects A (input and output)."""
+    def _iterated(self, right: np.ndarray, A: np.ndarray, residual: float) -> np.ndarray:
+        """Effects by conjugate gradients for all columns of X at a time, from the effects A.
+
+        The residual is relative to the right-hand side, in the norm of the inverse of the preconditioner.
+        """
+        if self._distinct is None:
+            self._distinct = Distinct.of(self._columns)
+        columns, _, first, place, roots = self._distinct
         squares = product(
-            self._columns._replace(data=self._columns.data.astype(np.float64) ** 2), self._regularization,
-            np.ones((self.rows.shape[0], 1)), np.empty((self.rows.shape[1], 1)), self._threads,
+            columns._replace(data=columns.data.astype(np.float64) ** 2), self._regularization,
+            np.ones((columns.shape[1], 1)), np.empty((columns.shape[0], 1)), self._threads,
         )  # fmt: skip
-        inverse = 1 / (squares + self._strength)
-        R = right - self._applied(A)
-        Z = inverse * R
-        P, squared = Z.copy(), (R * Z).sum(axis=0)
-        enough = RESIDUAL**2 * (right * inverse * right).sum(axis=0)
+        B = roots * A[first]
+        self._iterate(roots * right[first], 1 / (squares + self._strength), B, residual)
+        found: np.ndarray = (B / roots)[place]
+        return found
+
+    def _iterate(self, right: np.ndarray, inverse: np.ndarray, B: np.ndarray, residual: float) -> None:
+        """Conjugate gradients for the distinct columns' effects B (input and output)."""
+        d, k = B.shape
+        size = max(ELEMENTS // k, 1)
+        parts = [slice(first, first + size) for first in range(0, d, size)]
+        Q, R, P = np.empty((d, k)), np.empty((d, k)), np.empty((d, k))
+        squared, enough = np.zeros((2, k))
+        self._apply(B, Q, parts)
+        for part in parts:
+            np.subtract(right[part], Q[part], out=R[part])
+            np.multiply(inverse[part], R[part], out=P[part])
+            squared += np.einsum("ij,ij->j", R[part], P[part])
+            enough += residual**2 * np.einsum("ij,ij->j", right[part], inverse[part] * right[part])
         for _ in range(LARGEST_STEPS):
             left = squared > enough
             if not left.any():
                 break
-            product_P = self._applied(P)
-            curvature = (P * product_P).sum(axis=0)
+            curvature, after = self._apply(P, Q, parts), np.zeros(k)
             length = np.where(left, squared / np.where(curvature > 0, curvature, np.inf), 0)
-            A += length * P
-            R -= length * product_P
-            Z = inverse * R
-            after = (R * Z).sum(axis=0)
-            P = Z + np.where(left, after / np.where(squared > 0, squared, 1), 0) * P
+            for part in parts:
+                B[part] += length * P[part]
+                R[part] -= length * Q[part]
+                after += np.einsum("ij,ij->j", R[part], inverse[part] * R[part])
+            ratio = np.where(left, after / np.where(squared > 0, squared, 1), 0)
+            for part in parts:
+                P[part] *= ratio
+                P[part] += inverse[part] * R[part]
             squared = after
-        return A
 
-    def _applied(self, A: np.ndarray) -> np.ndarray:
-        """(F' diag(lambda) F + strength I) A."""
-        Z = product(self.rows, ALIKE, A, np.empty((self.rows.shape[0], A.shape[1])), self._threads)
-        applied = product(self._columns, self._regularization, Z, np.empty(A.shape), self._threads)
-        return applied + self._strength * A
+    def _apply(self, P: np.ndarray, Q: np.ndarray, parts: list[slice]) -> np.ndarray:
+        """Write  (F' diag(lambda) F + strength I) P  of distinct columns to Q in place; return the columns' P.Q."""
+        columns, rows, *_ = needed(self._distinct)
+        Z = product(rows, ALIKE, P, np.empty((rows.shape[0], P.shape[1])), self._threads)
+        product(columns, self._regularization, Z, Q, self._threads)
+        curvature = np.zeros(P.shape[1])
+        for part in parts:
+            Q[part] += self._strength * P[part]
+            curvature += np.einsum("ij,ij->j", P[part], Q[part])
+        return curvature

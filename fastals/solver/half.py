@@ -104,10 +104,10 @@ class Half:
         """Raise FloatingPointError where products of the factors may overflow."""
         check_products(self.factors, name)
 
-    def fit_effects(self) -> None:
-        """Fit the effects of the features, if there are any, to the factors."""
+    def fit_effects(self, residual: float) -> None:
+        """Fit the effects of the features, if there are any, to the factors, to a relative residual."""
         if self.effects is not None and self.settled:
-            self.effects.fit(self.factors)
+            self.effects.fit(self.factors, residual)
 
     def features(self) -> Features | None:
         """Features and their present effects."""

@@ -133,11 +133,12 @@ class Training:
     def sweep(self) -> float:
         """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
         self._tolerance = self._paying_tolerance()
-        self.items.fit_effects()
+        residual = self._tolerance if self.settings.solver == "cg" else 0.0  # of the effects
+        self.items.fit_effects(residual)
         items = self.solve_items()
         if self._rises(items) and self._tighten():
             items = self.solve_items()
-        self.users.fit_effects()
+        self.users.fit_effects(residual)
         guess = self._continued(self.users) if self._guessed(USERS) else None
         users = self._solve_users_ahead(guess) if self.accelerated else self.solve_users(guess)
         if self._rises(users) and self._tighten():
@@ -186,8 +187,7 @@ class Training:
         if not self.accelerated or self.settings.solver != "cg":
             return tolerance
         if not history:
-            started = self.users.settled or self.items.settled
-            return tolerance if started else max(tolerance, FIRST)
+            return tolerance if self.users.settled or self.items.settled else max(tolerance, FIRST)
         before, loss = history[-2] if len(history) > 1 else self.reports[0][ITEMS].loss, history[-1]
         of_zero = self._derived.get("loss of zero", lambda: self.users.loss_of_zero(self.objective))
         fall, explained = max(before - loss, 0.0), of_zero - loss

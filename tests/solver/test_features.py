@@ -137,6 +137,64 @@ def test_effects_are_the_ridge_regression(monkeypatch, d, density, iterated):
     assert effects.penalty(X) == pytest.approx(penalty, rel=1e-12)
 
 
+@pytest.mark.parametrize("values", ["equal", "different"])
+def test_equal_features_have_equal_effects(monkeypatch, values):
+    """Of 40 columns 12 are distinct, one of them empty; by iteration, with the closed form of all 40."""
+    F, ridge, X = random_side(200, 12, 0.1)
+    if values == "equal":
+        F.data[:] = 0.5
+    F = sp.csr_array(F @ sp.diags(np.where(np.arange(12) == 3, 0.0, 1.0)))
+    F.eliminate_zeros()
+    place = np.concatenate((np.arange(12), np.random.default_rng(1).integers(0, 12, 28)))
+    F = sp.csr_array(F[:, place])
+    monkeypatch.setattr(module, "DIRECT_FEATURES", 0)
+    effects = Effects(check_features(F, "user_features", F.shape), ridge, 0.3, 3, 1)
+
+    effects.fit(X)
+
+    dense = F.toarray()
+    expected = np.linalg.solve((dense.T * ridge) @ dense + 0.3 * np.eye(40), (dense.T * ridge) @ X)
+    np.testing.assert_allclose(effects.array, expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_array_equal(effects.array, effects.array[:12][place])
+    distinct = effects._distinct
+    assert distinct.columns.shape == (12, 200)
+    assert distinct.place.tolist() == place.tolist()
+    np.testing.assert_allclose(distinct.roots[:, 0] ** 2, np.bincount(place))
+
+
+def test_a_looser_residual_is_reached_and_lowers_the_penalty(monkeypatch):
+    F, ridge, X = random_side(200, 150, 0.05)
+    monkeypatch.setattr(module, "DIRECT_FEATURES", 0)
+    effects = Effects(check_features(F, "user_features", F.shape), ridge, 0.01, 3, 1)
+    dense = F.toarray()
+    system, right = (dense.T * ridge) @ dense + 0.01 * np.eye(150), (dense.T * ridge) @ X
+    inverse, penalties = 1 / np.diag(system)[:, None], [effects.penalty(X)]
+    for residual in (0.1, 0.01, 1e-3):
+        effects.fit(X, residual)
+        rest = right - system @ effects.array
+        reached = np.sqrt((inverse * rest**2).sum(axis=0) / (inverse * right**2).sum(axis=0))
+        assert (reached <= residual).all()
+        assert reached.max() > residual / 100  # and it was not found exactly at once
+        penalties.append(effects.penalty(X))
+    assert (np.diff(penalties) < 0).all()
+
+
+def test_many_features_are_found_as_accurately_as_rows(ratings, monkeypatch):
+    """Iterated to the tolerance of a sweep they leave the loss near that with exact ones, and it never rises."""
+    F = sp.random(30, 60, 0.1, "csr", random_state=0)
+    options = {"random_state": 0, "dtype": "float64", "regularization": 0.5, "regularization_exponent": 0.5}
+    options |= {"feature_regularization": 0.1, "iterations": 30}
+    exact = ImplicitALS(4, **options).fit(ratings, user_features=F)
+    monkeypatch.setattr(module, "DIRECT_FEATURES", 0)
+    model = ImplicitALS(4, **options).fit(ratings, user_features=F)
+    assert model.loss_history == sorted(model.loss_history, reverse=True)
+    assert model.loss_history[-1] == pytest.approx(exact.loss_history[-1], rel=1e-3)
+    direct = ImplicitALS(4, solver="cholesky", acceleration=False, **options).fit(ratings, user_features=F)
+    monkeypatch.setattr(module, "DIRECT_FEATURES", 1024)
+    whole = ImplicitALS(4, solver="cholesky", acceleration=False, **options).fit(ratings, user_features=F)
+    np.testing.assert_allclose(direct.feature_effects_[0], whole.feature_effects_[0], rtol=1e-4, atol=1e-7)
+
+
 def test_products_do_not_depend_on_threads_or_on_the_other_rows():
     F, _, _ = random_side(3000, 500, 0.05)
     rows = check_features(F, "user_features", F.shape)
