@@ -11,7 +11,9 @@ and where it is least in A, for fixed X,
 lambda does not change during a fit. Where there are few features the d x d matrix is factorised once; where there are
 many, conjugate gradients with its diagonal as the preconditioner solve all k columns at a time, from the effects of the
 sweep before, with two products with F a step and no d x d matrix. Either way the loss falls, as each step of conjugate
-gradients lowers the quadratic that it minimises; so a sweep need not find the effects more accurately than its rows.
+gradients lowers the quadratic that it minimises; so a sweep need not find the effects much more accurately than its
+rows. (A tenth of their tolerance: on Goodbooks, 5,787 features, the whole of it left NDCG and recall 5 % lower after
+15 sweeps, and 1e-9 took five to twelve times as long for nothing.)
 
 Of many features some are equal, as are rare words and pieces of words, which occur together or not at all. Equal
 columns f of F have equal effects a; with b = g^1/2 a, g of them add  f g a = (g^1/2 f) b  to a prediction and
@@ -42,7 +44,7 @@ DIRECT_FEATURES = 1024  # up to so many the d x d matrix is factorised
 DENSE_SHARE = 0.1  # of the features' entries, from which on their Gramian is that of dense rows
 DENSE_ROWS = 2**14  # at a time
 RESIDUAL = 1e-9  # relative, at which conjugate gradients stop at the latest
-LOOSEST = 0.1  # and at the earliest
+LOOSEST = 0.01  # and at the earliest
 LARGEST_STEPS = 500
 ELEMENTS = 2**15  # of the effects, (d, k), at a time: what a step reads of them stays in the cache
 SERIAL_WORK = 2**17  # entries times factors of a product that the calling thread does itself

@@ -133,7 +133,7 @@ class Training:
     def sweep(self) -> float:
         """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
         self._tolerance = self._paying_tolerance()
-        residual = self._tolerance if self.settings.solver == "cg" else 0.0  # of the effects
+        residual = 0.1 * self._tolerance if self.settings.solver == "cg" else 0.0  # of the effects
         self.items.fit_effects(residual)
         items = self.solve_items()
         if self._rises(items) and self._tighten():
