@@ -106,13 +106,15 @@ class ItemSweep:
             basis, determined = self._basis(solved)
         threads = self._settings.num_threads
         iteration = self._iteration(basis, solved)
-        self._pull = self._pulled(basis)
+        effects = self._items.effects
+        self._predicted = None if effects is None else effects.rotated(basis)  # z of all items
+        self._pull = self._pulled()
         with self._executor.phase("items_steps"):
             if self._settings.solver == "cg":
                 self._iterate(iteration, basis, guess if determined else None)
         with self._executor.phase("items_direct"):
             self._solve_directly(iteration)
-        self._solve_empty(iteration, basis)
+        self._solve_empty(iteration)
         rotate(iteration.x, basis.Vt, threads, solved)
         if not determined:
             self._totals[SINGULAR] = np.count_nonzero(self._counts)
@@ -148,11 +150,11 @@ class ItemSweep:
         G, of_users = self._executor.total("items-gramian", on_shard.add, *parts)
         return G, of_users + penalty
 
-    def _pulled(self, basis: Basis) -> np.ndarray | None:
+    def _pulled(self) -> np.ndarray | None:
         """lambda z (n_items, width) float64, z what the items' features predict; the constants take lambda |z|^2."""
-        if self._items.effects is None:
+        z = self._predicted
+        if z is None:
             return None
-        z = self._items.effects.rotated(basis)
         pull: np.ndarray = self._items.side.regularization[:, None] * z.astype(np.float64)
         self._constants += (pull * z).sum(axis=1)
         return pull
@@ -239,17 +241,15 @@ class ItemSweep:
                 lines[:, SQUARES][(lines[:, SQUARES] == 0) & (self._pull[chosen] != 0)] = np.finfo(np.float64).tiny
             solve_summed_rows(chosen, own(A), lines, iteration, self._constants, self._totals)
 
-    def _solve_empty(self, iteration: Iteration, basis: Basis) -> None:
+    def _solve_empty(self, iteration: Iteration) -> None:
         """Solve the items without entries, M x = lambda z or x = z; see ``kernels.rows.row.solve_empty_row``."""
-        effects = self._items.effects
-        if effects is None or self._pull is None:
+        if self._predicted is None or self._pull is None:
             return
         empty = np.flatnonzero(self._counts == 0)
         v = iteration.row_weights if iteration.row_weights.size == 1 else iteration.row_weights[empty]
         M = iteration.spectrum * v[:, None] + iteration.regularization[empty, None]
         b = self._pull[empty]
-        z = effects.rotated(basis)[empty]
-        x = np.divide(b, M, out=np.where(M == 0, z, 0.0), where=b != 0)
+        x = np.divide(b, M, out=np.where(M == 0, self._predicted[empty], 0.0), where=b != 0)
         iteration.x[empty] = x
         self._totals[LOSS] += float(self._constants[empty].sum() - (b * x).sum())
 

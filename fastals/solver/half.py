@@ -13,6 +13,8 @@ from fastals.solver.eigenbasis import aligned_factors
 from fastals.solver.features import Effects
 from fastals.solver.sides import Side, loss_of_zero
 
+EFFECTS_SHARE = 0.1  # of the tolerance of a sweep's rows, to which effects are found; see `fastals.solver.features`
+
 
 class Half:
     """Factors of one side and their buffers.
@@ -104,10 +106,10 @@ class Half:
         """Raise FloatingPointError where products of the factors may overflow."""
         check_products(self.factors, name)
 
-    def fit_effects(self, residual: float) -> None:
-        """Fit the effects of the features, if there are any, to the factors, to a relative residual."""
+    def fit_effects(self, tolerance: float) -> None:
+        """Fit the effects of the features, if there are any, to the factors, in a sweep to a tolerance; 0: exactly."""
         if self.effects is not None and self.settled:
-            self.effects.fit(self.factors, residual)
+            self.effects.fit(self.factors, EFFECTS_SHARE * tolerance)
 
     def features(self) -> Features | None:
         """Features and their present effects."""

@@ -133,12 +133,12 @@ class Training:
     def sweep(self) -> float:
         """One sweep, items first; returns the loss after it, which its last half-sweep gives for free."""
         self._tolerance = self._paying_tolerance()
-        residual = 0.1 * self._tolerance if self.settings.solver == "cg" else 0.0  # of the effects
-        self.items.fit_effects(residual)
+        of_effects = self._tolerance if self.settings.solver == "cg" else 0.0
+        self.items.fit_effects(of_effects)
         items = self.solve_items()
         if self._rises(items) and self._tighten():
             items = self.solve_items()
-        self.users.fit_effects(residual)
+        self.users.fit_effects(of_effects)
         guess = self._continued(self.users) if self._guessed(USERS) else None
         users = self._solve_users_ahead(guess) if self.accelerated else self.solve_users(guess)
         if self._rises(users) and self._tighten():

@@ -32,17 +32,11 @@ def make():
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Two workers, processes of one thread each, which give a killed one up after five seconds instead of thirty."""
+    """Two workers, processes of one thread each."""
     distributed = pytest.importorskip("distributed")
-    import dask
-
-    patience = dask.config.set({"distributed.comm.timeouts.connect": "5s"})
-    with (
-        patience,
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
-        ) as made,
-    ):
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+    ) as made:
         yield made
 
 
