@@ -143,7 +143,7 @@ def tune(
         Ranges of ``regularization``, ``alpha``, ``unobserved_weight``, ``epsilon``, ``feature_regularization``
         (log-uniform), ``regularization_exponent`` and ``unobserved_exponent`` (uniform; the items' exponent); what is
         left out is not searched. By default alpha is such that the mean stored pair weighs 1; searched are
-        unobserved_weight from 0.0003 to 0.5, unobserved_exponent from 0 to 0.5, regularization_exponent from 0 to 1,
+        unobserved_weight from 0.0003 to 0.5, unobserved_exponent from 0 to 0.75, regularization_exponent from 0 to 1,
         regularization such that the mean lambda of a row is that of a strength of 0.0003 to 0.1 at exponent 1
         (`comparable_regularization`), and with features feature_regularization from 0.001 to 10 times the mean diagonal
         of F' diag(lambda) F, beside which it stands.

@@ -157,8 +157,9 @@ def test_mean_strength_lies_in_its_range_whatever_the_exponent():
         assert 0.0003 <= mean_lambda / frequency.mean() <= 0.1
         assert 0.0003 <= weight <= 0.5
         assert trial["alpha"] * np.log1p(TRAIN.data).mean() == pytest.approx(1)
-    first = [trial["unobserved_weight"] for trial in result.trials[1:4]]
-    assert first == [0.03, 0.003, 0.3]  # after the constructor's parameters
+    first = [trial["unobserved_weight"] for trial in result.trials[:4]]
+    assert first[0] == first[1]  # the constructor's parameters, with two exponents of missing pairs
+    assert first[2:] == [0.03, 0.003]
     assert min(trial["unobserved_weight"] for trial in result.trials) < 0.003
 
 
@@ -179,9 +180,9 @@ def test_weights_of_missing_pairs_are_searched_with_lambdas_that_compare():
         expected = naive.regularizations(TRAIN.toarray(), regularization=ridge, exponent=1.0, **weights)
         assert got == pytest.approx(sum(side.sum() for side in expected), rel=1e-9)
     exponents = [trial["unobserved_exponent"][1] for trial in result.trials]
-    assert exponents[:4] == [AUTO_EXPONENT, 0, 0, 0]
-    assert len(set(exponents)) == 6
-    assert all(0 <= exponent <= 0.5 for exponent in exponents)
+    assert exponents[:4] == [AUTO_EXPONENT, 0.75, 0, 0]
+    assert len(set(exponents)) == 7
+    assert all(0 <= exponent <= 0.75 for exponent in exponents)
 
 
 @pytest.mark.parametrize("name", ["memory", "study.db"])
