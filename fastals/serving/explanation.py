@@ -20,11 +20,11 @@ Factorisation = tuple[np.ndarray, bool]
 
 
 def factorised_system(
-    objective: Objective, row: Rows, Y: np.ndarray, gramian: np.ndarray, missing: Missing
+    objective: Objective, row: Rows, Y: np.ndarray, gramian: np.ndarray, missing: Missing, strength: float
 ) -> Factorisation:
     """Cholesky factorisation of A in float64, as ``scipy.linalg.cho_factor`` gives it, for one canonical row.
 
-    ``gramian`` is Y' diag(w) Y, ``missing`` holds v of the row and w.
+    ``gramian`` is Y' diag(w) Y, ``missing`` holds v of the row and w, ``strength`` is lambda.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def factorised_system(
     stored = Y[row.indices].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         A = objective.c0 * missing.rows[0] * gramian + (stored.T * extra) @ stored
-        A[np.diag_indices_from(A)] += ridge(objective, row, missing)
+        A[np.diag_indices_from(A)] += strength
     if not np.isfinite(A).all():
         raise FloatingPointError("item_factors and the weights of user_items are too large: their products overflow")
     try:
@@ -50,10 +50,15 @@ def factorised_system(
         ) from None
 
 
-def ridge(objective: Objective, row: Rows, missing: Missing) -> float:
-    """lambda of one user's row."""
+def ridge(objective: Objective, row: Rows, missing: Missing, known: bool) -> float:
+    """lambda of one user's row; ``known`` if the user has features.
+
+    A row that weighs nothing has  lambda p = lambda z.  Where its lambda is 0, too, any other will do: it gives  p = z,
+    which row kernels take.
+    """
     total = missing.total(row.shape[1])
-    return float(objective.regularization_of(objective.user_regularization, row.indices.size, total)[0])
+    found = float(objective.regularization_of(objective.user_regularization, row.indices.size, total)[0])
+    return 1.0 if known and not (found or row.indices.size or objective.c0 * missing.rows[0]) else found
 
 
 def contributions(

@@ -239,14 +239,15 @@ def explain(
         user_items = row.as_csr(row.data.dtype)
     row, features = fitted.known(0, user, user_items, user_features)
     objective, Y, missing = fitted.objective, items.array, fitted.missing(0, user, row)
+    strength = ridge(objective, row, missing, known=features is not None)
     if user_weights is None:
         # On one thread: a single row never starts Numba's threads, so a process may fork after it.
         G = items.derived.get("gramian", lambda: gramian(Y, np.zeros(Y.shape[0]), 1, missing.columns)[0])
-        user_weights = factorised_system(objective, row, Y, G, missing)
+        user_weights = factorised_system(objective, row, Y, G, missing, strength)
     predicted = np.zeros((1, Y.shape[1]))
     if features is not None:
         effects = needed(fitted.state.features[0]).effects
-        product(features, np.full(features.shape[1], ridge(objective, row, missing)), effects, predicted, 1)
+        product(features, np.full(features.shape[1], strength), effects, predicted, 1)
     parts, of_features = contributions(objective, row, Y, user_weights, Y[item], predicted[0])
     order = np.argsort(-parts, kind="stable")[:count]
     best = [(int(row.indices[t]), float(parts[t])) for t in order]

@@ -37,6 +37,24 @@ def test_undetermined_users_are_named(ratings):
         model.explain(3, itemid=1)
 
 
+@pytest.mark.parametrize("features", [None, np.ones((1, 2))], ids=["known", "given"])
+@pytest.mark.parametrize("unobserved_weight", [0.0, 1.0])
+def test_a_user_who_weighs_nothing_is_explained_by_the_features(ratings, features, unobserved_weight):
+    """Row 3 is empty; with v = 0, or c0 = 0, its system is 0 = 0, and its factors are what its features predict."""
+    people = np.random.default_rng(1).random((ratings.shape[0], 2))
+    weights = (np.arange(ratings.shape[0]) != 3) * 1.0
+    model = ImplicitALS(4, random_state=0, alpha=1.0, unobserved_weight=unobserved_weight, regularization_exponent=1.0)
+    model.fit(ratings, user_features=people, unobserved_weights=(weights, None) if unobserved_weight else None)
+    row = ratings[[3]]
+
+    total, parts, _ = model.explain(3, row, 5, user_features=features)
+
+    known = people[3] if features is None else features[0]
+    expected = known @ model.feature_effects_[0] @ model.item_factors[5]
+    assert total == pytest.approx(expected, rel=1e-5)
+    assert parts == []
+
+
 def test_overflow_is_refused(ratings):
     model = ImplicitALS(2, iterations=0, dtype="float64").fit(ratings)
     model.item_factors = np.full((22, 2), 9e153)
