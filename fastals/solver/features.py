@@ -34,10 +34,11 @@ from fastals.core.rows import Rows, digest, transposed
 from fastals.core.state import needed
 from fastals.core.unobserved import ALIKE
 from fastals.core.validation import check_factors, read_only
+from fastals.kernels.block_steps import descend_ranges, descend_rows, turn_ranges, turn_rows
 from fastals.kernels.sparse import multiply_ranges, multiply_rows
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.eigenbasis import Basis, aligned_factors, gramian, rotate
-from fastals.solver.sides import balanced_bounds
+from fastals.solver.sides import balanced_bounds, even_bounds
 from fastals.solver.threads import parallel
 
 DIRECT_FEATURES = 1024  # up to so many the d x d matrix is factorised
@@ -46,8 +47,9 @@ DENSE_ROWS = 2**14  # at a time
 RESIDUAL = 1e-9  # relative, at which conjugate gradients stop at the latest
 LOOSEST = 0.01  # and at the earliest
 LARGEST_STEPS = 500
-ELEMENTS = 2**15  # of the effects, (d, k), at a time: what a step reads of them stays in the cache
-SERIAL_WORK = 2**17  # entries times factors of a product that the calling thread does itself
+ELEMENTS = 2**15  # of the predictions, (n, k), at a time: what is read twice of them stays in the cache
+RANGES = 256  # of the effects, in a pass over them
+SERIAL_WORK = 2**17  # entries times factors of a product, or elements of a pass, that the calling thread does itself
 
 
 def product(rows: Rows, scales: np.ndarray, X: np.ndarray, out: np.ndarray, num_threads: int | None) -> np.ndarray:
@@ -243,40 +245,44 @@ class Effects:
 
     def _iterate(self, right: np.ndarray, inverse: np.ndarray, B: np.ndarray, residual: float) -> None:
         """Conjugate gradients for the distinct columns' effects B (input and output)."""
-        d, k = B.shape
-        size = max(ELEMENTS // k, 1)
-        parts = [slice(first, first + size) for first in range(0, d, size)]
-        Q, R, P = np.empty((d, k)), np.empty((d, k)), np.empty((d, k))
-        squared, enough = np.zeros((2, k))
-        self._apply(B, Q, parts)
-        for part in parts:
-            np.subtract(right[part], Q[part], out=R[part])
-            np.multiply(inverse[part], R[part], out=P[part])
-            squared += np.einsum("ij,ij->j", R[part], P[part])
-            enough += residual**2 * np.einsum("ij,ij->j", right[part], inverse[part] * right[part])
+        R, P = np.empty(B.shape), np.zeros(B.shape)
+        self._apply(B, R)
+        np.subtract(right, R, out=R)
+        R -= self._strength * B
+        squared = np.einsum("ij,ij->j", R, inverse * R)
+        enough = residual**2 * np.einsum("ij,ij->j", right, inverse * right)
+        ratio, Q = np.zeros(B.shape[1]), np.empty(B.shape)
         for _ in range(LARGEST_STEPS):
             left = squared > enough
             if not left.any():
                 break
-            curvature, after = self._apply(P, Q, parts), np.zeros(k)
+            squares = self._in_ranges(turn_rows, turn_ranges, ratio, inverse, R, P)
+            curvature = self._apply(P, Q) + self._strength * squares
             length = np.where(left, squared / np.where(curvature > 0, curvature, np.inf), 0)
-            for part in parts:
-                B[part] += length * P[part]
-                R[part] -= length * Q[part]
-                after += np.einsum("ij,ij->j", R[part], inverse[part] * R[part])
+            after = self._in_ranges(descend_rows, descend_ranges, length, self._strength, inverse, P, Q, B, R)
             ratio = np.where(left, after / np.where(squared > 0, squared, 1), 0)
-            for part in parts:
-                P[part] *= ratio
-                P[part] += inverse[part] * R[part]
             squared = after
 
-    def _apply(self, P: np.ndarray, Q: np.ndarray, parts: list[slice]) -> np.ndarray:
-        """Write  (F' diag(lambda) F + strength I) P  of distinct columns to Q in place; return the columns' P.Q."""
+    def _in_ranges(self, in_series: Any, in_parallel: Any, *arguments: Any) -> np.ndarray:
+        """Run a pass of ``fastals.kernels.block_steps`` over all rows; its sums (k,)."""
+        d, k = arguments[-1].shape
+        bounds = even_bounds(d, RANGES)
+        sums = np.empty((bounds.size - 1, k))
+        if self._threads == 1 or d * k <= SERIAL_WORK:
+            for line, first, last in zip(sums, bounds, bounds[1:], strict=False):
+                in_series(first, last, *arguments, line)
+        else:
+            with parallel(self._threads):
+                in_parallel(bounds, *arguments, sums)
+        return sums.sum(axis=0)
+
+    def _apply(self, P: np.ndarray, Q: np.ndarray) -> np.ndarray:
+        """Write  F' diag(lambda) F P  of distinct columns to Q in place; return the columns' P.Q."""
         columns, rows, *_ = needed(self._distinct)
         Z = product(rows, ALIKE, P, np.empty((rows.shape[0], P.shape[1])), self._threads)
         product(columns, self._regularization, Z, Q, self._threads)
-        curvature = np.zeros(P.shape[1])
-        for part in parts:
-            Q[part] += self._strength * P[part]
-            curvature += np.einsum("ij,ij->j", P[part], Q[part])
+        curvature, size = np.zeros(P.shape[1]), max(ELEMENTS // P.shape[1], 1)
+        for first in range(0, Z.shape[0], size):
+            z, scales = Z[first : first + size], self._regularization[first : first + size]
+            curvature += np.einsum("i,ij->j", scales, np.square(z))
         return curvature

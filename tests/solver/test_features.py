@@ -179,6 +179,20 @@ def test_a_looser_residual_is_reached_and_lowers_the_penalty(monkeypatch):
     assert (np.diff(penalties) < 0).all()
 
 
+def test_iterated_effects_do_not_depend_on_threads(monkeypatch):
+    """Nor on whether the calling thread does all of it, in as many ranges."""
+    F, ridge, X = random_side(200, 150, 0.05)
+    monkeypatch.setattr(module, "DIRECT_FEATURES", 0)
+    monkeypatch.setattr(module, "SERIAL_WORK", 0)
+    got = []
+    for threads in (1, 2, None):
+        effects = Effects(check_features(F, "user_features", F.shape), ridge, 0.01, 3, threads)
+        effects.fit(X, 1e-3)
+        got.append(effects.array)
+    np.testing.assert_array_equal(got[0], got[1])
+    np.testing.assert_array_equal(got[0], got[2])
+
+
 def test_many_features_are_found_as_accurately_as_rows(ratings, monkeypatch):
     """Iterated to the tolerance of a sweep they leave the loss near that with exact ones, and it never rises."""
     F = sp.random(30, 60, 0.1, "csr", random_state=0)
