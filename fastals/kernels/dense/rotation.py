@@ -35,6 +35,8 @@ def chunk_for(bounds, width, like):
     """Scratch of a thread for ranges of rows, of the type of ``like``.
 
     No larger than the ranges are: a single row would wait longer for fresh memory than for its solution (measured).
+    ``multiply_chunk`` reads rows past the last one, and discards what they give: they begin as zeros, not as whatever
+    memory holds, of which Python in the place of compiled code would warn.
     """
     # A constant is a type of its own to Numba, and so would be the compilations of what it is passed to.
     rows, panel, most = np.int64(TILE_ROWS), np.int64(PANEL), np.int64(0)
@@ -42,6 +44,7 @@ def chunk_for(bounds, width, like):
         most = max(most, bounds[c + 1] - bounds[c])
     chunk = min(-(-most // rows) * rows, np.int64(CHUNK))
     solved, rotated = aligned_empty(chunk, width, like), np.empty((chunk, width), like.dtype)
+    solved[:] = 0
     return Chunk(solved, rotated, aligned_empty(rows, panel, like))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastals.kernels.dense.rotation import CHUNK, PANEL, multiply_chunk
+from fastals.kernels.dense.rotation import CHUNK, PANEL, chunk_for, multiply_chunk
 from fastals.kernels.dense.tiles import TILE_ROWS
 from fastals.solver.eigenbasis import in_panels
 
@@ -24,3 +24,15 @@ def test_multiply_chunk(factors, width, count, dtype):
     np.testing.assert_allclose(out[2 : 2 + count], expected, rtol=0, atol=1e3 * np.finfo(dtype).eps)
     assert (out[:2] == 7).all()
     assert (out[2 + count :] == 7).all()
+
+
+@pytest.mark.parametrize("rows", [1, 20, 200])
+def test_rows_that_no_solution_fills_are_zero(rows):
+    """Whatever the memory held before: here as much of it as the scratch takes, just given back."""
+    like = np.empty((1, 64), np.float32)
+    for _ in range(50):
+        garbage = [np.full(size, np.nan, np.float32) for size in range(64, 64 * CHUNK + 128, 64)]
+        del garbage
+        solved = chunk_for(np.array([0, rows]), 64, like).solved
+        assert solved.shape[0] == min(-(-rows // TILE_ROWS) * TILE_ROWS, CHUNK)
+        assert not solved.any()
