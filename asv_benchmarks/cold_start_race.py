@@ -49,6 +49,7 @@ from fastals.tuning import tune
 
 K = 20
 DATASETS = ("ml-100k", "goodbooks-to-read", "online-retail")
+Setting = tuple[float, float]  # strength of the features, share of the regularization
 Results = Iterator[tuple[str, list[float], str]]  # contender, figures, what else to print
 STRENGTHS = (1.0, 10.0, 100.0, 1_000.0)  # of the features, of both libraries
 SHARES = (1.0, 0.5, 0.25)  # of the regularization
@@ -151,7 +152,7 @@ def judged(model: Any, problem: Problem) -> list[float]:
     return [float("nan") if part is None else part["recall"] for part in parts]
 
 
-def chosen(fitted: Callable[..., Any], without: Any, problem: Problem) -> dict[str, tuple[float, float]]:
+def chosen(fitted: Callable[..., Any], without: Any, problem: Problem) -> tuple[Setting, Setting]:
     """Strength and share of the best lists of the validation part, and of the best of those that keep warm ones.
 
     ``fitted`` and ``without`` are fitted to the training part.
@@ -166,8 +167,7 @@ def chosen(fitted: Callable[..., Any], without: Any, problem: Problem) -> dict[s
     values = {setting: value(fitted(problem.train, *setting)) for setting in product(STRENGTHS, SHARES)}
     least = min(KEPT * value(without)[1], max(warm for _, warm in values.values()))
     kept = [setting for setting, (_, warm) in values.items() if warm >= least]
-    best = max(values, key=values.__getitem__)
-    return {"best": best, "kept": max(kept, key=values.__getitem__)}
+    return max(values, key=values.__getitem__), max(kept, key=values.__getitem__)
 
 
 def by_nothing(problem: Problem, options: argparse.Namespace, seed: int) -> Results:
@@ -199,20 +199,19 @@ def by_fastals(problem: Problem, options: argparse.Namespace, seed: int) -> Resu
 
 def with_features(library: str, fitted: Callable[..., Any], without: Any, problem: Problem) -> Results:
     """What a library's models with features reach; ``without`` has none and is fitted to the training part."""
-    settings = chosen(fitted, without, problem)
-    best, kept = settings["best"], settings["kept"]
+    best, kept = chosen(fitted, without, problem)
     yield library, judged(fitted(problem.known, *best, alone=False), problem), said(best)
     yield f"{library}, features alone", judged(fitted(problem.known, *best), problem), said(best)
     yield f"{library}, warm kept", judged(fitted(problem.known, *kept), problem), said(kept)
 
 
-def said(setting: tuple[float, float]) -> str:
+def said(setting: Setting) -> str:
     strength, share = setting
     return f"strength {strength:g}, regularization x {share:g}"
 
 
 def by_irspack(problem: Problem, options: argparse.Namespace, seed: int) -> Results:
-    """Its own search over its own ranges, then over the strength of the features."""
+    """Its own search over its own ranges, then over the strength of the features and the regularization."""
     from irspack import Evaluator, IALSRecommender
 
     logging.disable(logging.INFO)

@@ -57,11 +57,13 @@ def main() -> None:
 
 
 def divided(arrays: dict[str, np.ndarray], begin: float) -> Problem:
-    """What was known before a share ``begin`` of all events, and the tenth of them that followed; without returns."""
+    """What was known before a share ``begin`` of all events, and the tenth of them that followed; without returns.
+
+    By events, not by pairs as in ``temporal_split``: what somebody buys again later was known before.
+    """
     kept = np.flatnonzero(arrays["value"] > 0)
-    user, item, time = (arrays[name][kept[np.argsort(arrays["timestamp"][kept], kind="stable")]] for name in (
-        "user", "item", "timestamp",
-    ))  # fmt: skip
+    kept = kept[np.argsort(arrays["timestamp"][kept], kind="stable")]
+    user, item, time = (arrays[name][kept] for name in ("user", "item", "timestamp"))
     shape, middle, end = (user.max() + 1, item.max() + 1), int(begin * kept.size), int((begin + 0.1) * kept.size)
     # Of equal pairs the latest, which is the first in reversed order.
     _, first = np.unique((user[:middle].astype(np.int64) * shape[1] + item[:middle])[::-1], return_index=True)

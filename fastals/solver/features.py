@@ -277,7 +277,10 @@ class Effects:
         return sums.sum(axis=0)
 
     def _apply(self, P: np.ndarray, Q: np.ndarray) -> np.ndarray:
-        """Write  F' diag(lambda) F P  of distinct columns to Q in place; return the columns' P.Q."""
+        """Write  Q = F' diag(lambda) Z  of  Z = F P  to Q (d', k) in place; return  P.Q = sum_u lambda_u z_u^2  (k,).
+
+        F has the distinct columns.
+        """
         columns, rows, *_ = needed(self._distinct)
         Z = product(rows, ALIKE, P, np.empty((rows.shape[0], P.shape[1])), self._threads)
         product(columns, self._regularization, Z, Q, self._threads)

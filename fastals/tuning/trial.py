@@ -36,7 +36,7 @@ _UNOBSERVED_SHARE = (0.0003, 0.5)
 _RIDGE = (0.0003, 0.1)
 _EXPONENT = (0.0, 1.0)
 # Of seven data sets Goodbooks needs .7, the others .25 to .5. NDCG@20 of test pairs after 20 trials, searched to .75,
-# which is tried first, and to .5, means of three searches (of one for Goodbooks): Goodbooks .0859 and .0816,
+# which the second trial has, and to .5, means of three searches (of one for Goodbooks): Goodbooks .0859 and .0816,
 # MovieLens 100K .4435 and .4421, Last.fm .2911 and .2892, Online Retail .2451 and .2450.
 _UNOBSERVED_EXPONENT = (0.0, 0.75)
 # Strength of the features' effects, in units of what it stands beside; see ``feature_strengths``.
