@@ -190,7 +190,7 @@ class Objective:
             with np.errstate(over="ignore"):
                 exact = self.alpha / self.unit * self.size(values[part])
                 weight[part] = exact
-            largest = max(largest, np.abs(exact).max())
+            largest = max(largest, exact.max())
         if not largest < limit:
             raise ValueError(
                 f"alpha times the values of user_items must stay below {limit:.3g} in {np.dtype(dtype)}; "

@@ -42,8 +42,8 @@ SERIAL_SUMS = 2**19  # and up to so many additions
 class Basis:
     """Fixed factors in the eigenbasis of their Gramian.
 
-    ``rotated`` (n, width) is Y V, zeros past ``factors``; ``spectrum`` (width,) float64 is c0 s, ones past
-    ``factors``; ``V`` and ``Vt`` (panels, width, PANEL) are V and V' in panels, see ``in_panels``; ``penalty`` is
+    ``rotated`` (n, width) is Y V, zeros past ``factors``; ``spectrum`` (width,) float64 is c0 s in rising order, ones
+    past ``factors``; ``V`` and ``Vt`` (panels, width, PANEL) are V and V' in panels, see ``in_panels``; ``penalty`` is
     sum_i lambda_i |y_i|^2.
     """
 
@@ -210,12 +210,9 @@ def left_out(
     spectrum is that of the basis itself where nothing is to be done.
     """
     given, relative = basis.spectrum[:factors], _rounding(factors, basis.rotated.dtype)
-    smallest, largest = basis.spectrum.min(), basis.spectrum.max()
-    if smallest + least >= relative * largest:  # that of nearly all, and nothing else to look at for a single row
+    if given[0] + least >= relative * given[-1]:
         return basis.spectrum, np.empty(0, np.int64)
-    errors = np.flatnonzero(given + least < relative * given.max())
-    if not errors.size:
-        return basis.spectrum, errors
+    errors = np.flatnonzero(given + least < relative * given[-1])
     spectrum = basis.spectrum.copy()
     if squares is not None:
         spectrum[errors] = 0

@@ -102,10 +102,15 @@ def _settings(solver: Any, tol: Any, max_cg_steps: Any, num_threads: Any) -> Set
 
 def _checked_once(check: Callable[..., Checked], *values: Any) -> Checked:
     """What ``check`` makes of parameters; of those that it has seen, what it made then: requests bring the same."""
-    if all(type(value) in PLAIN for value in values):
+    if all(type(value) in PLAIN or _is_pair_of_floats(value) for value in values):
         found: Checked = _kept(check, *values)
         return found
     return check(*values)
+
+
+def _is_pair_of_floats(value: Any) -> bool:
+    """Whether a value is such as a fit chooses for "auto"; other pairs may be equal and of other types."""
+    return type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is float
 
 
 @functools.lru_cache(maxsize=256, typed=True)

@@ -209,8 +209,18 @@ def regularization_of_rows(
     ``whole`` is the sum of w over all columns.
     """
     strength = (objective.user_regularization, objective.item_regularization)[axis]
-    regularization = objective.regularization_of(strength, counts, missing.rows * whole)
+    if counts.size == 1:
+        one = int(counts[0]), float(missing.rows[0]) * whole
+        regularization = np.array([_regularization_of_one(objective, strength, *one)])
+    else:
+        regularization = objective.regularization_of(strength, counts, missing.rows * whole)
     return regularization, _least_regularization(objective, strength, missing.smallest, missing.largest, whole)
+
+
+@functools.lru_cache(maxsize=4096)
+def _regularization_of_one(objective: Objective, strength: float, stored: int, missing: float) -> float:
+    """``Objective.regularization_of`` of a single row; kept, as requests are of much the same lengths."""
+    return float(objective.regularization_of(strength, np.array([stored]), np.array([missing]))[0])
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ from models import small
 
 from fastals import ImplicitALS
 from fastals.core.overlay import Factors, LentFactors
-from fastals.core.state import State
+from fastals.core.state import Chosen, State
 from fastals.solver import fitting
 from fastals.solver.fitting import (
     Given,
@@ -92,6 +92,19 @@ def test_wrong_parameters_are_named(ratings, name, value, error):
     if name != "random_state":
         with pytest.raises(error, match=f"^{name} must"):
             check_parameters(small(**{name: value}))
+
+
+def test_pairs_of_parameters_are_kept_by_value_and_type():
+    """What a fit has chosen for "auto" is a pair, and every request asks for the objective."""
+    chosen = Chosen(2.0, (0.5, 3.0))
+    model = small(regularization="auto", alpha="auto")
+
+    assert checked_objective(model, chosen) is checked_objective(model, Chosen(2.0, (0.5, 3.0)))
+    assert checked_objective(model, Chosen(2.0, (3.0, 0.5))).user_regularization == 3.0
+    assert checked_objective(small(regularization=(1.0, 1.0))).item_regularization == 1.0
+    for wrong in ((True, 1.0), (1.0, True), ("1", 1.0)):  # equal to the pair before, two of them
+        with pytest.raises(TypeError, match="^regularization must"):
+            checked_objective(small(regularization=wrong))
 
 
 def test_checking_parameters_draws_no_random_numbers():

@@ -9,7 +9,7 @@ from fastals.core.unobserved import Unobserved
 from fastals.core.validation import check_rows
 from fastals.objective import Objective
 from fastals.solver import sides as module
-from fastals.solver.sides import balanced_bounds, build_side, build_sides, even_bounds, loss_of_zero
+from fastals.solver.sides import Missing, balanced_bounds, build_side, build_sides, even_bounds, loss_of_zero
 
 PARAMETERS = {
     "objective": "hu", "confidence": "linear", "alpha": 2.0, "epsilon": 1.0, "unobserved_weight": 0.5,
@@ -90,6 +90,27 @@ def test_one_side_alone_is_that_of_both(ratings, axis):
         np.testing.assert_array_equal(getattr(got, name), getattr(expected, name), err_msg=name)
     for name, value in got.entries._asdict().items():
         np.testing.assert_array_equal(value, getattr(expected.entries, name), err_msg=name)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_single_rows_are_those_of_all(ratings, axis):
+    """lambda of a single row is kept from request to request, and is that of the fit, bit for bit."""
+    objective = Objective.checked(**PARAMETERS)
+    missing = Unobserved.given(np.linspace(0.01, 3, 30), "v", 30), Unobserved.given(np.linspace(0, 2, 22), "w", 22)
+    expected = build_sides(objective, check_rows(ratings, "user_items")[0], None, FLOAT64, missing)[axis]
+    rows, _ = check_rows(ratings if axis == 0 else ratings.T, "user_items")
+    own, other = missing[axis], missing[1 - axis]
+
+    for again in range(2):
+        for row in range(rows.shape[0]):
+            one = np.array([row])
+            taken = rows.taken(one)
+            weights = Missing.of(own, other, own.of_rows(one, taken.counts))
+
+            got = build_side(objective, taken, axis, FLOAT64, weights)
+
+            assert got.regularization.tolist() == [expected.regularization[row]], (again, row)
+            assert got.least_regularization == expected.least_regularization
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 1.7])
