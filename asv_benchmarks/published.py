@@ -11,19 +11,26 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent / "published"
+SYSTEM = f"{platform.system()} {platform.machine()}"
 LIBRARIES = ("fastals", "implicit", "irspack", "hnswlib", "numpy", "scipy", "numba")
 
 
-def publish(name: str, title: str, command: str, columns: list[str], rows: list[list[Any]]) -> Path:
-    """Write the table `name`; a cell is a text, an integer or None, and all rows are as long as the columns."""
+def publish(
+    name: str, title: str, command: str, columns: list[str], rows: list[list[Any]], machine: str | None = None,
+    versions: dict[str, str] | None = None,
+) -> Path:  # fmt: skip
+    """Write the table `name`; a cell is a text, an integer or None, and all rows are as long as the columns.
+
+    ``machine`` is this one if it is not given; ``versions`` are those of libraries in other environments.
+    """
     if any(len(row) != len(columns) for row in rows):
         raise ValueError(f"every row must have {len(columns)} cells, one a column")
     table = {
         "title": title,
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {processor()}, {platform.system()} {platform.machine()}",
-        "versions": {library: version(library) for library in LIBRARIES if _installed(library)},
+        "machine": machine or f"{os.cpu_count()} cores, {processor()}, {SYSTEM}",
+        "versions": {library: version(library) for library in LIBRARIES if _installed(library)} | (versions or {}),
         "columns": columns,
     }
     text = json.dumps(table, indent=2, ensure_ascii=False).removesuffix("\n}")

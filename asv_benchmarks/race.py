@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import venv
@@ -32,12 +31,14 @@ from pathlib import Path
 from typing import Any
 
 import race_report as report
-from published import processor, publish
+from published import SYSTEM, processor, publish
 from race_contenders import EXACT
 from race_data import GENERATED, REAL
 
 HERE = Path(__file__).resolve().parent
 PEERS = ("implicit", "irspack", "threadpoolctl")
+RACED = {"contenders": "contender", "datasets": "data", "factors": "factors"}  # options, and their names in a run
+SETTINGS = ("sweeps", "cap", "repeats", "threads", "alpha", "regularization", "start")  # of all runs
 CONTENDERS = (
     "fastals", "fastals-cg:1e-4", "fastals-cholesky", "implicit-cg", "implicit-cholesky",
     "irspack-cg", "irspack-cholesky", "irspack-ials++:16", "irspack-ials++:64",
@@ -153,10 +154,9 @@ def check(options: argparse.Namespace) -> bool:
 
 def race(options: argparse.Namespace) -> dict[str, Any]:
     """All runs, written to the JSON file as they come in."""
-    keep = ("sweeps", "cap", "repeats", "threads", "alpha", "regularization", "start")
     result: dict[str, Any] = {
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
-        "settings": {key: getattr(options, key) for key in keep},
+        "machine": {"cores": os.cpu_count(), "processor": processor(), "system": SYSTEM},
+        "settings": {key: getattr(options, key) for key in SETTINGS},
         "runs": [],
         "failures": [],
     }
@@ -195,6 +195,18 @@ def sweeps_again(runs: report.Runs, contender: str, data: str, factors: int) -> 
     return max(4, report.sweeps_to(runs, first[0], report.NEAR["0.1 %"]) or 4) if first else 4
 
 
+def command_of(result: dict[str, Any]) -> str:
+    """The command that runs a finished race again."""
+    runs, defaults = result["runs"], parse(["--datasets", *REAL])
+    raced = {key: list(dict.fromkeys(run[one] for run in runs)) for key, one in RACED.items()} | result["settings"]
+    words: list[Any] = ["python asv_benchmarks/race.py --json race.json --plot race.svg"]
+    for name, value in raced.items():
+        usual = getattr(defaults, name)
+        if value != usual and not (isinstance(value, list) and set(value) == set(usual)):
+            words += [f"--{name}", *(value if isinstance(value, list) else [value])]
+    return " ".join(f"{word:g}" if isinstance(word, float) else str(word) for word in words)
+
+
 def main() -> int:
     options = parse()
     if options.check:
@@ -209,10 +221,12 @@ def main() -> int:
              + f"; float32, alpha {given['alpha']:g}, regularization {given['regularization']:g}")  # fmt: skip
     print(f"{about}\n\n{report.table(runs)}\n\n{report.targets(runs)}")
     if options.publish:
-        command = "python asv_benchmarks/race.py --json race.json --plot race.svg"
+        whence = {"machine": "{cores} cores, {processor}, {system}".format(**result["machine"]), "versions": versions}
+        command = command_of(result)
         title = "Seconds until the loss is within 0.1 % of the best that anyone reached"
-        publish("race", title, command, *report.summary(runs))
-        publish("race-sweeps", "Milliseconds of a sweep", command, *report.sweep_summary(runs))
+        publish("race", title, command, *report.summary(runs), **whence)
+        if {run["contender"] for run in runs}.issuperset(report.SWEEPS):
+            publish("race-sweeps", "Milliseconds of a sweep", command, *report.sweep_summary(runs), **whence)
     if options.plot:
         from race_plot import draw
 

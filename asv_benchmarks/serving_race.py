@@ -34,7 +34,12 @@ from race_data import GENERATED, REAL, load
 from race_report import aligned
 
 N = 10
-CONTENDERS = ("fastals", "implicit", "implicit-blas", "sgemm")
+CONTENDERS = {
+    "fastals": "fastals",
+    "implicit": "implicit",
+    "implicit-blas": "implicit, BLAS on all threads",
+    "sgemm": "NumPy's product of all scores alone",
+}
 
 
 def parse() -> argparse.Namespace:
@@ -196,7 +201,7 @@ def main() -> None:
     print(aligned(rows))
     if options.publish:
         title = f"Top {N} of {matrix.shape[1]:,} items for all {matrix.shape[0]:,} users of {options.dataset}"
-        columns = ["factors", *(f"{kind}, s" for kind in options.contenders)]
+        columns = ["factors", *(f"{CONTENDERS[kind]}, s" for kind in options.contenders)]
         seconds = {(row[2], row[1]): row[3] for row in rows[1:]}
         table = [[k, *(seconds[kind, str(k)] for kind in options.contenders)] for k in options.factors]
         publish("serving", title, "python asv_benchmarks/serving_race.py --json serving.json", columns, table)
