@@ -103,7 +103,7 @@ def test_pairs_of_parameters_are_kept_by_value_and_type():
     assert checked_objective(model, Chosen(2.0, (3.0, 0.5))).user_regularization == 3.0
     assert checked_objective(small(regularization=(1.0, 1.0))).item_regularization == 1.0
     for wrong in ((True, 1.0), (1.0, True), ("1", 1.0)):  # equal to the pair before, two of them
-        with pytest.raises(TypeError, match="^regularization must"):
+        with pytest.raises(TypeError, match=r"^regularization must"):
             checked_objective(small(regularization=wrong))
 
 
