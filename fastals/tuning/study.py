@@ -241,7 +241,7 @@ def tune(
 
 def _run(optuna: Any, study: Any, search: Search, n_trials: int, timeout: float | None) -> None:
     """Trials until there are enough, each with a sampler of its own seed."""
-    finished = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    finished, first = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED), search.first
 
     def stop_at_end(study: Any, trial: Any) -> None:
         seed_sampler()
@@ -253,13 +253,13 @@ def _run(optuna: Any, study: Any, search: Search, n_trials: int, timeout: float 
         number = sum(1 for _ in begun)  # those laid down beforehand leave some of their parameters to the sampler
         study.sampler = optuna.samplers.TPESampler(
             seed=derived_seed(search.seed, number, 0),
-            n_startup_trials=8,
+            n_startup_trials=len(first) or 8,
             multivariate=True,
             group=len(search.weightings) > 1,  # each weighting has options of its own
         )
 
     if not study.get_trials(deepcopy=False):
-        for parameters in search.first:
+        for parameters in first:
             study.enqueue_trial(parameters)
     if len(study.get_trials(deepcopy=False, states=finished)) < n_trials:
         seed_sampler()

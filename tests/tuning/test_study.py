@@ -104,7 +104,7 @@ def test_refit_to_all_uses_the_validation_pairs_too():
 
 @pytest.mark.parametrize("name", ["study.db", "study.journal"])
 def test_resumed_study_equals_an_uninterrupted_one(tmp_path, name):
-    expected = search(n_trials=9)  # the first eight are drawn at random, the ninth from what they gave
+    expected = search(n_trials=9)  # the first five are laid down, the others follow from what was before them
     search(n_trials=3, storage=tmp_path / name)
     assert (tmp_path / name).is_file()
     got = search(n_trials=9, storage=tmp_path / name)
@@ -157,9 +157,9 @@ def test_mean_strength_lies_in_its_range_whatever_the_exponent():
         assert 0.0003 <= mean_lambda / frequency.mean() <= 0.1
         assert 0.0003 <= weight <= 0.5
         assert trial["alpha"] * np.log1p(TRAIN.data).mean() == pytest.approx(1)
-    first = [trial["unobserved_weight"] for trial in result.trials[:4]]
-    assert first[0] == first[1]  # the constructor's parameters, with two exponents of missing pairs
-    assert first[2:] == [0.03, 0.003]
+    first = [trial["unobserved_weight"] for trial in result.trials[:5]]
+    assert first[0] == first[1] == first[2]  # the constructor's parameters, with three exponents of missing pairs
+    assert first[3:] == [0.03, 0.003]
     assert min(trial["unobserved_weight"] for trial in result.trials) < 0.003
 
 
@@ -180,8 +180,8 @@ def test_weights_of_missing_pairs_are_searched_with_lambdas_that_compare():
         expected = naive.regularizations(TRAIN.toarray(), regularization=ridge, exponent=1.0, **weights)
         assert got == pytest.approx(sum(side.sum() for side in expected), rel=1e-9)
     exponents = [trial["unobserved_exponent"][1] for trial in result.trials]
-    assert exponents[:4] == [AUTO_EXPONENT, 0.75, 0, 0]
-    assert len(set(exponents)) == 7
+    assert exponents[:5] == [AUTO_EXPONENT, 0.75, 0.25, 0.25, 0.25]
+    assert len(set(exponents)) == 6
     assert all(0 <= exponent <= 0.75 for exponent in exponents)
 
 
