@@ -221,12 +221,12 @@ def main() -> int:
              + f"; float32, alpha {given['alpha']:g}, regularization {given['regularization']:g}")  # fmt: skip
     print(f"{about}\n\n{report.table(runs)}\n\n{report.targets(runs)}")
     if options.publish:
-        whence = {"machine": "{cores} cores, {processor}, {system}".format(**result["machine"]), "versions": versions}
+        origin = {"machine": "{cores} cores, {processor}, {system}".format(**result["machine"]), "versions": versions}
         command = command_of(result)
         title = "Seconds until the loss is within 0.1 % of the best that anyone reached"
-        publish("race", title, command, *report.summary(runs), **whence)
+        publish("race", title, command, *report.summary(runs), **origin)
         if {run["contender"] for run in runs}.issuperset(report.SWEEPS):
-            publish("race-sweeps", "Milliseconds of a sweep", command, *report.sweep_summary(runs), **whence)
+            publish("race-sweeps", "Milliseconds of a sweep", command, *report.sweep_summary(runs), **origin)
     if options.plot:
         from race_plot import draw
 

@@ -210,8 +210,8 @@ def regularization_of_rows(
     """
     strength = (objective.user_regularization, objective.item_regularization)[axis]
     if counts.size == 1:
-        one = int(counts[0]), float(missing.rows[0]) * whole
-        regularization = np.array([_regularization_of_one(objective, strength, *one)])
+        weight = float(missing.rows[0]) * whole
+        regularization = np.array([_regularization_of_one(objective, strength, int(counts[0]), weight)])
     else:
         regularization = objective.regularization_of(strength, counts, missing.rows * whole)
     return regularization, _least_regularization(objective, strength, missing.smallest, missing.largest, whole)
@@ -219,7 +219,7 @@ def regularization_of_rows(
 
 @functools.lru_cache(maxsize=4096)
 def _regularization_of_one(objective: Objective, strength: float, stored: int, missing: float) -> float:
-    """``Objective.regularization_of`` of a single row; kept, as requests are of much the same lengths."""
+    """``Objective.regularization_of`` of a single row, bit for bit; kept, as requests are of much the same lengths."""
     return float(objective.regularization_of(strength, np.array([stored]), np.array([missing]))[0])
 
 

@@ -54,7 +54,7 @@ _UNIFORM = ("regularization_exponent", "unobserved_exponent")  # the others log-
 # from them alone. NDCG@20 of test pairs after 20 trials, and what it was without .25 here, with 0 in the last two and
 # three random trials before the sampler's, means of several searches: MovieLens 100K .4489 and .4409 (eight), Last.fm
 # .2932 and .2913 (four), Online Retail .2445 and .2449 (four), Goodbooks .0859 and .0859 (one).
-_EXPONENTS = (0.75, 0.25)
+_FIRST_EXPONENTS = (_UNOBSERVED_EXPONENT[1], 0.25)
 _FIRST = tuple(
     {"unobserved_share": share, "ridge": 0.01, "regularization_exponent": 0.75, "unobserved_exponent": 0.25}
     for share in (0.03, 0.003)
@@ -110,7 +110,7 @@ class Search:
         ranges = {"unobserved_share": _UNOBSERVED_SHARE, "ridge": _RIDGE}
         inside = {name: min(max(start[name], low), high) for name, (low, high) in ranges.items()}
         own = {**start, **inside}
-        return (own, *({**own, "unobserved_exponent": exponent} for exponent in _EXPONENTS), *_FIRST)
+        return (own, *({**own, "unobserved_exponent": exponent} for exponent in _FIRST_EXPONENTS), *_FIRST)
 
     def monitor(self) -> ValidationCallback:
         """A new one, to follow one fit."""
@@ -133,7 +133,7 @@ class Search:
             _EXPONENT,
             _UNOBSERVED_EXPONENT,
             _FEATURE_SHARE,
-            _EXPONENTS,
+            _FIRST_EXPONENTS,
             _FIRST,
             AUTO_EXPONENT,
         ]
