@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from fastals.core.overlay import Factors
 from fastals.core.parameters import Parameters, documented_by
-from fastals.core.state import FeatureNames, State, needed, swap, training_state_of
+from fastals.core.state import FeatureNames, State, fitted, needed, swap, training_state_of
 from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState, SparseLike
 from fastals.core.validation import check_dtype, check_given_factors, describe, read_only
 from fastals.persistence import save_load
@@ -58,7 +58,8 @@ class ImplicitALS(Parameters):
     unobserved_exponent : float, (float, float) or "auto"
         Popular items' missing pairs weigh more: w_i ~ max(n_i, 1)^exponent, with n_i the users who have item i, scaled
         to the mean 1 of those with entries [4]_. One number is that of the items, a pair (users, items); 0 weighs all
-        alike. "auto" is 0.5 with ``alpha="auto"``, and 0 where alpha is given: weights are what they are said to be.
+        alike. With ``alpha="auto"``, "auto" is the exponent of the items that ranks best what small fits to a part of
+        the data are not shown (0.5 below some thousand pairs); where alpha is given it is 0: weights are as said.
     regularization_exponent : float
         lambda_u = regularization * (stored in row u + c0 v_u sum w)^exponent, likewise for items [3]_; where all weigh
         alike sum w is the number of items.
@@ -102,7 +103,7 @@ class ImplicitALS(Parameters):
     item_factors : (n_items, factors) array, read-only
     loss_history : list of float
         The loss after each sweep; the last one is that of the factors, after users were solved once more to ``tol``.
-    alpha_, regularization_ : float, (float, float)
+    alpha_, regularization_, unobserved_exponent_ : float, (float, float), (float, float)
         What was used, of users and of items.
     unobserved_weights_ : (v, w)
         Weights of missing pairs, (n_users,) and (n_items,) arrays; None where all are 1.
@@ -230,10 +231,8 @@ class ImplicitALS(Parameters):
         items: ArrayLike | None = None, user_features: FeaturesLike | None = None,
     ) -> tuple[Array, Array]:  # fmt: skip
         """Items of the highest scores p_u.q_i for one user or several."""
-        fitted, filtered = self._fitted(), filter_already_liked_items
-        return lists.recommend(
-            fitted, userid, user_items, N, filtered, filter_items, recalculate_user, items, user_features
-        )
+        asked = userid, user_items, N, filter_already_liked_items, filter_items, recalculate_user, items, user_features
+        return lists.recommend(self._fitted(), *asked)
 
     @documented_by(lists.similar_items)
     def similar_items(
@@ -341,8 +340,7 @@ class ImplicitALS(Parameters):
     @property
     def loss_history(self) -> list[float]:
         """The loss after each sweep."""
-        needed(self._state.history)
-        return list(self._state.loss_history)
+        return list(fitted(self._state).loss_history)
 
     @property
     def alpha_(self) -> float:
@@ -355,29 +353,31 @@ class ImplicitALS(Parameters):
         return needed(self._state.chosen).regularization
 
     @property
+    def unobserved_exponent_(self) -> tuple[float | None, float | None]:
+        """The exponent of missing pairs that was used, of users and of items; None where weights were given."""
+        users, items = (0.0 if side is None else side.exponent for side in fitted(self._state).unobserved)
+        return users, items
+
+    @property
     def solver_report_(self) -> dict[str, float]:
         """How the rows were solved: the attribute of the class above has its keys."""
-        needed(self._state.history)
-        return dict(self._state.report)
+        return dict(fitted(self._state).report)
 
     @property
     def feature_effects_(self) -> tuple[Array | None, Array | None]:
         """Effects (A, B) of the features of users and of items, (d, factors) float64; None where there are none."""
-        needed(self._state.history)
-        users, items = (None if side is None else read_only(side.effects) for side in self._state.features)
+        users, items = (None if side is None else read_only(side.effects) for side in fitted(self._state).features)
         return users, items
 
     @property
     def feature_names_(self) -> FeatureNames:
         """Names of the features of users and of items; None where ``fit`` was given none."""
-        needed(self._state.history)
-        return self._state.feature_names
+        return fitted(self._state).feature_names
 
     @property
     def unobserved_weights_(self) -> tuple[Array | None, Array | None]:
         """Weights (v, w) of the missing pairs of users and of items; None where all are 1."""
-        needed(self._state.history)
-        users, items = (None if side is None else side.array for side in self._state.unobserved)
+        users, items = (None if side is None else side.array for side in fitted(self._state).unobserved)
         return users, items
 
     @property

@@ -323,7 +323,7 @@ class ModelOptions:
         """Model with the options given, then `defaults`, then the constructor's own defaults; all of them checked."""
         from fastals.core.validation import check_integer
         from fastals.model import ImplicitALS
-        from fastals.solver.fitting import check_parameters
+        from fastals.solver.checked import check_parameters
 
         check_integer("random_state", self.random_state, 0)
         given = {name: value for name, value in asdict(self).items() if value is not None}

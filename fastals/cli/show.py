@@ -173,6 +173,9 @@ def chosen(model: ImplicitALS) -> None:
     if model.regularization == "auto":
         users, items = (number(strength, 4) for strength in model.regularization_)
         line(f"regularization {users} of users, {items} of items (chosen from the shape and the density of the data)")
+    if model.alpha == model.unobserved_exponent == "auto":
+        items = f"{model.unobserved_exponent_[1]:g}"
+        line(f"exponent of missing pairs {items} (chosen from how small fits rank held-out pairs)")
 
 
 def loss_history(losses: list[float]) -> None:

@@ -84,6 +84,12 @@ def needed(value: Value | None) -> Value:
     return value
 
 
+def fitted(state: State) -> State:
+    """Return a state that a fit has made; NotFittedError for another."""
+    needed(state.history)
+    return state
+
+
 def training_state_of(state: Any) -> Any:
     """Return the state of the training that a state is of, which ``fit(resume_from=...)`` goes on from.
 

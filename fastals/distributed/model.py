@@ -5,49 +5,26 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastals.core.features import Features
 from fastals.core.overlay import Factors, History
 from fastals.core.parameters import NotFittedError, Parameters, documented_by
-from fastals.core.state import Chosen, FeatureNames, State, training_state_of
+from fastals.core.state import FeatureNames, State, training_state_of
 from fastals.core.types import Array, ArrayLike, FeaturesLike, RandomState
 from fastals.core.validation import check_integer, describe, read_only
 from fastals.distributed import serving
-from fastals.distributed.executor import DaskExecutor, Reference, client_of
+from fastals.distributed.executor import DaskExecutor, client_of
+from fastals.distributed.fit import Fit, fit_of
 from fastals.distributed.prepare import prepare
-from fastals.distributed.sources import Sources, Table, sources_of
+from fastals.distributed.sources import Table, sources_of
 from fastals.model import ImplicitALS
-from fastals.solver.fitting import Given, chosen_by, sweep_until, unobserved_of, warn_of_singular_rows
-from fastals.solver.sweeps import Training, TrainingState
+from fastals.solver.checked import unobserved_of
+from fastals.solver.fitting import Given, sweep_until, warn_of_singular_rows
+from fastals.solver.sweeps import TrainingState
 from fastals.tables.store import PathLike
-
-
-class Fit(NamedTuple):
-    """What a distributed fit makes; the counterpart of ``fastals.core.state.State``.
-
-    users, shards : list of references
-        Each shard's ``Solved`` and ``Shard``, on the workers.
-    bounds : (shards + 1,) int64 array
-        Shard s has the users bounds[s] .. bounds[s + 1].
-    """
-
-    executor: DaskExecutor
-    sources: Sources
-    users: list[Reference]
-    shards: list[Reference]
-    bounds: np.ndarray
-    item_factors: np.ndarray
-    chosen: Chosen
-    loss_history: tuple[float, ...]
-    unobserved_weights: Any
-    report: dict[str, float]
-    features: tuple[Features | None, Features | None] = (None, None)
-    feature_names: FeatureNames = (None, None)
-    training_state: Callable[[], TrainingState] | None = None
 
 
 class DaskImplicitALS(Parameters):
@@ -75,12 +52,12 @@ feature_regularization
     Attributes
     ----------
     item_factors : (n_items, factors) array, read-only
-    loss_history, alpha_, regularization_, feature_effects_, feature_names_
+    loss_history, alpha_, regularization_, unobserved_exponent_, feature_effects_, feature_names_
         As in `ImplicitALS`.
     n_shards_ : int
     solver_report_ : dict
         That of `ImplicitALS`, and ``bytes_per_sweep`` (sent to, between and by workers, in the mean of all sweeps) and
-        seconds by phase: ``seconds_load``, ``seconds_weigh``, ``seconds_users``, ``seconds_items_basis``,
+        seconds by phase: ``seconds_load``, ``seconds_pilot``, ``seconds_weigh``, ``seconds_users``, ``seconds_items_basis``,
         ``seconds_items_steps``, ``seconds_items_direct``, with features of users ``seconds_users_effects``; where all
         pairs are one shard, ``seconds_items`` in the place of three.
 
@@ -198,7 +175,7 @@ feature_regularization
         began = executor.bytes_moved(), len(resume_from.loss_history) if resume_from is not None else 0
 
         def snapshot() -> Fit:
-            return _fit_of(training, executor, sources, unobserved_weights, began)
+            return fit_of(training, executor, sources, unobserved_weights, began)
 
         def watch(sweep: int, loss: float) -> Any:
             if callback is None:
@@ -241,7 +218,7 @@ feature_regularization
             History(rows),
             fit.chosen,
             fit.loss_history,
-            unobserved=unobserved_of(self, rows, fit.unobserved_weights),
+            unobserved=unobserved_of(rows, fit.unobserved_exponent, fit.unobserved_weights),
             report={name: value for name, value in fit.report.items() if not name.startswith(OWN_REPORTS)},
             features=fit.features,
             feature_names=fit.feature_names,
@@ -337,6 +314,11 @@ feature_regularization
         return self._fitted.chosen.regularization
 
     @property
+    def unobserved_exponent_(self) -> tuple[float | None, float | None]:
+        """The exponent of missing pairs that was used, of users and of items; None where weights were given."""
+        return (None, None) if self._fitted.unobserved_weights is not None else self._fitted.unobserved_exponent
+
+    @property
     def feature_effects_(self) -> tuple[Array | None, Array | None]:
         """Effects (A, B) of the features of users and of items, (d, factors) float64; None where there are none."""
         users, items = (None if side is None else read_only(side.effects) for side in self._fitted.features)
@@ -382,18 +364,4 @@ feature_regularization
 
 
 OWN = ("client", "pairs_per_shard")  # parameters that ImplicitALS has not
-OWN_REPORTS = ("seconds_", "bytes_")
-
-
-def _fit_of(training: Training, executor: DaskExecutor, sources: Sources, weights: Any, began: tuple[int, int]) -> Fit:
-    """What a training has made so far; ``began`` are bytes moved and sweeps done when it began."""
-    users: Any = training.users
-    sweeps = len(training.loss_history) - began[1]
-    moved = (executor.bytes_moved() - began[0]) / max(sweeps, 1)
-    seconds = {f"seconds_{name}": value for name, value in executor.seconds.items()}
-    return Fit(
-        executor, sources, users.factors.references, users.shards.references, users.shards.bounds,
-        training.items.lend_factors(), chosen_by(training), tuple(training.loss_history), weights,
-        {**training.summary(), "bytes_per_sweep": float(moved), **seconds},
-        (training.users.features(), training.items.features()), training.feature_names,
-    )  # fmt: skip
+OWN_REPORTS = ("seconds_", "bytes_")  # beginnings of the names of reports

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.core.features import feature_names
-from fastals.core.rows import Rows
+from fastals.core.rows import Rows, joined
 from fastals.core.unobserved import Unobserved, weights_or_alike
 from fastals.core.validation import (
     LARGEST_INT32,
@@ -31,11 +31,13 @@ from fastals.distributed.items import Items
 from fastals.distributed.sources import Sources
 from fastals.kernels.rows.row import Entries
 from fastals.objective import Objective
+from fastals.solver.checked import Weights, check_parameters, exponents_of
 from fastals.solver.features import Effects
-from fastals.solver.fitting import DRAWN_ROWS, Given, Weights, check_parameters, exponents_of
+from fastals.solver.fitting import Given
 from fastals.solver.given_features import checked_features, strengths_for
-from fastals.solver.half import Half
+from fastals.solver.half import DRAWN_ROWS, Half
 from fastals.solver.half_sweep import Settings
+from fastals.solver.pilot import Sample, exponents_for
 from fastals.solver.sides import Missing, Side, balanced_bounds, filled_and_whole, regularization_of_rows
 from fastals.solver.sweeps import Training
 
@@ -86,13 +88,14 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
     """
     settings, objective = check_parameters(parameters)
     dtype = check_dtype(parameters.dtype)
-    exponents = exponents_of(parameters)
     factors = check_integer("factors", parameters.factors, 1, LARGEST_INT32)
 
-    def loaded() -> tuple[Objective, Census, UserShards, Items]:
+    def loaded() -> tuple[Objective, tuple[float, float], Census, UserShards, Items]:
         with executor.placed():
             with executor.phase("load"):
-                census = take_census(sources, executor, objective, exponents[0])
+                census = take_census(sources, executor, objective, exponents_of(parameters)[0])
+            with executor.phase("pilot"):
+                exponents = _exponents(parameters, given, executor, census)
             suited = _with_alpha(objective, census) if is_auto(parameters.alpha) else objective
             with executor.phase("weigh"):
                 plan, weights = _planned(census, suited, exponents, given, (dtype, factors))
@@ -100,7 +103,7 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
                     plan = _with_regularization(census, executor, plan, weights)
                 users, known = _weighed(census, executor, plan, weights, settings)
             executor.settle([*census.pieces, *users.references])
-        return plan.objective, census, users, known
+        return plan.objective, exponents, census, users, known
 
     with executor.phase("warm"):
         executor.warm("warm", on_shard.warm, objective, dtype.str, factors, settings)
@@ -108,7 +111,7 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
             executor.warm("warm-features", warm_features, dtype.str, factors)
     for attempt in range(ATTEMPTS):
         try:
-            objective, census, users, known = loaded()
+            objective, exponents, census, users, known = loaded()
             break
         except WorkersChangedError:
             if attempt == ATTEMPTS - 1:
@@ -128,6 +131,7 @@ def prepare(parameters: Any, given: Given, sources: Sources, executor: Executor)
     way = HalfSweeps(executor, objective, user_half, item_half, known)
     training = Training(objective, settings, user_half, item_half, accelerated, way)
     training.users_first, training.feature_strengths = P is None and Q is not None, strengths
+    training.exponents = exponents
     training.feature_names = (feature_names(given.user_features), feature_names(given.item_features))
     return training
 
@@ -182,6 +186,19 @@ def take_census(sources: Sources, executor: Executor, objective: Objective, expo
         raise ValueError("user_items must have at least one stored value that is not zero; got none")
     columns = executor.total("count-items", on_shard.add, on_shard.column_counts, pieces)
     return Census(pieces, counts, columns)
+
+
+def _exponents(parameters: Any, given: Given, executor: Executor, census: Census) -> tuple[float, float]:
+    """Exponents of missing pairs, of users and of items, as in a local fit to the same pairs."""
+
+    def sample(step: int) -> Sample:
+        firsts = [int(-begin % step) for begin in census.bounds[:-1]]
+        parts = executor.gather(executor.map("sample", on_shard.sample, census.pieces, firsts, step))
+        rows = joined([part.rows for part in parts], census.shape[1])
+        own = [part.phi for part in parts if part.phi is not None]
+        return Sample(rows, np.concatenate(own) if own else None)
+
+    return exponents_for(parameters, given.unobserved_weights, census.sum("stored"), sample)
 
 
 def _planned(

@@ -36,8 +36,9 @@ from fastals.kernels.rows.shard_rows import (
 )
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import Basis, aligned_factors, basis_of, gramian, rotate
-from fastals.solver.fitting import draw
+from fastals.solver.half import draw
 from fastals.solver.half_sweep import Settings, solve_rows
+from fastals.solver.pilot import Sample, every
 from fastals.solver.sides import Missing, Side, balanced_bounds, build_side, filled_and_whole, loss_of_zero
 from fastals.solver.threads import run_tasks
 
@@ -130,6 +131,11 @@ def count(piece: Piece, objective: Objective, exponent: float) -> Counts:
 def column_counts(piece: Piece) -> np.ndarray:
     """Number of a shard's users who have each item, int64."""
     return piece.rows.column_counts
+
+
+def sample(piece: Piece, first: int, step: int) -> Sample:
+    """A shard's users first, first + step, ..."""
+    return every(piece.rows, piece.phi, first, step)
 
 
 def weigh(piece: Piece, plan: Plan, given: np.ndarray | None) -> Shard:

@@ -24,7 +24,7 @@ from fastals.core.validation import (
 from fastals.persistence import parts
 from fastals.persistence.model_file import read_model_file, write_model_file
 from fastals.persistence.streams import file_name
-from fastals.solver.fitting import checked_objective, checked_settings
+from fastals.solver.checked import checked_objective, checked_settings
 from fastals.tables.interactions import Interactions
 from fastals.tables.store import InteractionStore
 

@@ -13,7 +13,7 @@ from fastals.core.rows import Rows
 from fastals.core.state import State, needed
 from fastals.core.validation import LARGEST_INT32, check_ids, check_rows, describe, is_sparse
 from fastals.objective import Objective
-from fastals.solver.fitting import checked_objective, checked_settings
+from fastals.solver.checked import checked_objective, checked_settings
 from fastals.solver.half_sweep import Settings
 from fastals.solver.sides import Missing
 

@@ -10,10 +10,9 @@ How two arguments get from `ImplicitALS.fit` to the kernel that solves a row, an
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,100 +21,27 @@ from fastals.core.overlay import Factors, History, LentFactors
 from fastals.core.progress import progress_bar
 from fastals.core.rows import Rows
 from fastals.core.state import Chosen, State, needed
-from fastals.core.unobserved import Unobserved, check_exponents
 from fastals.core.validation import (
     LARGEST_INT32,
-    check_choice,
     check_dtype,
     check_factors,
     check_integer,
     check_random_state,
-    check_real,
     check_rows,
-    describe,
     is_auto,
     is_true,
 )
-from fastals.objective import CONFIDENCES, Objective, density_of
+from fastals.objective import Objective
+from fastals.solver.checked import check_parameters, objective_for, unobserved_of
 from fastals.solver.features import Effects
 from fastals.solver.given_features import checked_feature_strengths, checked_features, strengths_for
-from fastals.solver.half import Half
-from fastals.solver.half_sweep import SOLVERS, Settings
-from fastals.solver.sides import Side, build_sides, sums_of_frequencies
+from fastals.solver.half import Half, draw
+from fastals.solver.half_sweep import Settings
+from fastals.solver.pilot import every, exponents_for
+from fastals.solver.sides import Side, build_sides
 from fastals.solver.sweeps import Training
 
 Callback = Callable[[State, int, float], tuple[Any, State]]
-Weights = tuple[Unobserved | None, Unobserved | None]
-# With alpha="auto": of 0, .25, .5 and .75 the best worst share over seven sets, whichever of them is left out, see
-# ``asv_benchmarks/defaults.py --leave-one-out``. The best is .25 to .35 on five of them, .5 and .7 on the others.
-AUTO_EXPONENT = 0.5
-PLAIN = (str, int, float, type(None))  # types of parameters that say all by their value
-Checked = TypeVar("Checked")
-DRAWN_ROWS = 2**16  # at a time, so that an interrupt is heard in between
-
-
-def checked_objective(parameters: Any, chosen: Chosen | None = None) -> Objective:
-    """Objective of a model's parameters; TypeError or ValueError names the one that is wrong.
-
-    What is "auto" among them is what the data had a fit choose, or 1 where there are none yet.
-    """
-    alpha, regularization, _ = chosen or Chosen()
-    confidence = check_choice("confidence", parameters.confidence, ("auto", *CONFIDENCES))
-    if confidence == "auto":
-        confidence = "log" if is_auto(parameters.alpha) else "linear"
-    return _checked_once(
-        Objective.checked,
-        parameters.objective,
-        confidence,
-        alpha if is_auto(parameters.alpha) else parameters.alpha,
-        parameters.epsilon,
-        parameters.unobserved_weight,
-        regularization if is_auto(parameters.regularization) else parameters.regularization,
-        parameters.regularization_exponent,
-    )
-
-
-def objective_for(parameters: Any, rows: Rows, unobserved: Weights) -> Objective:
-    """Objective of a model's parameters, with what is "auto" among them chosen to suit the rows of all users."""
-    objective = checked_objective(parameters)
-    if is_auto(parameters.alpha):
-        objective = objective.with_alpha_for(rows)
-    if is_auto(parameters.regularization):
-        objective = objective.with_regularization(density_of(rows), *sums_of_frequencies(objective, rows, unobserved))
-    return objective
-
-
-def checked_settings(parameters: Any) -> Settings:
-    """Settings of the solver of a model's parameters; TypeError or ValueError names the one that is wrong."""
-    given = parameters.solver, parameters.tol, parameters.max_cg_steps, parameters.num_threads
-    return _checked_once(_settings, *given)
-
-
-def _settings(solver: Any, tol: Any, max_cg_steps: Any, num_threads: Any) -> Settings:
-    return Settings(
-        check_choice("solver", solver, SOLVERS),
-        check_real("tol", tol),
-        min(check_integer("max_cg_steps", max_cg_steps, 1), LARGEST_INT32),
-        None if num_threads is None else check_integer("num_threads", num_threads, 1),
-    )
-
-
-def _checked_once(check: Callable[..., Checked], *values: Any) -> Checked:
-    """What ``check`` makes of parameters; of those that it has seen, what it made then: requests bring the same."""
-    if all(type(value) in PLAIN or _is_pair_of_floats(value) for value in values):
-        found: Checked = _kept(check, *values)
-        return found
-    return check(*values)
-
-
-def _is_pair_of_floats(value: Any) -> bool:
-    """Whether a value is such as a fit chooses for "auto"; other pairs may be equal and of other types."""
-    return type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is float
-
-
-@functools.lru_cache(maxsize=256, typed=True)
-def _kept(check: Callable[..., Any], *values: Any) -> Any:
-    return check(*values)
 
 
 class Given(NamedTuple):
@@ -130,29 +56,6 @@ class Given(NamedTuple):
     item_factors: Any = None
 
 
-def check_parameters(parameters: Any) -> tuple[Settings, Objective]:
-    """Check what can be told of a model's parameters without data; but for ``random_state``, whose stream may advance.
-
-    Returns the settings of the solver and the objective, with 1 for what is "auto".
-
-    Raises
-    ------
-    TypeError, ValueError
-        Naming the parameter that is wrong.
-    """
-    settings = checked_settings(parameters)
-    objective = checked_objective(parameters)
-    check_integer("factors", parameters.factors, 1, LARGEST_INT32)
-    check_integer("iterations", parameters.iterations, 0)
-    check_dtype(parameters.dtype)
-    exponents_of(parameters)
-    checked_feature_strengths(parameters)
-    acceleration = parameters.acceleration
-    if not isinstance(acceleration, bool) and not is_auto(acceleration):
-        raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")
-    return settings, objective
-
-
 def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Rows]:
     """Training of a model with these parameters, and the canonical rows of its users.
 
@@ -165,7 +68,9 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     """
     settings, _ = check_parameters(parameters)
     rows, phi = check_rows(given.user_items, "user_items", preference=given.preference, allow_empty=False)
-    unobserved = unobserved_of(parameters, rows, given.unobserved_weights)
+    weights = given.unobserved_weights
+    exponents = exponents_for(parameters, weights, rows.indices.size, lambda step: every(rows, phi, 0, step))
+    unobserved = unobserved_of(rows, exponents, weights)
     objective = objective_for(parameters, rows, unobserved)
     dtype = check_dtype(parameters.dtype)
     _warn_of_unreachable_tolerance(settings, dtype)
@@ -216,30 +121,6 @@ def _continued(given: Given, before: State, shape: tuple[int, int]) -> Given:
         )
     arrays = (None if factors is None else factors.array for factors in kept)
     return given._replace(**dict(zip(("user_factors", "item_factors"), arrays, strict=True)))
-
-
-def exponents_of(parameters: Any) -> tuple[float, float]:
-    """``unobserved_exponent`` of users and items; "auto" is 0 where alpha is given, so that weights are as given."""
-    exponent = parameters.unobserved_exponent
-    if is_auto(exponent):
-        exponent = AUTO_EXPONENT if is_auto(parameters.alpha) else 0.0
-    return check_exponents(exponent)
-
-
-def unobserved_of(parameters: Any, rows: Rows, given: Any) -> Weights:
-    """Weights of missing pairs, of users and of items: those given to ``fit``, or by popularity."""
-    exponents = exponents_of(parameters)
-    if given is None:
-        return (
-            Unobserved.by_popularity(rows.counts, exponents[0]),
-            Unobserved.by_popularity(rows.column_counts, exponents[1]),
-        )
-    if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise TypeError(f"unobserved_weights must be a pair, of users and of items; got {describe(given)}")
-    return (
-        Unobserved.given(given[0], "unobserved_weights of users", rows.shape[0]),
-        Unobserved.given(given[1], "unobserved_weights of items", rows.shape[1]),
-    )
 
 
 def current_state(training: Training, rows: Rows) -> State:
@@ -338,13 +219,6 @@ def sweep_until(
             advance(loss)
             if is_true("what callback returns", watch(sweep, loss)):
                 break
-
-
-def draw(random: np.random.Generator, P: np.ndarray) -> None:
-    """Write random factors to P (n, factors) in place, from where the generator's stream stands."""
-    for first in range(0, P.shape[0], DRAWN_ROWS):
-        random.standard_normal(dtype=P.dtype, out=P[first : first + DRAWN_ROWS])
-    P *= P.dtype.type(0.1 / np.sqrt(P.shape[1]))
 
 
 def _first_factors(

@@ -13,7 +13,15 @@ from fastals.solver.eigenbasis import aligned_factors
 from fastals.solver.features import Effects
 from fastals.solver.sides import Side, loss_of_zero
 
+DRAWN_ROWS = 2**16  # at a time, so that an interrupt is heard in between
 EFFECTS_SHARE = 0.1  # of the tolerance of a sweep's rows, to which effects are found; see `fastals.solver.features`
+
+
+def draw(random: np.random.Generator, P: np.ndarray) -> None:
+    """Write random factors to P (n, factors) in place, from where the generator's stream stands."""
+    for first in range(0, P.shape[0], DRAWN_ROWS):
+        random.standard_normal(dtype=P.dtype, out=P[first : first + DRAWN_ROWS])
+    P *= P.dtype.type(0.1 / np.sqrt(P.shape[1]))
 
 
 class Half:

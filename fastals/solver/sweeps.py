@@ -99,8 +99,8 @@ class Training:
         Of each sweep's items and users.
     advanced : bool
         Whether a half-sweep has been finished.
-    unobserved : (Unobserved, Unobserved)
-        Weights of missing pairs that the sides were built with.
+    unobserved, exponents : (Unobserved, Unobserved), (float, float)
+        Weights of missing pairs that the sides were built with; those of popularity, where they follow from it.
     feature_names, feature_strengths : (tuple of str, tuple of str), (float, float)
         Of the features of users and of items, if they have any.
     users_first : bool
@@ -124,7 +124,7 @@ class Training:
         self.advanced = self.users_first = False
         self._tolerance = settings.tolerance  # of the present sweep
         self.unobserved: tuple[Unobserved | None, Unobserved | None] = (None, None)
-        self.feature_strengths = (1.0, 1.0)
+        self.feature_strengths, self.exponents = (1.0, 1.0), (0.0, 0.0)
         self.feature_names: FeatureNames = (None, None)
         self._sequence = 1.0  # t_n
         self._derived = Derived()

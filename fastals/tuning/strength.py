@@ -20,13 +20,14 @@ from fastals.core.rows import Rows
 from fastals.core.validation import check_real, check_rows
 from fastals.model import ImplicitALS
 from fastals.objective import density_of
-from fastals.solver.features import mean_diagonal
-from fastals.solver.fitting import (
+from fastals.solver.checked import (
     AUTO_EXPONENT,
     checked_objective,
+    exponents_of,
     objective_for,
     unobserved_of,
 )
+from fastals.solver.features import mean_diagonal
 from fastals.solver.given_features import checked_feature_strengths
 from fastals.solver.sides import frequencies, sums_of_frequencies
 
@@ -51,8 +52,8 @@ def comparable_regularization(
     strength : float
         Regularization at exponent ``at``.
     model : ImplicitALS
-        Its ``regularization_exponent``, ``unobserved_weight`` and ``unobserved_exponent`` are used; it need not be
-        fitted.
+        Its ``regularization_exponent``, ``unobserved_weight`` and ``unobserved_exponent`` are used, .5 where a fit is
+        to find the last one; it need not be fitted.
     user_items : sparse matrix or array (n_users, n_items)
         What it is fitted to; its stored pattern alone matters.
     at : float, default 1
@@ -76,7 +77,8 @@ def comparable_regularization(
     strength, at = check_real("strength", strength), check_real("at", at)
     rows, _ = check_rows(user_items, "user_items")
     objective = checked_objective(model)
-    frequency = np.concatenate(frequencies(objective, rows, unobserved_of(model, rows, unobserved_weights)))
+    unobserved = unobserved_of(rows, exponents_of(model), unobserved_weights)
+    frequency = np.concatenate(frequencies(objective, rows, unobserved))
     # In units of the largest no power overflows.
     largest = frequency.max()
     exponent = objective.regularization_exponent
@@ -92,7 +94,7 @@ def feature_strengths(
     A side without features keeps the model's. Features are (n_users, d) and (n_items, d').
     """
     rows, _ = check_rows(user_items, "user_items")
-    unobserved = unobserved_of(model, rows, None)
+    unobserved = unobserved_of(rows, exponents_of(model))
     objective = objective_for(model, rows, unobserved)
     strengths = [objective.user_regularization, objective.item_regularization]
     found = list(checked_feature_strengths(model))
@@ -107,12 +109,14 @@ def feature_strengths(
 def first_trial(rows: Rows) -> dict[str, float]:
     """The constructor's parameters as a trial of a search, in its units, see ``fastals.tuning.trial``.
 
+    The exponent of missing pairs is the one that a fit begins its own search with; other trials have others.
+
     There the mean stored pair weighs 1, in an untouched model density^-1/2 times c0 = 1: all weights times density^1/2
     are the same problem. The sum of lambda over all rows with entries is the same, too.
     """
     share = density_of(rows) ** 0.5
     model = ImplicitALS()
-    unobserved = unobserved_of(model, rows, None)
+    unobserved = unobserved_of(rows, exponents_of(model))
     own = objective_for(model, rows, unobserved)
     strengths = own.user_regularization, own.item_regularization
     sides = sums_of_frequencies(own, rows, unobserved)

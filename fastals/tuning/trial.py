@@ -26,7 +26,7 @@ from fastals.core.rows import digest as digest_of
 from fastals.core.validation import check_choice, check_integer, check_rows
 from fastals.evaluation import Popularity, ranking_metrics_at_k
 from fastals.model import ImplicitALS
-from fastals.solver.fitting import AUTO_EXPONENT, checked_objective, exponents_of
+from fastals.solver.checked import AUTO_EXPONENT, checked_objective, exponents_of
 from fastals.tuning.pair_weights import RANGES, span_of, suggested, weighed
 from fastals.tuning.strength import comparable_regularization, feature_strengths, first_trial
 from fastals.weighting import times_of

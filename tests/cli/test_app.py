@@ -66,6 +66,8 @@ def test_alpha_and_regularization_that_were_chosen_are_shown(file, fitted):
     assert chosen in fitted[0]
     users, items = (show.number(one, 4) for one in ImplicitALS.load(fitted[1]).regularization_)
     assert f"regularization {users} of users, {items} of items (chosen from the shape" in fitted[0]
+    exponent = f"exponent of missing pairs {ImplicitALS.load(fitted[1]).unobserved_exponent_[1]:g} (chosen from how"
+    assert exponent in fitted[0]
     assert "(chosen from" in run("evaluate", file, *QUICK).stdout
     assert "(chosen from" in run("demo", "--data", file, *QUICK).stdout
     assert "(chosen from" not in run("evaluate", file, "--alpha", 2, "--regularization", 0.1, *QUICK).stdout

@@ -46,6 +46,7 @@ def test_two_workers_make_the_factors_of_one_process(client, plays, make, expect
     assert_same(model, expected)
     assert model.n_shards_ == len(expected[0].users.shards.references) > 4
     assert model.alpha_ == expected[0].objective.alpha
+    assert model.unobserved_exponent_ == model.to_local().unobserved_exponent_ == expected[0].exponents
 
 
 def test_any_number_of_workers_makes_the_same_bits(cluster, client, store, make, expected):

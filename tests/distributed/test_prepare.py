@@ -9,6 +9,8 @@ from fastals import ImplicitALS
 from fastals.distributed.prepare import prepare, take_census
 from fastals.distributed.sources import sources_of
 from fastals.objective import Objective
+from fastals.solver import pilot
+from fastals.solver.checked import AUTO_EXPONENT
 from fastals.solver.fitting import Given
 
 pytestmark = pytest.mark.slow  # kernels of shards are compiled, or clusters started
@@ -63,6 +65,27 @@ def test_regularization_is_that_of_a_local_fit(plays, make, weights):
     objective = training.objective
     expected = local_fit(make(**options), plays, unobserved_weights=weights).regularization_
     assert (objective.user_regularization, objective.item_regularization) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("pairs_per_shard", [10**6, 3_000, 700])
+@pytest.mark.parametrize("separate", [False, True], ids=["values", "preferences"])
+def test_exponents_of_missing_pairs_are_those_of_a_local_fit(make, monkeypatch, pairs_per_shard, separate):
+    """They are found on the same users, wherever the shards of these begin."""
+    monkeypatch.setattr(pilot, "PAIRS", 30_000)
+    random = np.random.default_rng(0)  # alike but for popularity, which lists are best to follow
+    plays = sp.csr_array((random.random((3_000, 70)) < np.linspace(0, 0.6, 70)) * random.integers(1, 9, (3_000, 70)))
+    likes = random.random(plays.nnz) < 0.8
+    preference = sp.csr_array((likes.astype(float), plays.indices, plays.indptr), shape=plays.shape)
+    given = {"preference": preference} if separate else {}
+    model = make(regularization="auto", alpha="auto", pairs_per_shard=pairs_per_shard)
+
+    training, _ = sharded_fit(model, plays, pickled=True, **given)
+
+    local = local_fit(model, plays, **given)
+    assert training.exponents == local.unobserved_exponent_
+    assert training.exponents[1] != AUTO_EXPONENT
+    assert training.executor.calls.count("sample") == 1
+    assert (len(training.users.shards.references) > 1) == (pairs_per_shard < 10**6)
 
 
 def test_random_starts_are_those_of_a_local_fit(plays, make):

@@ -6,13 +6,11 @@ from models import small
 
 from fastals import ImplicitALS
 from fastals.core.overlay import Factors, LentFactors
-from fastals.core.state import Chosen, State
-from fastals.solver import fitting
+from fastals.core.state import State
+from fastals.solver import half
+from fastals.solver.checked import check_parameters
 from fastals.solver.fitting import (
     Given,
-    check_parameters,
-    checked_objective,
-    checked_settings,
     current_state,
     final_state,
     prepare,
@@ -28,7 +26,7 @@ def prepared(model: ImplicitALS, ratings, before=None, **given):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows_at_a_time", [2**16, 7])
 def test_users_start_from_small_random_factors_and_items_from_zero(ratings, monkeypatch, dtype, rows_at_a_time):
-    monkeypatch.setattr(fitting, "DRAWN_ROWS", rows_at_a_time)
+    monkeypatch.setattr(half, "DRAWN_ROWS", rows_at_a_time)
     random = np.random.default_rng(5)
 
     training, _ = prepared(small(dtype=dtype, random_state=5), ratings)
@@ -74,7 +72,6 @@ def test_automatic_alpha_is_that_of_the_training(ratings):
     training, _ = prepared(small(alpha="auto"), ratings)
 
     assert training.objective.alpha == small(alpha="auto").fit(ratings).alpha_
-    assert checked_objective(small(alpha=3)).alpha == 3.0
 
 
 @pytest.mark.parametrize(
@@ -92,34 +89,6 @@ def test_wrong_parameters_are_named(ratings, name, value, error):
     if name != "random_state":
         with pytest.raises(error, match=f"^{name} must"):
             check_parameters(small(**{name: value}))
-
-
-def test_pairs_of_parameters_are_kept_by_value_and_type():
-    """What a fit has chosen for "auto" is a pair, and every request asks for the objective."""
-    chosen = Chosen(2.0, (0.5, 3.0))
-    model = small(regularization="auto", alpha="auto")
-
-    assert checked_objective(model, chosen) is checked_objective(model, Chosen(2.0, (0.5, 3.0)))
-    assert checked_objective(model, Chosen(2.0, (3.0, 0.5))).user_regularization == 3.0
-    assert checked_objective(small(regularization=(1.0, 1.0))).item_regularization == 1.0
-    for wrong in ((True, 1.0), (1.0, True), ("1", 1.0)):  # equal to the pair before, two of them
-        with pytest.raises(TypeError, match=r"^regularization must"):
-            checked_objective(small(regularization=wrong))
-
-
-def test_checking_parameters_draws_no_random_numbers():
-    random = np.random.RandomState(0)
-    settings, objective = check_parameters(small(random_state=random, alpha="auto", tol=0.25))
-
-    assert random.randint(2**30) == np.random.RandomState(0).randint(2**30)
-    assert settings.tolerance == 0.25
-    assert objective.alpha == 1.0
-    with pytest.raises(ValueError, match=r"^iterations must"):
-        check_parameters(small(iterations=-1))
-
-
-def test_steps_beyond_the_kernels_integers_are_as_many_as_these_hold():
-    assert checked_settings(small(max_cg_steps=10**30)).max_steps == 2**31 - 1
 
 
 @pytest.mark.parametrize(("dtype", "tol", "solver", "told"), [

@@ -13,7 +13,7 @@ from fastals.evaluation import ranking_metrics_at_k, train_test_split
 from fastals.weighting import popularity
 
 optuna = pytest.importorskip("optuna")
-from fastals.solver.fitting import AUTO_EXPONENT  # noqa: E402
+from fastals.solver.checked import AUTO_EXPONENT  # noqa: E402
 from fastals.tuning import tune  # noqa: E402
 from fastals.tuning.trial import Search, dimensions_of  # noqa: E402
 
