@@ -29,7 +29,7 @@ SHARE, LEAST = 0.2, 5  # of the pairs of users who have so many, held out
 FEWEST, MOST = 300, 1_000  # of users whose lists are judged: fewer tell nothing, more are not needed
 LENGTH = 20  # of the lists
 STEP, LOWEST, HIGHEST = 0.125, 0.0, 0.75  # of exponents
-SCORES = 2**22  # at a time
+SCORES = 2**20  # at a time
 GAINS = 1 / np.log2(np.arange(2, LENGTH + 2))
 
 

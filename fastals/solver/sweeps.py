@@ -117,8 +117,7 @@ class Training:
         way: Way | None = None,
     ) -> None:
         self.objective, self.settings, self.accelerated = objective, settings, accelerated
-        self.users, self.items = users, items
-        self._way = way or self._solved_here
+        self.users, self.items, self._way = users, items, way  # its own method would keep it until garbage is collected
         self.loss_history: list[float] = []
         self.reports: list[tuple[Report, Report]] = []
         self.advanced = self.users_first = False
@@ -209,7 +208,8 @@ class Training:
     ) -> Report:
         """Solve one half against fixed factors of the other, into ``solved`` in place."""
         self._step += 1
-        report = self._way(half, other, fixed, solved, guess, replace(self.settings, tolerance=self._tolerance))
+        way, settings = self._way or self._solved_here, replace(self.settings, tolerance=self._tolerance)
+        report = way(half, other, fixed, solved, guess, settings)
         self.advanced = True
         return report
 

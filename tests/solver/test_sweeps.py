@@ -1,6 +1,8 @@
 """Accelerated sweeps: the same minimum in fewer sweeps, and a loss that never rises."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import scipy.sparse as sp
 
 from fastals import ImplicitALS
 from fastals.core.parameters import NotFittedError
+from fastals.core.state import State
 from fastals.datasets import make_interactions
 from fastals.solver import half, sweeps
+from fastals.solver.fitting import Given, final_state, prepare, run
 from fastals.solver.half_sweep import solve_side
 from fastals.solver.sweeps import FIRST, LOOSEST, SHARE, Training
 
@@ -187,6 +191,21 @@ def test_users_reach_the_tolerance_and_are_those_of_fold_in(plays, iterations):
 
     np.testing.assert_array_equal(model.recalculate_user(np.arange(400)), P)
     assert model.loss_history[-1] == pytest.approx(model.loss(plays), rel=1e-10)
+
+
+def test_a_training_and_its_buffers_are_gone_with_the_last_reference(plays):
+    """Without a collection of garbage, which may come late: a training has several times the memory of its factors."""
+    training, rows = prepare(ImplicitALS(8, iterations=2), State(), Given(plays))
+    run(training, rows, 2, lambda state, sweep, loss: (None, state), False)
+    state = final_state(training, rows)
+    gone = weakref.ref(training)
+    gc.disable()
+    try:
+        del training
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert state.loss_history
 
 
 def test_no_training_waits_for_another_one(plays, monkeypatch):
