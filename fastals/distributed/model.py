@@ -57,9 +57,9 @@ feature_regularization
     n_shards_ : int
     solver_report_ : dict
         That of `ImplicitALS`, and ``bytes_per_sweep`` (sent to, between and by workers, in the mean of all sweeps) and
-        seconds by phase: ``seconds_load``, ``seconds_pilot``, ``seconds_weigh``, ``seconds_users``, ``seconds_items_basis``,
-        ``seconds_items_steps``, ``seconds_items_direct``, with features of users ``seconds_users_effects``; where all
-        pairs are one shard, ``seconds_items`` in the place of three.
+        seconds by phase: ``seconds_load``, ``seconds_pilot``, ``seconds_weigh``, ``seconds_users``,
+        ``seconds_items_basis``, ``seconds_items_steps``, ``seconds_items_direct``, with features of users
+        ``seconds_users_effects``; where all pairs are one shard, ``seconds_items`` in the place of three.
 
     Examples
     --------
