@@ -116,7 +116,7 @@ def test_a_search_climbs_to_the_top_and_stays_within_bounds(best):
     assert climbing(lambda exponent: -exponent)[0] == 0
 
 
-@pytest.mark.parametrize(("errors", "expected"), [(0.9, AUTO_EXPONENT), (1.1, 0.75), (-1.1, 0), (-0.9, AUTO_EXPONENT)])
+@pytest.mark.parametrize(("errors", "expected"), [(0.9, pilot.START), (1.1, 0.75), (-1.1, 0), (-0.9, pilot.START)])
 def test_a_rise_below_its_standard_error_is_noise(errors, expected):
     """Users' NDCG rises by 1 or falls by 1 a step, and in the mean by some of the standard errors of that."""
     alternating = np.tile([1.0, -1.0], 200)  # standard error of the mean: 1/20
