@@ -103,10 +103,7 @@ def test_every_third_user_comes_with_preferences():
         (lambda exponent: 0.3 - 1e-6 * (exponent - 0.7) ** 2, 0.7),
         (lambda exponent: 0.3 - (exponent - 0.9) ** 2, 0.75),
         (lambda exponent: 0.3 - (exponent + 0.1) ** 2, 0),
-        (
-            lambda exponent: exponent + 0.01 * exponent**2,
-            0.625,
-        ),  # opens upward: the best one tried
+        (lambda exponent: exponent + 0.01 * exponent**2, 0.625),  # opens upward: the best one tried
         (lambda exponent: -exponent + 0.01 * exponent**2, 0.125),
         (lambda exponent: (exponent - 0.3) ** 2, 0.625),
         (lambda exponent: 0.0, 0.125),
