@@ -23,7 +23,7 @@ from fastals.solver.sides import build_sides
 from fastals.solver.sweeps import Training
 
 PAIRS = 200_000  # of the users that are taken
-FACTORS, SWEEPS = 32, 10  # at most, of the small models; after four sweeps the order can be the reverse
+FACTORS, SWEEPS = 32, 10  # of the small models, the first at most; after four sweeps the order can be the reverse
 SHARE, LEAST = 0.2, 5  # of the pairs of users who have so many, held out
 FEWEST, MOST = 300, 1_000  # of users whose lists are judged: fewer tell nothing, more are not needed
 LENGTH = 20  # of the lists
@@ -54,7 +54,7 @@ def exponents_for(parameters: Any, weights: Any, stored: int, sample: Callable[[
         ``sample(step)`` are the rows of every ``step``-th user, from the first on.
     """
     automatic = is_auto(parameters.unobserved_exponent) and is_auto(parameters.alpha)
-    if not automatic or weights is not None or not parameters.iterations or not parameters.unobserved_weight:
+    if not automatic or weights is not None or not parameters.unobserved_weight:
         return exponents_of(parameters)
     return 0.0, suited_exponent(parameters, sample(max(1, round(stored / PAIRS))))
 
@@ -125,7 +125,7 @@ def small_model(parameters: Any, sample: Sample, exponent: float) -> tuple[np.nd
     draw(np.random.default_rng(0), P)
     users, items = build_sides(objective, rows, phi, dtype, unobserved)
     training = Training(objective, checked_settings(parameters), Half(users, P), Half(items, Q), accelerated=True)
-    for _ in range(min(parameters.iterations, SWEEPS)):
+    for _ in range(SWEEPS):
         training.sweep()
     training.finish()
     return training.users.factors, training.items.factors
