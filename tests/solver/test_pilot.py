@@ -19,8 +19,8 @@ from fastals.solver.checked import AUTO_EXPONENT
 from fastals.solver.pilot import Sample, every, exponents_for, ndcg_of, small_model, split, suited_exponent
 from fastals.tables.store import InteractionStore
 
-PLAYS = sp.random_array((900, 70), density=0.2, format="csr", random_state=np.random.default_rng(0))
-PLAYS.data = np.ceil(9 * PLAYS.data)
+RANDOM = np.random.default_rng(0)
+PLAYS = sp.csr_array((RANDOM.random((900, 70)) < 0.2) * RANDOM.integers(1, 10, (900, 70)).astype(float))
 
 
 def rows_of(matrix):
