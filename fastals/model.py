@@ -59,7 +59,7 @@ class ImplicitALS(Parameters):
         Popular items' missing pairs weigh more: w_i ~ max(n_i, 1)^exponent, with n_i the users who have item i, scaled
         to the mean 1 of those with entries [4]_. One number is that of the items, a pair (users, items); 0 weighs all
         alike. With ``alpha="auto"``, "auto" is the exponent of the items that ranks best what small fits to a part of
-        the data are not shown (0.5 below some thousand pairs); where alpha is given it is 0: weights are as said.
+        the data are not shown (0.5 where users are few); where alpha is given it is 0: weights are as said.
     regularization_exponent : float
         lambda_u = regularization * (stored in row u + c0 v_u sum w)^exponent, likewise for items [3]_; where all weigh
         alike sum w is the number of items.

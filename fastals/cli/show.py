@@ -175,7 +175,7 @@ def chosen(model: ImplicitALS) -> None:
         line(f"regularization {users} of users, {items} of items (chosen from the shape and the density of the data)")
     if model.alpha == model.unobserved_exponent == "auto":
         items = f"{model.unobserved_exponent_[1]:g}"
-        line(f"exponent of missing pairs {items} (chosen from how small fits rank held-out pairs)")
+        line(f"exponent of missing pairs {items} (chosen from how small fits rank held-out pairs; 0.5 for few users)")
 
 
 def loss_history(losses: list[float]) -> None:

@@ -109,7 +109,7 @@ def feature_strengths(
 def first_trial(rows: Rows) -> dict[str, float]:
     """The constructor's parameters as a trial of a search, in its units, see ``fastals.tuning.trial``.
 
-    The exponent of missing pairs is the one that a fit begins its own search with; other trials have others.
+    The exponent of missing pairs is that of a fit to too few users to find one; other trials have others.
 
     There the mean stored pair weighs 1, in an untouched model density^-1/2 times c0 = 1: all weights times density^1/2
     are the same problem. The sum of lambda over all rows with entries is the same, too.
