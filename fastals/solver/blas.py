@@ -2,7 +2,7 @@
 
 OpenBLAS's worker threads spin for about 16 ms after each threaded call, on the cores that the row kernels need next:
 at 64 factors that made the basis of a half-sweep 8 ms instead of 1.1 ms on two cores (measured). And the eigenvectors
-differ in their last bits with the number of threads.
+differ in their last bits with the number of threads, MKL's from 128 factors on (seen).
 """
 
 from __future__ import annotations
@@ -31,15 +31,29 @@ _forking = threading.local()  # .lock: the lock above, where this thread holds i
 _NAMES = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
 
 
-@functools.cache
-def _openblas() -> tuple[Any, Any] | None:
-    """OpenBLAS's getter and setter as NumPy's linear algebra sees them, None for another BLAS."""
+def _library() -> Any:
+    """NumPy's linear algebra with the BLAS that it is linked with, None where it cannot be opened."""
     try:
         from numpy.linalg import _umath_linalg
 
-        library = ctypes.CDLL(_umath_linalg.__file__)
+        return ctypes.CDLL(_umath_linalg.__file__)
     except (ImportError, OSError, AttributeError):
         return None
+
+
+@functools.cache
+def _mkl() -> Any:
+    """MKL's setter of the calling thread's own number, which returns the one before (0: the process's); or None."""
+    setter = getattr(_library(), "MKL_Set_Num_Threads_Local", None)
+    if setter is not None:
+        setter.restype, setter.argtypes = ctypes.c_int, [ctypes.c_int]
+    return setter
+
+
+@functools.cache
+def _openblas() -> tuple[Any, Any] | None:
+    """OpenBLAS's getter and setter as NumPy's linear algebra sees them, None for another BLAS."""
+    library = _library()
     for name in _NAMES:
         getter, setter = (getattr(library, name.format(verb), None) for verb in ("get", "set"))
         if getter is not None and setter is not None:
@@ -75,11 +89,20 @@ def _after_fork_in_child() -> None:
 
 @contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Run NumPy's OpenBLAS on the calling thread alone; the number of threads is restored on leaving.
+    """Run NumPy's BLAS on the calling thread alone; the number of threads is restored on leaving.
 
-    A fork by another thread meanwhile does not wait for the calculation: it restores the number in the child.
+    OpenBLAS's number is the process's. A fork by another thread meanwhile does not wait for the calculation: it
+    restores the number in the child. MKL has a number for each thread. Another BLAS is left alone.
     """
     global _lowered
+    own = _mkl()
+    if own is not None:
+        before = own(1)
+        try:
+            yield
+        finally:
+            own(before)
+        return
     functions = _openblas()
     if functions is None:
         yield

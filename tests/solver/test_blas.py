@@ -5,6 +5,7 @@ import threading
 import pytest
 from layers import needs_fork, run_under_layer
 
+from fastals.solver import blas
 from fastals.solver.blas import _openblas, single_threaded_blas
 
 
@@ -51,6 +52,57 @@ def test_one_inside_while_other_threads_come_and_go(number_of_threads):
 
     assert seen == [1] * 80
     assert number_of_threads() == 2
+
+
+class ThreadLocalNumber:
+    """What MKL's setter does, by its manual: sets the calling thread's number, 0 for the process's; returns it."""
+
+    def __init__(self):
+        self.local = threading.local()
+
+    def __call__(self, number):
+        before = self.now()
+        self.local.number = number
+        return before
+
+    def now(self):
+        return getattr(self.local, "number", 0)
+
+
+@pytest.fixture(params=["as its manual says", "itself"])
+def own_number(request, monkeypatch):
+    """MKL's setter of the calling thread's number, NumPy's own where that is linked with MKL."""
+    setter = blas._mkl() if request.param == "itself" else ThreadLocalNumber()
+    if setter is None:
+        pytest.skip("NumPy's BLAS is not MKL")
+    monkeypatch.setattr(blas, "_mkl", lambda: setter)
+
+    def now():
+        number = setter(0)
+        setter(number)
+        return number
+
+    return now
+
+
+def test_mkl_has_one_inside_in_this_thread_alone(own_number):
+    seen = []
+
+    def outside():
+        seen.append(own_number())
+
+    with single_threaded_blas():
+        inside = own_number()
+        with single_threaded_blas():
+            nested = own_number()
+        after_nested = own_number()
+        other = threading.Thread(target=outside)
+        other.start()
+        other.join(timeout=60)
+    with pytest.raises(ZeroDivisionError), single_threaded_blas():
+        raise ZeroDivisionError
+
+    assert (inside, nested, after_nested, own_number(), seen) == (1, 1, 1, 0, [0])
 
 
 FORK = """
