@@ -3,7 +3,7 @@
     python asv_benchmarks/reproduce.py gowalla|yelp2018|ml-1m [--seeds 3] [--factors 64] [--validate]
 
 fits on the training part, evaluates by the protocol of the published rows, and prints mean and spread over seeds beside
-them. The hyper-parameters in ``SETTINGS`` were chosen on validation data alone, by what ``--validate`` prints: the
+them. The hyper-parameters in reproduce_rows.py were chosen on validation data alone, by what ``--validate`` prints: the
 held-out pairs of LightGCN++ for gowalla and yelp2018, one random training pair of each user (which, says ``--split``)
 with 99 items the user does not have in training for ml-1m. The data are ``gowalla.npz``, ``yelp2018.npz`` and
 ``ml-1m-ncf.npz`` in ``--data``.
@@ -21,132 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from published import publish
+from reproduce_rows import PLAIN, PUBLISHED, SETTINGS, TITLES, HardNegatives
 
 from fastals import ImplicitALS
 from fastals.evaluation import leave_k_out_split, ranking_metrics_at_k, sampled_metrics_at_k
 
-# What settings have that do not say otherwise.
-PLAIN: dict[str, Any] = {
-    "regularization_exponent": 1.0,
-    "popularity_exponent": 0.0,
-    "activity_exponent": 0.0,
-    "unobserved_exponent": (0.0, 0.0),
-    "acceleration": "auto",
-}
-
-# Rendle's objective. The best NDCG on validation data of a grid over unobserved_weight and regularization, and over
-# sweeps. For gowalla popularity_exponent (.15 to .75) was searched at 512 factors. At 2048 the best is .1324, beside
-# .1317 with .04 and .002, .1311 with .08 and .001, .1308 with a fourth sweep, .1286 with four and exponent 0 (standard
-# error .0012). For yelp2018 it is .0771, beside .0770 with .03, .004 and a fourth sweep, .0747 with these and exponent
-# 0.
-#
-# For ml-1m the best of 220 trials of Optuna over all of these parameters, on three leave-one-out splits of the training
-# pairs, and then of steps around it on eight others: .6088 of NDCG@10 there, .6046 with .3, .007, 192 factors, twelve
-# sweeps and no exponents. A factor of .9 or 1.1 on the regularization loses .002, plain sweeps are as good.
-#
-# With 64 factors, as most published models have, the best of some 200 to 300 trials of Optuna over all of these
-# parameters: .0978 on Gowalla (.0861 with .06, .003, six sweeps and popularity_exponent .3 alone), .0684 on
-# Yelp (.0654).
-SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "gowalla": [
-        {
-            "factors": 2048,
-            "unobserved_weight": 0.06,
-            "regularization": 0.0015,
-            "iterations": 3,
-            "popularity_exponent": 0.3,
-        },
-        {
-            "factors": 64,
-            "unobserved_weight": 0.013,
-            "regularization": 0.0075,
-            "regularization_exponent": 0.84,
-            "iterations": 3,
-            "popularity_exponent": 0.29,
-            "activity_exponent": 0.05,
-            "unobserved_exponent": (0.47, 0.17),
-        },
-    ],
-    "yelp2018": [
-        {
-            "factors": 1024,
-            "unobserved_weight": 0.04,
-            "regularization": 0.003,
-            "iterations": 3,
-            "popularity_exponent": 0.3,
-        },
-        {
-            "factors": 64,
-            "unobserved_weight": 0.038,
-            "regularization": 0.0065,
-            "regularization_exponent": 0.55,
-            "iterations": 14,
-            "popularity_exponent": 0.165,
-            "activity_exponent": 0.35,
-            "unobserved_exponent": (0.0, 0.25),
-        },
-    ],
-    "ml-1m": [
-        {
-            "factors": 320,
-            "unobserved_weight": 0.45,
-            "regularization": 0.0058,
-            "regularization_exponent": 1.005,
-            "iterations": 15,
-            "popularity_exponent": 0.163,
-            "activity_exponent": 0.174,
-            "unobserved_exponent": (-0.165, -0.025),
-            "acceleration": False,
-        },
-    ],
-}
-
-TITLES = {
-    "gowalla": "Gowalla, LightGCN's split, all items",
-    "yelp2018": "Yelp 2018, LightGCN's split, all items",
-    "ml-1m": "MovieLens 1M, leave-one-out, 99 negatives",
-}
-
-# (model, first metric, second metric, source); a source in brackets could not be looked up again.
-PUBLISHED: dict[str, list[tuple[str, float, float, str]]] = {
-    "gowalla": [
-        ("BSPM-EM", 0.1920, 0.1597, "Choi et al. 2023; no factors are trained"),
-        ("NESCL", 0.1917, 0.1617, "Sun et al. 2023; 64 dimensions"),
-        ("MF + BSL", 0.1882, 0.1584, "logs of BSL, Wu et al. 2024; 64 dimensions"),
-        ("SimpleX", 0.1872, 0.1557, "RecZoo; 64 dimensions"),
-        ("UltraGCN", 0.1862, 0.1580, "RecZoo; 64 dimensions"),
-        ("GF-CF", 0.1849, 0.1518, "[Shen et al. 2021]; no factors are trained"),
-        ("MF-CCL", 0.1837, 0.1493, "RecZoo; 64 dimensions"),
-        ("LightGCN", 0.1830, 0.1554, "He et al. 2020; RecZoo; 64 dimensions"),
-        ("EASE", 0.1765, 0.1467, "Open-CF-Benchmark; items x items"),
-        ("SLIM", 0.1699, 0.1382, "Open-CF-Benchmark; items x items"),
-        ("NGCF", 0.1570, 0.1327, "RecZoo; 64 dimensions"),
-        ("ENMF (whole-data weighted MF)", 0.1523, 0.1315, "RecZoo; 64 dimensions"),
-        ("MF-BPR", 0.1491, 0.1235, "FreeRec; 64 dimensions"),
-    ],
-    "yelp2018": [
-        ("LightGCN + BSL", 0.0744, 0.0617, "logs of BSL, Wu et al. 2024; 64 dimensions"),
-        ("NESCL", 0.0743, 0.0611, "Sun et al. 2023; 64 dimensions"),
-        ("MF + BSL", 0.0725, 0.0599, "logs of BSL; 64 dimensions"),
-        ("BSPM-EM", 0.0720, 0.0593, "Choi et al. 2023; no factors are trained"),
-        ("SimpleX", 0.0701, 0.0575, "RecZoo; 64 dimensions"),
-        ("MF-CCL", 0.0698, 0.0572, "RecZoo; 64 dimensions"),
-        ("GF-CF", 0.0697, 0.0571, "[Shen et al. 2021]; no factors are trained"),
-        ("UltraGCN", 0.0683, 0.0561, "RecZoo; 64 dimensions"),
-        ("SGL-ED", 0.0675, 0.0555, "RecZoo; 64 dimensions"),
-        ("EASE", 0.0657, 0.0552, "Open-CF-Benchmark; items x items"),
-        ("LightGCN", 0.0649, 0.0530, "He et al. 2020; RecZoo; 64 dimensions"),
-        ("SLIM", 0.0646, 0.0541, "Open-CF-Benchmark; items x items"),
-    ],
-    "ml-1m": [
-        ("iALS (irspack, tuned)", 0.7310, 0.4521, "irspack, 1-vs-100-negative notebook"),
-        ("iALS (Rendle et al.)", 0.730, 0.453, "[arXiv 2110.14037; about]"),
-        ("MF by SGD (Rendle et al.)", 0.7294, 0.4523, "[arXiv 2005.09683]"),
-        ("PureSVD", 0.6896, 0.4294, "RecSys2019_DeepLearning_Evaluation"),
-        ("NeuMF (rerun)", 0.6725, 0.4011, "RecSys2019_DeepLearning_Evaluation"),
-        ("TopPop", 0.4531, 0.2542, "RecSys2019_DeepLearning_Evaluation"),
-    ],
-}
+# Share of the earlier weights in those of hard negatives.
+MEMORY = 0.6
 
 
 @dataclass
@@ -159,9 +40,9 @@ class Protocol:
 
 
 class Row(NamedTuple):
-    """Settings, and the two metrics (seeds, 2) and seconds of their fits."""
+    """Settings of a model, or of several side by side, and the two metrics (seeds, 2) and seconds of their fits."""
 
-    settings: dict[str, Any]
+    members: list[dict[str, Any]]
     values: np.ndarray
     seconds: list[float]
 
@@ -175,26 +56,76 @@ def main() -> None:
         arrays = {name: file[name] for name in file.files}
     protocol = leave_one_out(arrays, options) if options.name == "ml-1m" else full_ranking(arrays, options.validate)
     print(f"{options.name}, {'validation' if options.validate else 'test'}: {protocol.train.nnz:,} training pairs")
-    rows = [fitted(settings, protocol, options) for settings in given(options)]
+    rows = [fitted(members, protocol, options) for members in given(options)]
     report(options, protocol.names, rows)
 
 
-def fitted(settings: dict[str, Any], protocol: Protocol, options: argparse.Namespace) -> Row:
-    """What models with these settings reach, for each seed."""
-    print(", ".join(f"{name} {value}" for name, value in settings.items()))
-    own = dict(settings)
-    pairs = weighted(protocol.train, own.pop("popularity_exponent"), own.pop("activity_exponent"))
+def fitted(members: list[dict[str, Any]], protocol: Protocol, options: argparse.Namespace) -> Row:
+    """What models with these settings, side by side if there are several, reach for each seed."""
+    for settings in members:
+        print(", ".join(f"{name} {value}" for name, value in settings.items()))
     values, seconds = [], []
     for seed in range(options.seeds):
-        model = ImplicitALS(**own, random_state=seed)
         if not seed:
-            ImplicitALS(**{**own, "iterations": 1}).fit(pairs[:64])  # compiles before the clock starts
+            trained(members[-1], protocol.train[:2000], seed)  # compiles before the clock starts
         start = time.perf_counter()
-        model.fit(pairs)
+        models = [trained(settings, protocol.train, seed + 100 * place) for place, settings in enumerate(members)]
         seconds.append(time.perf_counter() - start)
+        model = models[0] if len(models) == 1 else side_by_side(models, protocol.train)
         values.append(protocol.judge(model))
         print(f"seed {seed}: {values[-1][0]:.5f} {values[-1][1]:.5f}, trained in {seconds[-1]:.1f} s", flush=True)
-    return Row(settings, np.array(values), seconds)
+    return Row(members, np.array(values), seconds)
+
+
+def trained(settings: dict[str, Any], train: sp.csr_array, seed: int) -> ImplicitALS:
+    """A model with these settings."""
+    own = dict(settings)
+    negatives = own.pop("hard_negatives")
+    pairs = weighted(train, own.pop("popularity_exponent"), own.pop("activity_exponent"))
+    model = ImplicitALS(**own, random_state=seed).fit(pairs)
+    if negatives is not None:
+        sweep_against_hard_negatives(model, pairs, train, *negatives)
+    return model
+
+
+def sweep_against_hard_negatives(
+    model: ImplicitALS, pairs: sp.csr_array, train: sp.csr_array, rounds: int, of_users: HardNegatives,
+    of_items: HardNegatives,
+) -> None:  # fmt: skip
+    """Go on from a fitted model, sweep by sweep, against what it wrongly puts first.
+
+    Before each sweep the missing items that a user's scores put first become pairs of preference 0, dislikes, and so do
+    the missing users that an item's scores put first. They weigh MEMORY of what they weighed before and 1 - MEMORY of
+    the weight that is given; without a memory scores swing from one sweep to the next. A softmax loss, too, has missing
+    pairs weigh by their scores; here each sweep is exact.
+    """
+    against, users_of_item = None, sp.csr_array(train.T)
+    model.set_params(iterations=1)
+    for _ in range(rounds):
+        turned = of_factors(users_of_item, model.item_factors, model.user_factors)
+        first = sp.csr_array(first_missing(model, train, of_users) + first_missing(turned, users_of_item, of_items).T)
+        against = first if against is None else MEMORY * against + (1 - MEMORY) * first
+        model.fit(sp.csr_array(pairs - against), user_factors=model.user_factors, item_factors=model.item_factors)
+
+
+def first_missing(model: ImplicitALS, known: sp.csr_array, negatives: HardNegatives) -> sp.csr_array:
+    """The weight of hard negatives at the missing pairs that each row's scores put first."""
+    ids, _ = model.recommend(np.arange(known.shape[0]), known, N=negatives.number)
+    starts = np.arange(0, ids.size + 1, negatives.number)
+    return sp.csr_array((np.full(ids.size, negatives.weight, np.float32), ids.ravel(), starts), shape=known.shape)
+
+
+def of_factors(train: sp.csr_array, user_factors: np.ndarray, item_factors: np.ndarray) -> ImplicitALS:
+    """A model that has these factors."""
+    model = ImplicitALS(user_factors.shape[1], objective="rendle", alpha=1.0, iterations=0)
+    return model.fit(train, user_factors=user_factors, item_factors=item_factors)
+
+
+def side_by_side(models: list[ImplicitALS], train: sp.csr_array) -> ImplicitALS:
+    """The model whose scores are the sum of these models' scores."""
+    return of_factors(
+        train, np.hstack([model.user_factors for model in models]), np.hstack([model.item_factors for model in models])
+    )
 
 
 def full_ranking(arrays: dict[str, np.ndarray], validate: bool) -> Protocol:
@@ -249,15 +180,17 @@ def weighted(train: sp.csr_array, popularity: float, activity: float) -> sp.csr_
     return sp.csr_array(((weights / weights.mean()).astype(np.float32), train.indices, train.indptr), shape=train.shape)
 
 
-def given(options: argparse.Namespace) -> list[dict[str, Any]]:
+def given(options: argparse.Namespace) -> list[list[dict[str, Any]]]:
     """Settings of the table, all of a data set, or those of ``--factors``, and what the command line says otherwise."""
-    found = [{**PLAIN, **one} for one in SETTINGS[options.name]]
+    rows = [row if isinstance(row, list) else [row] for row in SETTINGS[options.name]]
     if options.factors is not None:
-        found = [one for one in found if one["factors"] == options.factors] or found[:1]
-    changes = {name: value for name in found[0] if (value := getattr(options, name, None)) is not None}
+        rows = [row for row in rows if sum(one["factors"] for one in row) == options.factors] or rows[:1]
+    changes = {name: value for name in (*PLAIN, *rows[0][0]) if (value := getattr(options, name, None)) is not None}
+    if len(rows[0]) > 1:
+        changes.pop("factors", None)
     if "unobserved_exponent" in changes:
         changes["unobserved_exponent"] = tuple(changes["unobserved_exponent"])
-    return [{"objective": "rendle", "alpha": 1.0, **one, **changes} for one in found]
+    return [[{"objective": "rendle", "alpha": 1.0, **PLAIN, **one, **changes} for one in row] for row in rows]
 
 
 def report(options: argparse.Namespace, names: tuple[str, str], rows: list[Row]) -> None:
@@ -269,11 +202,12 @@ def report(options: argparse.Namespace, names: tuple[str, str], rows: list[Row])
         pairs = list(zip(row.values.mean(axis=0), spread, strict=True))
         ours = "".join(f"{mean:>10.4f} +-{deviation:.4f}" for mean, deviation in pairs)
         mean_seconds = np.mean(row.seconds)
-        label = f"fastals, {row.settings['factors']} factors"
+        label = "fastals, " + " + ".join(str(one["factors"]) for one in row.members) + " factors"
         seconds = f"{mean_seconds:.{int(mean_seconds < 10)}f} s"
         print(f"{label:<32}{ours}  {seconds}")
         figures = [f"{mean:.4f} ± {deviation:.4f}".replace("0.", ".") for mean, deviation in pairs]
-        table.append([label + weights_of(row.settings), *figures, seconds])
+        said = weights_of(row.members[0]) if len(row.members) == 1 else ", models side by side"
+        table.append([label + said, *figures, seconds])
     for model, first, second, source in [] if options.validate else PUBLISHED[options.name]:
         print(f"{model:<32}{first:>10.4f}{'':8}{second:>10.4f}{'':8}  {source}")
     if options.publish:
@@ -293,7 +227,7 @@ def weights_of(settings: dict[str, Any]) -> str:
     for kind, exponents in (("pairs", pairs), ("missing pairs", missing)):
         powers = [f"{name}^{exponent:g}" for name, exponent in exponents.items() if exponent]
         said += f", {kind} weighted by {' '.join(powers)}" if powers else ""
-    return said
+    return said + (", hard negatives" if settings["hard_negatives"] else "")
 
 
 def parsed() -> argparse.Namespace:

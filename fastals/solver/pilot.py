@@ -85,9 +85,12 @@ def suited_exponent(parameters: Any, sample: Sample) -> float:
 def _suited(ndcg: Callable[[float], np.ndarray]) -> float:
     """Vertex of the parabola through the mean NDCG at three exponents, within bounds; the best one if it opens upward.
 
-    A search by steps ended where noise said so: differences between neighbours are as small as their standard errors.
+    Models that have collapsed rank alike, and tell nothing: AUTO_EXPONENT then. A search by steps ended where noise
+    said so: differences between neighbours are as small as their standard errors.
     """
     low, middle, high = (float(ndcg(exponent).mean()) for exponent in TRIED)
+    if low == middle == high:
+        return AUTO_EXPONENT
     bend = low - 2 * middle + high
     if bend >= 0:
         return TRIED[int(np.argmax((low, middle, high)))]
