@@ -13,7 +13,9 @@ ties go by number.
 
 Nobody could have had a cold item, so that its missing pairs say nothing: "features alone" gives them no weight, which
 leaves a cold item the factors that its features predict. Only so can it stand beside warm ones in a list. irspack has
-no such weights; there these predictions are put in the place of the cold items' factors.
+no such weights; there these predictions are put in the place of the cold items' factors. "Side by side" are the model
+without features, for items that have pairs, and one with features alone, for those that have none: one model, whose
+users have the factors of both.
 
 Features: genres of MovieLens, authors and words of titles of Goodbooks, words of descriptions of Online Retail, those
 that two items have or more, each set with a constant beside.
@@ -78,6 +80,7 @@ def main() -> None:
         large(options)
         return
     rows = []
+    libraries = [by_nothing, by_fastals, by_irspack][: 2 if options.fastals_alone else 3]
     for name in options.datasets:
         with np.load(options.data / f"{name}.npz") as file:
             arrays = {key: file[key] for key in file.files}
@@ -86,7 +89,7 @@ def main() -> None:
         found: dict[str, list[list[float]]] = {}
         for seed in range(options.seeds):
             problem = divided(pairs_of(arrays), features, seed)
-            for results in (by_nothing, by_fastals, by_irspack):
+            for results in libraries:
                 for contender, figures, note in results(problem, options, seed):
                     found.setdefault(contender, []).append(figures)
                     print(f"{seed:4} {contender:26}{''.join(f'{one:9.4f}' for one in figures)}  {note}", flush=True)
@@ -152,10 +155,10 @@ def judged(model: Any, problem: Problem) -> list[float]:
     return [float("nan") if part is None else part["recall"] for part in parts]
 
 
-def chosen(fitted: Callable[..., Any], without: Any, problem: Problem) -> tuple[Setting, Setting]:
+def chosen(models: dict[Setting, Any], without: Any, problem: Problem) -> tuple[Setting, Setting]:
     """Strength and share of the best lists of the validation part, and of the best of those that keep warm ones.
 
-    ``fitted`` and ``without`` are fitted to the training part.
+    ``models`` and ``without`` are fitted to the training part.
     """
     unknown = sp.csr_array(problem.warm + problem.cold)
 
@@ -164,7 +167,7 @@ def chosen(fitted: Callable[..., Any], without: Any, problem: Problem) -> tuple[
         assert metrics.warm_alone is not None
         return metrics.all["ndcg"], metrics.warm_alone["ndcg"]
 
-    values = {setting: value(fitted(problem.train, *setting)) for setting in product(STRENGTHS, SHARES)}
+    values = {setting: value(model) for setting, model in models.items()}
     least = min(KEPT * value(without)[1], max(warm for _, warm in values.values()))
     kept = [setting for setting, (_, warm) in values.items() if warm >= least]
     return max(values, key=values.__getitem__), max(kept, key=values.__getitem__)
@@ -182,7 +185,9 @@ def by_fastals(problem: Problem, options: argparse.Namespace, seed: int) -> Resu
     first = tune(
         problem.train, problem.warm, n_trials=options.trials, factors=options.factors, K=K, random_state=seed
     ).best_params
-    yield "fastals without features", judged(ImplicitALS(**first).fit(problem.known), problem), ""
+
+    def without(pairs: sp.csr_array) -> ImplicitALS:
+        return ImplicitALS(**first).fit(pairs)
 
     def fitted(pairs: sp.csr_array, strength: float, share: float, alone: bool = True) -> ImplicitALS:
         changes = {"feature_regularization": strength, "regularization": share * first["regularization"]}
@@ -194,15 +199,22 @@ def by_fastals(problem: Problem, options: argparse.Namespace, seed: int) -> Resu
         weights /= weights[counts > 0].mean()
         return model.fit(pairs, item_features=problem.features, unobserved_weights=(None, weights))
 
-    yield from with_features("fastals", fitted, ImplicitALS(**first).fit(problem.train), problem)
+    yield from in_all_ways("fastals", fitted, without, problem)
 
 
-def with_features(library: str, fitted: Callable[..., Any], without: Any, problem: Problem) -> Results:
-    """What a library's models with features reach; ``without`` has none and is fitted to the training part."""
-    best, kept = chosen(fitted, without, problem)
+def in_all_ways(library: str, fitted: Callable[..., Any], without: Callable[..., Any], problem: Problem) -> Results:
+    """What a library's models reach: those ``without`` features, those ``fitted`` with them, both side by side."""
+    plain, plain_of_all = without(problem.train), without(problem.known)
+    yield f"{library} without features", judged(plain_of_all, problem), ""
+    models = {setting: fitted(problem.train, *setting) for setting in product(STRENGTHS, SHARES)}
+    best, kept = chosen(models, plain, problem)
     yield library, judged(fitted(problem.known, *best, alone=False), problem), said(best)
     yield f"{library}, features alone", judged(fitted(problem.known, *best), problem), said(best)
     yield f"{library}, warm kept", judged(fitted(problem.known, *kept), problem), said(kept)
+    both = {setting: side_by_side(plain, model, problem.train) for setting, model in models.items()}
+    best, _ = chosen(both, plain, problem)
+    model = side_by_side(plain_of_all, fitted(problem.known, *best), problem.known)
+    yield f"{library}, side by side", judged(model, problem), said(best)
 
 
 def said(setting: Setting) -> str:
@@ -241,8 +253,14 @@ def by_irspack(problem: Problem, options: argparse.Namespace, seed: int) -> Resu
             items[cold] = features[cold] @ model.trainer_as_ials.core_trainer.item_feature_weight
         return with_factors(model.get_user_embedding(), items)
 
-    yield "irspack without features", judged(without(problem.known), problem), ""
-    yield from with_features("irspack", fitted, without(problem.train), problem)
+    yield from in_all_ways("irspack", fitted, without, problem)
+
+
+def side_by_side(known: Any, new: Any, pairs: sp.csr_array) -> ImplicitALS:
+    """The model that scores items with pairs as ``known`` does, and those without as ``new`` does."""
+    cold = np.bincount(pairs.indices, minlength=pairs.shape[1])[:, None] == 0
+    items = np.hstack([np.where(cold, 0, known.item_factors), np.where(cold, new.item_factors, 0)])
+    return with_factors(np.hstack([known.user_factors, new.user_factors]), items)
 
 
 def with_factors(users: np.ndarray, items: np.ndarray) -> ImplicitALS:
@@ -278,6 +296,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3, help="number of splits and searches, counted from 0")
     parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--fastals-alone", action="store_true", help="without irspack, which need not be there")
     parser.add_argument("--large", action="store_true", help="time more than 100,000 features")
     parser.add_argument("--publish", action="store_true", help="write the table that the site shows")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
