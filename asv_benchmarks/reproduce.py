@@ -111,8 +111,9 @@ def sweep_against_hard_negatives(
 def first_missing(model: ImplicitALS, known: sp.csr_array, negatives: HardNegatives) -> sp.csr_array:
     """The weight of hard negatives at the missing pairs that each row's scores put first."""
     ids, _ = model.recommend(np.arange(known.shape[0]), known, N=negatives.number)
-    starts = np.arange(0, ids.size + 1, negatives.number)
-    return sp.csr_array((np.full(ids.size, negatives.weight, np.float32), ids.ravel(), starts), shape=known.shape)
+    rows, places = np.nonzero(ids >= 0)  # lists are filled up with -1
+    weights = np.full(rows.size, negatives.weight, np.float32)
+    return sp.csr_array((weights, (rows, ids[rows, places])), shape=known.shape)
 
 
 def of_factors(train: sp.csr_array, user_factors: np.ndarray, item_factors: np.ndarray) -> ImplicitALS:
