@@ -40,7 +40,7 @@ class Half:
     factors : (n, factors) array
         The last solution, or what it was extrapolated to.
     before : (n, factors) array, optional
-        The solution of the sweep before, as long as one may be asked for.
+        The solution of the sweep before, or where extrapolations start from, as long as one may be asked for.
     effects : Effects, optional
         Of the side's features.
     settled : bool

@@ -46,6 +46,41 @@ def test_loss_never_rises(plays):
     assert (np.diff(history) <= 1e-12 * np.abs(history[1:])).all()
 
 
+def test_items_are_extrapolated_by_both_differences(plays):
+    few, alpha, ridge = plays[:60, :40], 5.0, 2.0
+    options = {
+        "factors": 6, "alpha": alpha, "regularization": ridge, "regularization_exponent": 0.0, "dtype": "float64",
+        "random_state": 0, "solver": "cholesky",
+    }  # fmt: skip
+    R, P = few.toarray(), ImplicitALS(**options, iterations=0).fit(few).user_factors
+    X_before = Q_before = None
+    expected, t = [], 1.0
+
+    for _ in range(7):
+        X = dense_half_sweep(R.T, P, alpha, ridge)
+        if X_before is None:
+            X_before = Q = X
+        else:
+            following = (1 + np.sqrt(1 + 4 * t**2)) / 2
+            m, t = (t - 1) / following, following
+            Q = X + m * (X - X_before) + m * (X - Q_before)
+        P = dense_half_sweep(R, Q, alpha, ridge)
+        X_before, Q_before = X, Q
+        expected.append(Q)
+
+    got = []
+    model = ImplicitALS(**options, iterations=7, acceleration=True)
+    model.fit(few, callback=lambda model, *_: got.append(np.array(model.item_factors)))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
+def dense_half_sweep(R, Y, alpha, ridge):
+    """Rows against the factors Y, each from its dense normal equations."""
+    C = 1 + alpha * R
+    return np.stack([np.linalg.solve(Y.T @ (c[:, None] * Y) + ridge * np.eye(Y.shape[1]), Y.T @ (c * (r > 0)))
+                     for c, r in zip(C, R, strict=True)])  # fmt: skip
+
+
 def test_an_extrapolation_that_goes_too_far_is_taken_back(plays, monkeypatch):
     plain = fitted(plays, solver="cholesky", acceleration=False, iterations=12).loss_history
     monkeypatch.setattr(Training, "_next_momentum", lambda training: 1000.0)

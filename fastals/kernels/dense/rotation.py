@@ -61,5 +61,6 @@ def multiply_chunk(X, count, panels, tile, first, out):
         for t in range(0, count, TILE_ROWS):
             multiply_block(X, t, panels.shape[1], panels[panel], tile)
             for m in range(t, min(t + TILE_ROWS, count)):
-                for j in range(begin, end):
-                    out[first + m, j] = tile[m - t, j - begin]
+                row, line = out[first + m, begin:end], tile[m - t]
+                for j in range(row.shape[0]):
+                    row[j] = line[j]

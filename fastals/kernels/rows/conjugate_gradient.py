@@ -93,10 +93,10 @@ def conjugate_gradient(Y, indices, weights, x, energy, lines, stop):
         Number of steps, or -1 where the tolerance was not reached or a curvature was not positive.
     """
     r, p, q, inverse, M, b = vectors_of(lines, Y.shape[1])
-    width = b.shape[0]
-    squared, right = b[0] * 0, b[0] * 0
+    width, zero, one = b.shape[0], b.dtype.type(0), b.dtype.type(1)  # sums in float64 would halve the lanes of loops
+    squared, right = zero, zero
     for j in range(width):
-        inverse[j] = 1 / M[j]
+        inverse[j] = one / M[j]
         p[j] = inverse[j] * r[j]
         q[j] = r[j]  # M p
         squared += p[j] * r[j]
@@ -105,21 +105,21 @@ def conjugate_gradient(Y, indices, weights, x, energy, lines, stop):
         return 0
     diagonal_part = squared  # p.Mp
     for step in range(1, stop.max_steps + 1):
-        curvature = diagonal_part + add_products(Y, indices, weights, p, q)
+        curvature = np.float64(diagonal_part) + add_products(Y, indices, weights, p, q)
         if not curvature > 0:
             return -1
         length = squared / curvature
         energy += length * squared
-        after = b[0] * 0
+        after, stride = zero, b.dtype.type(length)
         for j in range(width):
-            x[j] += length * p[j]
-            r[j] -= length * q[j]
+            x[j] += stride * p[j]
+            r[j] -= stride * q[j]
             after += r[j] * r[j] * inverse[j]
-        if after <= stop.tolerance * stop.tolerance * min(right, energy):
+        if after <= stop.tolerance * stop.tolerance * min(np.float64(right), energy):
             return step
-        ratio = after / squared
+        ratio = b.dtype.type(np.float64(after) / squared)
         squared = after
-        diagonal_part = b[0] * 0
+        diagonal_part = zero
         for j in range(width):
             p[j] = inverse[j] * r[j] + ratio * p[j]
             q[j] = M[j] * p[j]
