@@ -155,8 +155,9 @@ def _solve_primal(Y, indices, weights, targets, scratch, floor):
     for j in range(width):
         b[j] = scratch.prior[j]
     for i in range(width):
-        for j in range(i // 16 * 16, width + 16):
-            A[i, j] = 0
+        line = A[i, i // 16 * 16 : width + 16]  # indices that might be negative would make the loop scatter
+        for j in range(line.shape[0]):
+            line[j] = 0
     for first in range(0, indices.shape[0], GATHERED_ROWS):
         count = min(GATHERED_ROWS, indices.shape[0] - first)
         negative = False
