@@ -14,14 +14,15 @@ over all pairs in ``fastals.solver.half_sweep.full_loss``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from fastals.core.rows import Rows
-from fastals.core.validation import check_choice, check_pair, check_real, largest_factor
+from fastals.core.validation import check_choice, check_pair, check_real, largest_factor, read_only
 from fastals.kernels.rows.row import extra_of, target_of
 
 OBJECTIVES = ("hu", "rendle")
@@ -32,7 +33,17 @@ CHUNK = 2**20  # entries whose weights are calculated at a time, in float64
 
 @dataclass(frozen=True)
 class Objective:
-    """The objective's parameters, checked; see ``ImplicitALS`` for their meaning."""
+    """The objective's parameters, checked; see ``ImplicitALS`` for their meaning.
+
+    Attributes
+    ----------
+    unit : float
+        What weights, c0 and lambda are divided by while rows are solved: a power of four changes no digit of theirs,
+        nor of their roots, which the direct solution takes. It is 1, unless both c0 and alpha are so small or large
+        that squares of residuals would leave the range of float32.
+    c0 : float
+        In units of ``unit``.
+    """
 
     name: str
     confidence: str
@@ -42,6 +53,14 @@ class Objective:
     user_regularization: float
     item_regularization: float
     regularization_exponent: float
+    unit: float = field(init=False, repr=False, compare=False)  # found once: every fold-in asks for it
+    c0: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        largest = max(self.unobserved_weight, self.alpha)
+        unit = 1.0 if not largest or 2.0**-20 < largest < 2.0**20 else 4.0 ** round(np.log2(largest) / 2)
+        object.__setattr__(self, "unit", unit)
+        object.__setattr__(self, "c0", self.unobserved_weight / unit)
 
     @classmethod
     def checked(
@@ -137,21 +156,6 @@ class Objective:
         return np.log1p(size / self.epsilon) if self.confidence == "log" else size
 
     @property
-    def unit(self) -> float:
-        """What weights, c0 and lambda are divided by while rows are solved: a power of four changes no digit of theirs.
-
-        Nor of their roots, which the direct solution takes. It is 1, unless both c0 and alpha are so small or
-        large that squares of residuals would leave the range of float32.
-        """
-        largest = max(self.unobserved_weight, self.alpha)
-        return 1.0 if not largest or 2.0**-20 < largest < 2.0**20 else 4.0 ** round(np.log2(largest) / 2)
-
-    @property
-    def c0(self) -> float:
-        """c0 in units of ``unit``."""
-        return self.unobserved_weight / self.unit
-
-    @property
     def missing(self) -> float:
         """What c says of a pair beside what it would weigh if it were missing: c0 for Hu, 0 for Rendle."""
         return self.c0 if self.name == "hu" else 0.0
@@ -182,6 +186,11 @@ class Objective:
         ValueError
             Where a weight overflows ``dtype``.
         """
+        if values.size == 1:
+            return _weight_of_one(self, float(values[0]), np.dtype(dtype))
+        return self._weights(values, dtype, room)
+
+    def _weights(self, values: np.ndarray, dtype: np.dtype, room: Room) -> np.ndarray:
         weight = room(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
         largest, limit = 0.0, largest_factor((1,), dtype)
@@ -200,8 +209,8 @@ class Objective:
 
     def preference(self, values: np.ndarray, dtype: np.dtype, room: Room = np.empty) -> np.ndarray:
         """phi of stored values: 1 where r > 0, 0 for dislikes; one element where all are likes. See ``weight``."""
-        if values.size == 0 or values.min() > 0:
-            return np.ones(1, dtype)
+        if values.size == 0 or (values[0] if values.size == 1 else values.min()) > 0:
+            return _one(np.dtype(dtype))
         preference = room(values.size, dtype)
         for first in range(0, values.size, CHUNK):
             part = slice(first, first + CHUNK)
@@ -234,6 +243,17 @@ class Objective:
                 f"finite; got {self.regularization_exponent}"
             )
         return found / self.unit
+
+
+@functools.lru_cache(maxsize=4096)
+def _weight_of_one(objective: Objective, value: float, dtype: np.dtype) -> np.ndarray:
+    """``Objective.weight`` of a single value, or of many equal ones; kept, as every request brings the same."""
+    return read_only(objective._weights(np.array([value]), dtype, np.empty))
+
+
+@functools.lru_cache(maxsize=8)
+def _one(dtype: np.dtype) -> np.ndarray:
+    return read_only(np.ones(1, dtype))
 
 
 def density_of(rows: Rows) -> float:

@@ -317,6 +317,8 @@ def check_given_factors(value: Any, name: str, dtype: Any) -> np.ndarray:
 def check_products(factors: np.ndarray, name: str) -> None:
     """FloatingPointError where factors have grown so large that their products may overflow."""
     limit = largest_factor(factors.shape, factors.dtype)
+    if factors.shape[0] == 1 and np.vdot(factors, factors) < limit:  # so each is below its root; takes a tenth
+        return
     if factors.size and not max(factors.max(), -factors.min()) < limit:
         raise FloatingPointError(
             f"{name} have grown beyond {limit:.3g}, where scores overflow {factors.dtype}; "
@@ -363,7 +365,9 @@ def check_random_state(random_state: Any) -> np.random.Generator:
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """View of an array through which it cannot be changed."""
+    """View of an array through which it cannot be changed; the array itself, if it is one."""
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view

@@ -264,7 +264,7 @@ def _shaped(ids: np.ndarray, scores: np.ndarray, scalar: bool) -> tuple[np.ndarr
     """Lists as they came, or the only one without its tail."""
     if not scalar:
         return ids, scores
-    found = int(np.count_nonzero(ids >= 0))
+    found = ids.shape[1] if ids[0, -1] >= 0 else int(np.count_nonzero(ids >= 0))  # the first, as a rule
     return ids[0, :found], scores[0, :found]
 
 

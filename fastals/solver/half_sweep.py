@@ -173,7 +173,7 @@ def solve_rows(
             warm_from = -(-X.shape[1] // GUESSED_FROM)
         stop = Stop(X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps, warm_from)
         reports.append(_iterate(side, system, stop, X, status, settings))
-    if status.any():
+    if status[0] if status.size == 1 else status.any():
         for left, like in ((DIRECT, basis.rotated), (DOUBLE, basis.spectrum)):
             reports.append(_solve_directly(np.flatnonzero(status == left), side, system, like, X, status, settings))
     return in_all(reports[0] if len(reports) == 1 else np.concatenate(reports))
@@ -240,7 +240,8 @@ class _Launches:
 
     def checked_reports(self) -> np.ndarray:
         """What all ranges have reported; MemoryError where one has not."""
-        if (self._reports[:, FAILED] < 0).any():  # parallel loops lose the exceptions of other threads
+        failed = self._reports[:, FAILED]
+        if (failed[0] if failed.size == 1 else failed.min()) < 0:  # parallel loops lose exceptions of other threads
             raise MemoryError(f"no memory for the scratch of the row kernels, {self._factors} factors")
         return self._reports
 
