@@ -150,7 +150,7 @@ def sum_tasks(kernel, tasks, places, parts, G):
         kernel(np.int64(task), tasks, places, parts, G)
 
 
-@compiled
+@compiled_without_refcounts
 def rotate_rows(X, first, last, panels, chunk, tile, out):
     """Write X[first:last] B to out[first:last] in place; ``chunk`` and ``tile`` are scratch, see ``multiply_chunk``."""
     for start in range(first, last, CHUNK):

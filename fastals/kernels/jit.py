@@ -9,8 +9,8 @@ gives its callees' copies names of their own and calls no others.
 
 What a kernel calls is compiled apart from what Python calls under the same name: without wrappers, not optimised, and
 never turned into machine code but as part of its callers. Numba does all that for each function on each level, which
-took four tenths of a first fit (measured). And it is inlined: a call passes some forty fields of arrays on the stack,
-which took two fifths of the time of a row with sixteen entries, and first fits compile a tenth faster (measured).
+took four tenths of a first fit (measured). What row kernels call is inlined: a call passes some forty fields of arrays
+on the stack, which took two fifths of the time of a row with sixteen entries (measured).
 
 Numba promises its decorators, types, intrinsics and ``pipeline_class``. What is used of its insides besides:
 
@@ -46,6 +46,7 @@ _FORMULA_OPTIONS = dict(_OPTIONS)
 _LINKAGES_OF_COPIES = ("linkonce_any", "linkonce_odr", "weak_any", "weak_odr")
 _WITHOUT_REFCOUNTS: dict[str, Any] = {}
 _CALLEE_OPTIONS: dict[str, Any] = {}
+_INLINED: dict[str, Any] = {}
 _STANDS_ALONE = False
 with contextlib.suppress(ImportError):
     from numba.core.options import DefaultOptions
@@ -53,7 +54,7 @@ with contextlib.suppress(ImportError):
     if hasattr(DefaultOptions, "_nrt"):
         _WITHOUT_REFCOUNTS = {"_nrt": False}
     if hasattr(DefaultOptions, "forceinline"):
-        _CALLEE_OPTIONS = {"forceinline": True}
+        _INLINED = {"forceinline": True}
 with contextlib.suppress(ImportError):
     from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler import Compiler
@@ -120,7 +121,7 @@ if _STANDS_ALONE:
         library = _CalleeLibrary
 
     _OPTIONS["pipeline_class"] = _Compiler
-    _CALLEE_OPTIONS |= {"pipeline_class": _CalleeCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    _CALLEE_OPTIONS = {"pipeline_class": _CalleeCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def compiled(function: Function) -> Function:
@@ -129,11 +130,11 @@ def compiled(function: Function) -> Function:
 
 
 def compiled_without_refcounts(function: Function) -> Function:
-    """Compile like `compiled`, for row kernels that allocate nothing: without reference counts on their arrays.
+    """Compile like `compiled`, for row kernels that allocate nothing: inlined, and without reference counts on arrays.
 
     A view of a row costs two atomic operations otherwise, half the time of a short row's direct solution (measured).
     """
-    return _kernel(function, {**_WITHOUT_REFCOUNTS, **_OPTIONS})
+    return _kernel(function, {**_WITHOUT_REFCOUNTS, **_OPTIONS}, _INLINED)
 
 
 def compiled_parallel(function: Function) -> Function:
@@ -146,12 +147,12 @@ def shared(function: Function) -> Function:
     return numba.extending.register_jitable(**_FORMULA_OPTIONS)(function)
 
 
-def _kernel(function: Function, options: dict[str, Any]) -> Any:
-    """Make a lazily compiling dispatcher, with a callee's version for other kernels."""
+def _kernel(function: Function, options: dict[str, Any], as_callee: dict[str, Any] | None = None) -> Any:
+    """Make a lazily compiling dispatcher, with a version for other kernels, which has options ``as_callee`` besides."""
     dispatcher = numba.njit(**options)(function)
     # Under NUMBA_DISABLE_JIT the dispatcher is the plain function.
     if _STANDS_ALONE and hasattr(dispatcher, "_cache"):
-        callee = numba.njit(**{**options, **_CALLEE_OPTIONS})(function)
+        callee = numba.njit(**{**options, **_CALLEE_OPTIONS, **(as_callee or {})})(function)
         callee._cache = NoCache()
         dispatcher.get_call_template, dispatcher.get_overload = callee.get_call_template, callee.get_overload
         if is_cachable(function):
