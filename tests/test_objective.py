@@ -55,6 +55,19 @@ def test_preference_is_one_where_positive():
     assert checked.preference(np.abs(VALUES), np.dtype(np.float32)).tolist() == [1]  # equal throughout
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("confidence", ["linear", "log", "raw"])
+def test_one_value_weighs_what_it_weighs_among_others(dtype, confidence):
+    checked = Objective.checked(**{**PARAMETERS, "confidence": confidence})
+
+    for value in VALUES:
+        alone = checked.weight(np.array([value]), np.dtype(dtype))
+
+        assert alone.tolist() == [checked.weight(np.array([value, 1.0]), np.dtype(dtype))[0]]
+        assert alone.dtype == dtype
+        assert not alone.flags.writeable, "it is kept for the next request"
+
+
 @pytest.mark.parametrize(("exponent", "c0"), [(0.0, 1.0), (1.0, 1.0), (0.5, 0.1), (1.0, 0.0)])
 def test_regularization_scales_with_frequency(ratings, exponent, c0):
     checked = Objective.checked(**{**PARAMETERS, "regularization_exponent": exponent, "unobserved_weight": c0})

@@ -10,7 +10,16 @@ import scipy.sparse as sp
 
 from fastals import ImplicitALS
 from fastals.core.parameters import NotFittedError
-from fastals.core.validation import check_factors, check_ids, check_interactions, check_rows, describe
+from fastals.core.validation import (
+    check_factors,
+    check_ids,
+    check_interactions,
+    check_products,
+    check_rows,
+    describe,
+    largest_factor,
+    read_only,
+)
 
 GOOD = sp.csr_array(np.array([[5.0, 0, 1, 0], [0, 2, 0, 0], [1, 1, 0, 3]]))
 
@@ -336,3 +345,29 @@ def test_long_descriptions_stay_on_one_line():
             return "first line\n   second line"
 
     assert describe(Long()) == "Long first line second line"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("size", "fine"), [(0.99, True), (1.01, False), (1e-15, True), (np.nan, False), (1e15, False)])
+def test_products_that_overflow_are_told_of_one_row_as_of_many(dtype, count, size, fine):
+    factors = np.zeros((count, 4), dtype)
+    factors[-1, 2] = -size * largest_factor((4,), np.dtype(dtype))
+
+    if fine:
+        check_products(factors, "factors")
+    else:
+        with pytest.raises(FloatingPointError, match="factors have grown beyond"):
+            check_products(factors, "factors")
+
+
+def test_read_only_is_a_view_or_what_is_read_only_already():
+    array = np.arange(3.0)
+
+    got = read_only(array)
+
+    assert got is not array
+    assert np.shares_memory(got, array)
+    assert array.flags.writeable
+    assert not got.flags.writeable
+    assert read_only(got) is got
