@@ -241,7 +241,7 @@ class TestFit:
     def test_float32_follows_float64(self, ratings, solver):
         got = small(iterations=1, solver=solver, tol=1e-5).fit(ratings)
 
-        start = (np.random.default_rng(0).random((30, 4), np.float32) - np.float32(0.5)) * np.float32(0.1 * np.sqrt(3))
+        start = np.random.default_rng(0).standard_normal((30, 4), np.float32) * np.float32(0.1 / 2)
         expected = small(iterations=1, solver=solver, tol=1e-9, dtype="float64").fit(ratings, user_factors=start)
         np.testing.assert_allclose(got.user_factors, expected.user_factors, atol=2e-4)
 

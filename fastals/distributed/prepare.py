@@ -35,7 +35,7 @@ from fastals.solver.checked import Weights, check_parameters, exponents_of
 from fastals.solver.features import Effects
 from fastals.solver.fitting import Given
 from fastals.solver.given_features import checked_features, strengths_for
-from fastals.solver.half import DRAWN_ROWS, Half, draw_uniform
+from fastals.solver.half import DRAWN_ROWS, Half
 from fastals.solver.half_sweep import Settings
 from fastals.solver.pilot import Sample, exponents_for
 from fastals.solver.sides import Missing, Side, balanced_bounds, filled_and_whole, regularization_of_rows
@@ -294,5 +294,5 @@ def _starts(
     for begin, end in ends:
         starts.append(copy.deepcopy(random))
         for first in range(begin, end, DRAWN_ROWS):
-            draw_uniform(random, skipped[: min(DRAWN_ROWS, end - first)])
+            random.standard_normal(dtype=dtype, out=skipped[: min(DRAWN_ROWS, end - first)])
     return starts

@@ -18,20 +18,10 @@ EFFECTS_SHARE = 0.1  # of the tolerance of a sweep's rows, to which effects are 
 
 
 def draw(random: np.random.Generator, P: np.ndarray) -> None:
-    """Write random factors to P (n, factors) in place, from where the generator's stream stands.
-
-    Uniform ones of mean zero: normal ones, of which the loss falls as fast, took as long to draw as half a sweep.
-    """
+    """Write random factors to P (n, factors) in place, from where the generator's stream stands."""
     for first in range(0, P.shape[0], DRAWN_ROWS):
-        rows = P[first : first + DRAWN_ROWS]
-        draw_uniform(random, rows)
-        rows -= 0.5
-        rows *= P.dtype.type(0.1 * np.sqrt(12 / P.shape[1]))  # to a standard deviation of .1 / factors^1/2
-
-
-def draw_uniform(random: np.random.Generator, rows: np.ndarray) -> None:
-    """Write what ``draw`` takes from the generator for rows (n, factors) to them in place: numbers between 0 and 1."""
-    random.random(dtype=rows.dtype, out=rows)
+        random.standard_normal(dtype=P.dtype, out=P[first : first + DRAWN_ROWS])
+    P *= P.dtype.type(0.1 / np.sqrt(P.shape[1]))
 
 
 class Half:

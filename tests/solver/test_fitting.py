@@ -31,7 +31,7 @@ def test_users_start_from_small_random_factors_and_items_from_zero(ratings, monk
 
     training, _ = prepared(small(dtype=dtype, random_state=5), ratings)
 
-    expected = (random.random((30, 4), dtype) - np.dtype(dtype).type(0.5)) * np.dtype(dtype).type(0.1 * np.sqrt(3))
+    expected = random.standard_normal((30, 4), dtype) * np.dtype(dtype).type(0.1 / 2)
     np.testing.assert_array_equal(training.users.factors, expected)
     assert training.users.factors.dtype == dtype
     assert not training.items.factors.any()

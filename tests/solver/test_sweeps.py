@@ -54,7 +54,7 @@ def test_items_are_extrapolated_by_both_differences(plays):
     }  # fmt: skip
     R, P = few.toarray(), ImplicitALS(**options, iterations=0).fit(few).user_factors
     X_before = Q_before = None
-    expected, t = [], 1.0
+    expected, t, m = [], 1.0, 0.0
 
     for _ in range(7):
         X = dense_half_sweep(R.T, P, alpha, ridge)
@@ -62,8 +62,8 @@ def test_items_are_extrapolated_by_both_differences(plays):
             X_before = Q = X
         else:
             following = (1 + np.sqrt(1 + 4 * t**2)) / 2
-            m, t = (t - 1) / following, following
-            Q = X + m * (X - X_before) + m * (X - Q_before)
+            before, m, t = m, (t - 1) / following, following
+            Q = X + (m + before) * ((X - X_before) + (X - Q_before)) / 2
         P = dense_half_sweep(R, Q, alpha, ridge)
         X_before, Q_before = X, Q
         expected.append(Q)
