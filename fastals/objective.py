@@ -179,7 +179,8 @@ class Objective:
     def weight(self, values: np.ndarray, dtype: np.dtype, room: Room = np.empty) -> np.ndarray:
         """Weights of stored values, in ``dtype`` and in units of ``unit``: alpha times their size.
 
-        They are c - c0 (linear, log), c (raw), or Rendle's w; ``room(size, dtype)`` is the array they are written to.
+        They are c - c0 (linear, log), c (raw), or Rendle's w; ``room(size, dtype)`` is the array they are written to,
+        but for a single one, whose array is kept and read-only.
 
         Raises
         ------
@@ -191,6 +192,7 @@ class Objective:
         return self._weights(values, dtype, room)
 
     def _weights(self, values: np.ndarray, dtype: np.dtype, room: Room) -> np.ndarray:
+        """The same of any number of values, each time anew."""
         weight = room(values.size, dtype)
         # Squares of a weight times a factor must stay finite.
         largest, limit = 0.0, largest_factor((1,), dtype)

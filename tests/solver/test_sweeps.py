@@ -74,6 +74,17 @@ def test_items_are_extrapolated_by_both_differences(plays):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
+def test_a_state_with_a_sequence_that_no_fit_has_goes_on(plays):
+    """A checkpoint's number may be anything above 0; of t below 1, t^2 - t has no root."""
+    training, rows = prepare(ImplicitALS(6, random_state=0), State(), Given(plays))
+    run(training, rows, 2, None, False)
+    training.restore(training.state()._replace(sequence=0.5))
+
+    run(training, rows, 6, None, False)
+
+    assert (np.diff(training.loss_history) <= 0).all()
+
+
 def dense_half_sweep(R, Y, alpha, ridge):
     """Rows against the factors Y, each from its dense normal equations."""
     C = 1 + alpha * R

@@ -61,6 +61,6 @@ def multiply_chunk(X, count, panels, tile, first, out):
         for t in range(0, count, TILE_ROWS):
             multiply_block(X, t, panels.shape[1], panels[panel], tile)
             for m in range(t, min(t + TILE_ROWS, count)):
-                row, line = out[first + m, begin:end], tile[m - t]
+                row, line = out[first + m, begin:end], tile[m - t]  # an index from begin on would make the loop scatter
                 for j in range(row.shape[0]):
                     row[j] = line[j]
