@@ -25,13 +25,9 @@ from fastals.kernels.rows.shard_rows import (
     LINES,
     WEIGHED,
     Chosen,
-    product_rows,
     product_task,
-    right_rows,
     right_task,
-    system_rows,
     system_task,
-    weigh_rows,
     weigh_task,
 )
 from fastals.objective import Objective
@@ -297,7 +293,7 @@ def weigh_items(shard: Shard, settings: Settings) -> np.ndarray:
     entries = entries_of(shard.item_entries)
     chosen, out = all_rows(entries), np.empty((entries.indptr.size - 1, WEIGHED))
     like = np.empty(0, entries.weight.dtype)
-    run_tasks(weigh_task, weigh_rows, with_threads(settings).num_threads, chosen, entries, like, out)
+    run_tasks(weigh_task, with_threads(settings).num_threads, chosen, entries, like, out)
     return out
 
 
@@ -306,7 +302,7 @@ def rights_of_items(shard: Shard, Y: np.ndarray, mask: np.ndarray, settings: Set
     entries, Y = entries_of(shard.item_entries), own(Y)
     chosen = chosen_rows(entries, mask)
     B = padded(np.empty((chosen.rows.size, 0), Y.dtype), Y.shape[1])
-    run_tasks(right_task, right_rows, with_threads(settings).num_threads, chosen, entries, Y, B)
+    run_tasks(right_task, with_threads(settings).num_threads, chosen, entries, Y, B)
     return trimmed(B, shard.factors)
 
 
@@ -316,7 +312,7 @@ def products_of_items(shard: Shard, Y: np.ndarray, asked: tuple[np.ndarray, np.n
     chosen = chosen_rows(entries, mask)
     P = padded(P, Y.shape[1])
     Q = np.empty_like(P)
-    run_tasks(product_task, product_rows, with_threads(settings).num_threads, chosen, entries, Y, P, Q)
+    run_tasks(product_task, with_threads(settings).num_threads, chosen, entries, Y, P, Q)
     return trimmed(Q, shard.factors)
 
 
@@ -328,7 +324,7 @@ def systems_of_items(
     chosen = chosen_rows(entries, mask)
     A = np.empty((chosen.rows.size, Y.shape[1], Y.shape[1]))
     lines = np.empty((chosen.rows.size, LINES, Y.shape[1]))
-    run_tasks(system_task, system_rows, with_threads(settings).num_threads, chosen, entries, Y, A, lines)
+    run_tasks(system_task, with_threads(settings).num_threads, chosen, entries, Y, A, lines)
     return A, lines
 
 

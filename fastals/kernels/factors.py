@@ -1,17 +1,16 @@
 """Whole factor matrices: Gramian, rotation, and the sums that the full form of the loss needs.
 
-The work is divided into tasks, each a serial kernel; a kernel of three lines runs them under ``prange``.
+The work is divided into tasks, each a serial kernel; ``launch`` runs them in parallel.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from fastals.kernels.dense.blocks import add_gramian, add_product
 from fastals.kernels.dense.rotation import CHUNK, multiply_chunk
 from fastals.kernels.dense.tiles import PAD
-from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
+from fastals.kernels.jit import compiled, compiled_without_refcounts
 from fastals.kernels.rows.row import extra_of, target_of, value_of
 
 BLOCK = 64  # rows converted to float64 at a time
@@ -107,13 +106,6 @@ def gramian_task(task, tasks, chosen, X, scales, tiles):
             tiles.squares[c] = weighted_squares(X, first, last, scales[1])
 
 
-@compiled_parallel
-def gramian_tasks(kernel, tasks, chosen, X, scales, tiles):
-    """Run all tasks of ``gramian_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, chosen, X, scales, tiles)
-
-
 @compiled
 def sum_tile(parts, p, first, i, j, G):
     """Sum SUMMED rows, from ``first``, of the tile at (i, j) over the ranges, into both triangles of G in place.
@@ -143,13 +135,6 @@ def sum_task(task, tasks, places, parts, G):
         sum_tile(parts, p, n % strips * SUMMED, places[p, 0], places[p, 1], G)
 
 
-@compiled_parallel
-def sum_tasks(kernel, tasks, places, parts, G):
-    """Run all tasks of ``sum_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, places, parts, G)
-
-
 @compiled_without_refcounts
 def rotate_rows(X, first, last, panels, chunk, tile, out):
     """Write X[first:last] B to out[first:last] in place; ``chunk`` and ``tile`` are scratch, see ``multiply_chunk``."""
@@ -172,22 +157,15 @@ def rotate_task(task, tasks, bounds, X, panels, chunks, tiles, out):
         rotate_rows(X, bounds[c], bounds[c + 1], panels, chunks[task], tiles[task], out)
 
 
-@compiled_parallel
-def rotate_tasks(kernel, tasks, bounds, X, panels, chunks, tiles, out):
-    """Run all tasks of ``rotate_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, bounds, X, panels, chunks, tiles, out)
-
-
-@compiled_parallel
-def stored_loss_parts(bounds, entries, X, Y, parts):
+@compiled
+def stored_loss_task(task, tasks, bounds, entries, X, Y, parts):
     """Write sum_t [target_t phi_t - 2 target_t s_t + extra_t s_t^2], s_t = x_u . y_t, to parts[c] in place.
 
     Together with c0 tr(X' diag(v) X Y' diag(w) Y) that is the loss without regularization: over the stored pairs
     c (phi - s)^2 - m s^2 = c phi^2 - 2 c phi s + (c - m) s^2, m = c0 v_u w_i. ``entries`` are as in ``rows.row``, of
-    range c the rows u from bounds[c] to bounds[c + 1].
+    range c = task, task + tasks, ... the rows u from bounds[c] to bounds[c + 1].
     """
-    for c in prange(bounds.shape[0] - 1):
+    for c in range(task, bounds.shape[0] - 1, tasks):
         total = 0.0
         for u in range(bounds[c], bounds[c + 1]):
             row = 0.0  # of its own, so that roundings grow with rows and their lengths, not with all stored pairs
@@ -205,10 +183,13 @@ def stored_loss_parts(bounds, entries, X, Y, parts):
         parts[c] = total
 
 
-@compiled_parallel
-def extrapolate(X, bounds, momentum, previous, out):
-    """Write X + momentum (X - previous) to ``out``, which may be ``previous``, in place, over ranges of rows."""
-    for c in prange(bounds.shape[0] - 1):
+@compiled
+def extrapolate_task(task, tasks, bounds, X, momentum, previous, out):
+    """Write X + momentum (X - previous) to ``out``, which may be ``previous``, in place, over ranges of rows.
+
+    Range c = task, task + tasks, ... is the rows from bounds[c] to bounds[c + 1].
+    """
+    for c in range(task, bounds.shape[0] - 1, tasks):
         for u in range(bounds[c], bounds[c + 1]):
             for j in range(X.shape[1]):
                 out[u, j] = X[u, j] + momentum * (X[u, j] - previous[u, j])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,18 +11,15 @@ import numpy as np
 
 from fastals.core.unobserved import ALIKE
 from fastals.core.validation import read_only
-from fastals.kernels.dense.memory import CACHE_LINE, aligned_empty
+from fastals.kernels.dense.memory import CACHE_LINE
 from fastals.kernels.dense.rotation import CHUNK, PANEL
 from fastals.kernels.dense.tiles import PAD, TILE_ROWS
 from fastals.kernels.factors import (
     BLOCK,
     Tiles,
     gramian_task,
-    gramian_tasks,
     rotate_task,
-    rotate_tasks,
     sum_task,
-    sum_tasks,
 )
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.sides import even_bounds
@@ -75,9 +73,9 @@ def gramian(
     blocks = np.empty((threads, 2, BLOCK, edge + CACHE_LINE // 8))
     tiles = Tiles(bounds, places, blocks, np.empty((ranges, len(places), edge, edge)), np.empty(ranges))
     for part in launches(chosen.size, work, threads):
-        run_tasks(gramian_task, gramian_tasks, threads, chosen[part], X, scales, tiles)
+        run_tasks(gramian_task, threads, chosen[part], X, scales, tiles)
     parts = tiles.parts
-    run_tasks(sum_task, sum_tasks, 1 if parts.size <= SERIAL_SUMS else threads, places, parts, G)
+    run_tasks(sum_task, 1 if parts.size <= SERIAL_SUMS else threads, places, parts, G)
     with np.errstate(over="ignore", invalid="ignore"):
         return G, float(tiles.squares.sum())
 
@@ -93,17 +91,21 @@ def tiling(count: int, factors: int) -> tuple[int, np.ndarray, np.ndarray]:
     return edge, places, even_bounds(count, min(RANGES, most, max(count // (LEAST_ROWS * edge), 1)))
 
 
-def aligned_factors(Y: np.ndarray) -> np.ndarray:
-    """Uninitialised array for factors as the row kernels read them: (n, factors rounded up to PAD), aligned.
+def aligned(dtype: np.dtype, *shape: int) -> np.ndarray:
+    """Uninitialised array whose first element starts a cache line, as `aligned_empty` in kernels.
 
     From NumPy, which asks for huge pages where Numba does not: rows of large factors are read in no order, and a page
     walk for each would cost more than the row.
     """
-    width = -(-Y.shape[1] // PAD) * PAD
-    spare = CACHE_LINE // Y.itemsize
-    memory = np.empty(Y.shape[0] * width + spare, Y.dtype)
-    first = -memory.ctypes.data % CACHE_LINE // Y.itemsize
-    return memory[first : first + Y.shape[0] * width].reshape(Y.shape[0], width)
+    size = math.prod(shape)
+    memory = np.empty(size + CACHE_LINE // dtype.itemsize, dtype)
+    first = -memory.ctypes.data % CACHE_LINE // dtype.itemsize
+    return memory[first : first + size].reshape(shape)
+
+
+def aligned_factors(Y: np.ndarray) -> np.ndarray:
+    """Uninitialised array for factors as the row kernels read them: (n, factors rounded up to PAD), aligned."""
+    return aligned(Y.dtype, Y.shape[0], -(-Y.shape[1] // PAD) * PAD)
 
 
 def in_panels(B: np.ndarray, width: int, like: np.ndarray) -> np.ndarray:
@@ -111,7 +113,7 @@ def in_panels(B: np.ndarray, width: int, like: np.ndarray) -> np.ndarray:
     count = -(-width // PANEL)
     padded = np.zeros((width, count * PANEL), like.dtype)
     padded[: len(B), : len(B)] = B
-    panels = aligned_empty(count * width, PANEL, like).reshape(count, width, PANEL)
+    panels = aligned(like.dtype, count, width, PANEL)
     panels[:] = padded.reshape(width, count, PANEL).transpose(1, 0, 2)
     return panels
 
@@ -127,10 +129,10 @@ def rotate(Y: np.ndarray, panels: np.ndarray, num_threads: int | None, out: np.n
     work = 2.0 * Y.shape[0] * width * width
     threads = 1 if work <= SERIAL_FLOPS else min(effective_num_threads(num_threads), bounds.size - 1)
     chunks = np.zeros((threads, CHUNK, width), Y.dtype)
-    tiles = aligned_empty(threads * TILE_ROWS, PANEL, Y).reshape(threads, TILE_ROWS, PANEL)
+    tiles = aligned(Y.dtype, threads, TILE_ROWS, PANEL)
     for part in launches(bounds.size - 1, work, threads):
         ranges = bounds[part.start : part.stop + 1]
-        run_tasks(rotate_task, rotate_tasks, threads, ranges, Y, panels, chunks, tiles, out)
+        run_tasks(rotate_task, threads, ranges, Y, panels, chunks, tiles, out)
 
 
 def eigenbasis(

@@ -14,10 +14,10 @@ import numpy as np
 
 from fastals.core.validation import read_only
 from fastals.kernels.dense.memory import CACHE_LINE
-from fastals.kernels.factors import stored_loss_parts
-from fastals.kernels.rows.cg_rows import cg_rows, cg_task
+from fastals.kernels.factors import stored_loss_task
+from fastals.kernels.rows.cg_rows import cg_task
 from fastals.kernels.rows.conjugate_gradient import Stop
-from fastals.kernels.rows.direct_rows import direct_rows, direct_task
+from fastals.kernels.rows.direct_rows import direct_task
 from fastals.kernels.rows.row import (
     DIRECT,
     DIRECTLY,
@@ -37,7 +37,7 @@ from fastals.kernels.rows.row import (
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import Basis, determined, gramian, rotate
 from fastals.solver.sides import Side, balanced_bounds
-from fastals.solver.threads import launches, parallel, run_tasks
+from fastals.solver.threads import launches, run_tasks
 
 SOLVERS = ("cg", "cholesky")
 RANGES_OF_A_LAUNCH = 4  # for each thread
@@ -195,7 +195,7 @@ def _iterate(
     """Run the row kernel of conjugate gradients over all rows; returns its reports."""
     launched = _Launches(side.bounds, side.indptr, X, settings)
     for ranges in launched:
-        run_tasks(cg_task, cg_rows, launched.threads, ranges, side.entries, system, stop, X, status)
+        run_tasks(cg_task, launched.threads, ranges, side.entries, system, stop, X, status)
     return launched.checked_reports()
 
 
@@ -209,7 +209,7 @@ def _solve_directly(
     indptr = np.concatenate(([0], np.cumsum(np.diff(side.indptr)[chosen])))
     launched = _Launches(balanced_bounds(indptr), indptr, X, settings)
     for ranges in launched:
-        run_tasks(direct_task, direct_rows, launched.threads, ranges, chosen, side.entries, system, like, X, status)
+        run_tasks(direct_task, launched.threads, ranges, chosen, side.entries, system, like, X, status)
     return launched.checked_reports()
 
 
@@ -298,10 +298,10 @@ def pair_losses(
 
 
 def _stored_sum(users: Side, entries: Entries, X: np.ndarray, Y: np.ndarray, num_threads: int | None) -> float:
-    """Sum over the users' stored pairs, with weights of ``entries``; see ``stored_loss_parts``."""
+    """Sum over the users' stored pairs, with weights of ``entries``; see ``stored_loss_task``."""
     parts = np.empty(users.bounds.size - 1)
     work = 20.0 * X.shape[1] * users.indptr[-1]  # 2, but ten times as slow
     for part in launches(parts.size, work, num_threads, each=RANGES_OF_A_LAUNCH):
-        with parallel(num_threads):
-            stored_loss_parts(users.bounds[part.start : part.stop + 1], entries, X, Y, parts[part])
+        bounds = users.bounds[part.start : part.stop + 1]
+        run_tasks(stored_loss_task, num_threads, bounds, entries, X, Y, parts[part])
     return float(parts.sum())

@@ -37,13 +37,13 @@ from fastals.core.overlay import Derived
 from fastals.core.state import FeatureNames
 from fastals.core.unobserved import Unobserved
 from fastals.core.validation import describe
-from fastals.kernels.factors import extrapolate
+from fastals.kernels.factors import extrapolate_task
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import eigenbasis
 from fastals.solver.half import Half
 from fastals.solver.half_sweep import Report, Settings, solve_side
 from fastals.solver.sides import even_bounds
-from fastals.solver.threads import parallel
+from fastals.solver.threads import run_tasks
 
 Value = TypeVar("Value")
 # (half, other, fixed, solved, guess, settings): solve a half against the other's fixed factors, into ``solved``.
@@ -275,8 +275,8 @@ class Training:
         return guess
 
     def _extrapolate(self, current: np.ndarray, momentum: float, previous: np.ndarray | None, out: np.ndarray) -> None:
-        with parallel(self.settings.num_threads):
-            extrapolate(current, even_bounds(current.shape[0]), current.dtype.type(momentum), previous, out)
+        bounds, stride = even_bounds(current.shape[0]), current.dtype.type(momentum)
+        run_tasks(extrapolate_task, self.settings.num_threads, bounds, current, stride, previous, out)
 
     def _may_be_guessed(self, half: Half) -> bool:
         """Whether rows of a half could take so many steps that a guess would pay."""

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from fastals.kernels import forks
-from fastals.kernels.arguments import as_argument
+from fastals.kernels.launch import run_in_parallel
 
 LAUNCH_FLOPS = 2e10  # of a launch: one to two tenths of a second on two cores, after which an interrupt is heard
 
@@ -128,15 +128,13 @@ def launches(pieces: int, work: float, num_threads: int | None, each: int = 1) -
         yield slice(first, last)
 
 
-def run_tasks(task: Any, in_parallel: Any, num_threads: int | None, *arguments: Any) -> None:
+def run_tasks(task: Any, num_threads: int | None, *arguments: Any) -> None:
     """Run the tasks of a kernel, one for each thread; one thread is the calling one, and no other is started.
 
     Parameters
     ----------
     task : kernel
         ``task(number, tasks, *arguments)`` is a serial one.
-    in_parallel : kernel
-        ``in_parallel(task, tasks, *arguments)`` runs all of them; its ``task`` is what ``as_argument`` gives.
     num_threads : int or None
         As for ``parallel``.
     *arguments
@@ -146,7 +144,7 @@ def run_tasks(task: Any, in_parallel: Any, num_threads: int | None, *arguments: 
         task(0, 1, *arguments)
         return
     with parallel(num_threads) as tasks:
-        in_parallel(as_argument(task, 0, tasks, *arguments), tasks, *arguments)
+        run_in_parallel(task, tasks, *arguments)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastals.core.validation import read_only
-from fastals.kernels.factors import extrapolate, stored_loss_parts
+from fastals.kernels.factors import extrapolate_task, stored_loss_task
 from fastals.kernels.rows.row import Entries
 from fastals.solver.eigenbasis import gramian
 from fastals.solver.sides import even_bounds
@@ -36,7 +36,8 @@ def test_stored_loss(shift, offset):
     missing = shift + offset
     entries = Entries(indptr, indices, weight, phi, np.float64(offset), shift, missing, v, w)
 
-    stored_loss_parts(np.array([0, 2, 3]), entries, X, Y, parts)
+    for task in range(3):  # the last finds nothing left
+        stored_loss_task(task, 3, np.array([0, 2, 3]), entries, X, Y, parts)
 
     rows = np.repeat(np.arange(3), np.diff(indptr))
     scores, target = np.einsum("tk,tk->t", X[rows], Y[indices]), (weight + offset) * phi
@@ -53,7 +54,7 @@ def test_roundings_of_the_stored_loss_grow_with_rows_and_their_lengths():
     entries = Entries(indptr, indices, weights, ones, np.float64(0), 0.0, 0.0, ones, ones)
     zeros = np.zeros((size, 1))
 
-    stored_loss_parts(np.array([0, size]), entries, zeros, zeros, parts)
+    stored_loss_task(0, 1, np.array([0, size]), entries, zeros, zeros, parts)
 
     expected = size**2 * weight
     assert abs(parts[0] - expected) <= 2 * size * np.finfo(np.float64).eps / 2 * expected
@@ -65,5 +66,6 @@ def test_extrapolate(in_place):
     current, previous = random.normal(size=(2, 50, 8))
     expected = current + 0.6 * (current - previous)
     out = previous if in_place else np.empty_like(current)
-    extrapolate(current, even_bounds(50), 0.6, previous, out)
+    for task in range(2):
+        extrapolate_task(task, 2, even_bounds(50), current, 0.6, previous, out)
     np.testing.assert_allclose(out, expected, rtol=1e-12)

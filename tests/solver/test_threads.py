@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from layers import LAYERS, needs_fork, run_under_layer
 
-from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.jit import compiled
+from fastals.solver import threads as threads_module
 from fastals.solver.threads import parallel, run_tasks
 
 # A parallel sum launched only through `parallel`.
@@ -50,28 +51,23 @@ def note(task, tasks, x, out):
         out[n] = 10 * tasks + x[n]
 
 
-@compiled_parallel
-def notes(kernel, tasks, x, out):
-    for task in numba.prange(tasks):
-        kernel(np.int64(task), tasks, x, out)
-
-
 @pytest.mark.parametrize(("threads", "tasks"), [(1, 1), (2, min(2, numba.config.NUMBA_NUM_THREADS))])
 def test_every_task_is_run(threads, tasks):
     x, out = np.arange(5.0), np.zeros(5)
 
-    run_tasks(note, notes, threads, x, out)
+    run_tasks(note, threads, x, out)
 
     np.testing.assert_array_equal(out, 10 * tasks + x)
 
 
-def test_one_task_is_run_by_the_calling_thread():
+def test_one_task_is_run_by_the_calling_thread(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("in parallel")
 
-    run_tasks(note, refuse, 1, np.zeros(3), np.zeros(3))
+    monkeypatch.setattr(threads_module, "run_in_parallel", refuse)
+    run_tasks(note, 1, np.zeros(3), np.zeros(3))
     with pytest.raises(AssertionError, match="in parallel"):
-        run_tasks(note, refuse, 2, np.zeros(3), np.zeros(3))
+        run_tasks(note, 2, np.zeros(3), np.zeros(3))
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -20,8 +20,7 @@ def nothing(*arguments):
 def test_a_half_sweep_that_did_nothing_is_noticed(ratings, monkeypatch):
     model = ImplicitALS(4, iterations=1, random_state=0).fit(ratings)
     factors = model.user_factors
-    for kernel in ("cg_task", "cg_rows"):
-        monkeypatch.setattr(solver, kernel, nothing)
+    monkeypatch.setattr(solver, "cg_task", nothing)
 
     for call in (lambda: model.fit(ratings), lambda: model.recalculate_user(np.arange(30))):
         with pytest.raises(MemoryError, match="no memory for the scratch of the row kernels, 4 factors"):
@@ -94,10 +93,10 @@ except MemoryError:
     same = all(map(np.array_equal, model.recommend(np.arange(300)), expected))
     print("refused", same, len(model.fit(R).loss_history))
 """
-# The first row has a pair for every item, so each thread needs much scratch; and every step of a fit and of a ranking
-# is in turn the first that finds no memory.
+# The first row has a pair for every item, so each thread needs much scratch, more than what compilation may have left
+# free; and every step of a fit and of a ranking is in turn the first that finds no memory.
 ANY_CEILING = """
-long_row, others = sp.csr_array(np.full((1, 40_000), 2, np.float32)), random_matrix(50, 40_000, density=1e-4)
+long_row, others = sp.csr_array(np.full((1, 400_000), 2, np.float32)), random_matrix(50, 400_000, density=1e-5)
 R = sp.csr_array(sp.vstack([long_row, others]))
 
 def answers(model):
@@ -108,7 +107,7 @@ def new():
     return ImplicitALS(8, iterations=2, random_state=0, num_threads=2, solver=sys.argv[1])
 
 expected, seen = answers(new()), set()
-for allowance in range(0, 2**24, 2**19):
+for allowance in range(0, 2**26, 2**21):
     model = new()
     limit_to(allowance)
     try:

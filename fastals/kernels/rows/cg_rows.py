@@ -6,11 +6,10 @@ Rows that are better solved directly are left to ``direct_rows``, whose compilat
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from fastals.kernels.dense.blocks import add_rows, add_system, prefetch
 from fastals.kernels.dense.rotation import CHUNK, Chunk, chunk_for, multiply_chunk
-from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
+from fastals.kernels.jit import compiled, compiled_without_refcounts
 from fastals.kernels.rows.conjugate_gradient import Stop, conjugate_gradient, lines_for, vectors_of
 from fastals.kernels.rows.row import (
     DIRECT,
@@ -191,10 +190,3 @@ def cg_task(task, tasks, ranges, entries, system, stop, X, status):
     bounds = ranges.bounds
     for c in range(task, bounds.shape[0] - 1, tasks):
         iterate_rows(bounds[c], bounds[c + 1], entries, system, stop, X, status, scratch, ranges.reports[c])
-
-
-@compiled_parallel
-def cg_rows(kernel, tasks, ranges, entries, system, stop, X, status):
-    """Run all tasks of ``cg_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, ranges, entries, system, stop, X, status)

@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from fastals.kernels.dense.blocks import prefetch
 from fastals.kernels.dense.rotation import CHUNK, Chunk, chunk_for, multiply_chunk
-from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
+from fastals.kernels.jit import compiled, compiled_without_refcounts
 from fastals.kernels.rows.direct import GATHERED_ROWS, Direct, direct_for, solve_direct
 from fastals.kernels.rows.row import (
     DIRECTLY,
@@ -198,10 +197,3 @@ def direct_task(task, tasks, ranges, chosen, entries, system, like, X, status):
     bounds = ranges.bounds
     for c in range(task, bounds.shape[0] - 1, tasks):
         solve_rows(bounds[c], bounds[c + 1], chosen, entries, system, X, status, scratch, ranges.reports[c])
-
-
-@compiled_parallel
-def direct_rows(kernel, tasks, ranges, chosen, entries, system, like, X, status):
-    """Run all tasks of ``direct_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, ranges, chosen, entries, system, like, X, status)

@@ -108,13 +108,6 @@ def weigh_task(task, tasks, chosen, entries, like, out):
         _weigh_range(chosen.bounds[c], chosen.bounds[c + 1], chosen, entries, row, out)
 
 
-@compiled_parallel
-def weigh_rows(kernel, tasks, chosen, entries, like, out):
-    """Run all tasks of ``weigh_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, chosen, entries, like, out)
-
-
 @compiled_without_refcounts
 def _prefetch_next(n, last, chosen, entries, Y):
     """Fetch what row n + 1 of the chosen reads of Y, if it comes before ``last``."""
@@ -145,13 +138,6 @@ def right_task(task, tasks, chosen, entries, Y, B):
         _right_range(chosen.bounds[c], chosen.bounds[c + 1], chosen, entries, Y, row, B)
 
 
-@compiled_parallel
-def right_rows(kernel, tasks, chosen, entries, Y, B):
-    """Run all tasks of ``right_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, chosen, entries, Y, B)
-
-
 @compiled_without_refcounts
 def _product_range(first, last, chosen, entries, Y, P, row, Q):
     for n in range(first, last):
@@ -171,13 +157,6 @@ def product_task(task, tasks, chosen, entries, Y, P, Q):
     row = gathered_for(chosen.longest, entries, Y)
     for c in range(task, chosen.bounds.shape[0] - 1, tasks):
         _product_range(chosen.bounds[c], chosen.bounds[c + 1], chosen, entries, Y, P, row, Q)
-
-
-@compiled_parallel
-def product_rows(kernel, tasks, chosen, entries, Y, P, Q):
-    """Run all tasks of ``product_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, chosen, entries, Y, P, Q)
 
 
 @compiled_without_refcounts
@@ -220,13 +199,6 @@ def _add_system(Y, row, first, count, Z, W, lines):
             lines[RIGHT, j] += target * value
             lines[SQUARES, j] += value * value
             lines[BOUND, 0] += abs(weight) * value * value
-
-
-@compiled_parallel
-def system_rows(kernel, tasks, chosen, entries, Y, A, lines):
-    """Run all tasks of ``system_task`` in parallel; ``kernel`` is it, see ``as_argument``."""
-    for task in prange(tasks):
-        kernel(np.int64(task), tasks, chosen, entries, Y, A, lines)
 
 
 @compiled_without_refcounts
