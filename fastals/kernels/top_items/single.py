@@ -38,6 +38,7 @@ from fastals.kernels.top_items.walk import bound_factors, pack_panels
 
 FIRST = 8 * PANEL  # items of the first threshold
 MANY = 16  # a row takes as long to bound as so many items of panels, or longer
+LEAST_STEPS = 2  # of four panels: the largest of fewer say little
 FEW = 1024  # items of which it does not pay to look for the best first: a product each is cheaper
 ALIKE = 0.99  # the smallest norm over the largest, of items of which bounds say more than estimates
 
@@ -119,14 +120,48 @@ def _offer_panel(query, count, items, panel, scores, ids):
 
 
 @compiled
+def _largest_of_lanes(values, first, steps, largest):
+    """Write the largest of each column of 4 ``steps`` panels, from the first, to ``largest`` (PANEL,) in place."""
+    largest[:] = -np.inf
+    for number in range(first, first + 4 * steps, 4):  # a panel at a time takes three times as long (measured)
+        for j in range(PANEL):
+            a, b, c, d = values[number, j], values[number + 1, j], values[number + 2, j], values[number + 3, j]
+            a, c = a if a > b else b, c if c > d else d
+            a = a if a > c else c
+            largest[j] = a if a > largest[j] else largest[j]
+
+
+@compiled
+def reached_by(values, count, least, best, chosen):
+    """A value that as many of the first ``count`` as there are places in ``best`` reach, or ``least``.
+
+    The largest value of every lane, in twice as many lanes as are wanted, tell: some 40 are above what 32 of them
+    reach, where 260 of 41,000 items went through a list that they pushed one another out of (measured). ``best`` and
+    ``chosen`` are scratch.
+    """
+    lanes = -(-2 * best.shape[0] // PANEL) * PANEL
+    best[:] = least
+    steps = count // (4 * lanes)
+    if steps < LEAST_STEPS:
+        return best[0]
+    largest = np.empty(PANEL, values.dtype)
+    for first in range(0, lanes // PANEL * 4 * steps, 4 * steps):
+        _largest_of_lanes(values, first, steps, largest)
+        for value in largest:
+            if value > best[0]:
+                replace_worst(best, chosen, value, NO_ITEM)
+    return best[0]
+
+
+@compiled
 def _offer_promising(query, values, count, least, items, promising, panel, scores, ids):
     """Score those of the first ``count`` places whose values, (panels, PANEL), are largest; raises the threshold.
 
     Values must be above ``least``.
     """
     best, chosen = promising
-    best[:] = least
     chosen[:] = NO_ITEM
+    best[:] = max(least, np.nextafter(reached_by(values, count, least, best, chosen), least))
     for number in range(-(-count // PANEL)):
         mask = reaching(values, number, best[0])
         while mask:
