@@ -35,17 +35,17 @@ from fastals.kernels.rows.shard_rows import (
     RIGHT,
     SQUARES,
     Iteration,
-    begin_rows,
+    begin_task,
     report_iterated,
     solve_summed_rows,
-    step_rows,
+    step_task,
 )
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import Basis, basis_of, left_out, rotate
 from fastals.solver.features import Effects
 from fastals.solver.half_sweep import GUESSED_FROM, LARGEST_TOLERANCE, Report, Settings, report_of
 from fastals.solver.sides import Side, even_bounds
-from fastals.solver.threads import parallel
+from fastals.solver.threads import run_tasks
 
 BATCH_BYTES = 2**26  # of summed systems at a time
 
@@ -192,8 +192,8 @@ class ItemSweep:
         self._begin(iteration, basis, chosen, guess, factors)
         while (under_way := np.flatnonzero(iteration.status == ACTIVE)).size:
             Q = self._products(iteration, under_way, iteration.p, factors)
-            with parallel(settings.num_threads):
-                step_rows(even_bounds(under_way.size), under_way, iteration, Q, settings.max_steps)
+            bounds = even_bounds(under_way.size)
+            run_tasks(step_task, settings.num_threads, bounds, under_way, iteration, Q, settings.max_steps)
         solved = chosen[iteration.status[chosen] == SOLVED]
         report_iterated(solved, iteration, self._constants, self._totals)
 
@@ -208,8 +208,7 @@ class ItemSweep:
                 warm[long] = np.arange(long.size)
                 rotate(guess, basis.V, self._settings.num_threads, iteration.x)
                 Q = self._products(iteration, chosen[long], iteration.x, factors)
-        with parallel(self._settings.num_threads):
-            begin_rows(even_bounds(chosen.size), chosen, iteration, warm, Q)
+        run_tasks(begin_task, self._settings.num_threads, even_bounds(chosen.size), chosen, iteration, warm, Q)
         iteration.x[iteration.status == DIRECT] = 0
 
     def _products(self, iteration: Iteration, chosen: np.ndarray, P: np.ndarray, factors: int) -> np.ndarray:

@@ -45,8 +45,8 @@ import scipy.sparse as sp
 from fastals.core.validation import check_ids, check_integer, check_interactions
 from fastals.evaluation.parts import part
 from fastals.evaluation.results import RankingMetrics
-from fastals.kernels.metrics import areas_under_curve, ranking_values
-from fastals.solver.threads import effective_num_threads, launches, parallel
+from fastals.kernels.metrics import areas_task, ranking_values
+from fastals.solver.threads import effective_num_threads, launches, run_tasks
 
 # The columns that `ranking_values` fills, in its order.
 _COLUMNS = ("precision", "recall", "recall_truncated", "hit_rate", "map", "map_cut", "ndcg", "mrr", "novelty")
@@ -330,15 +330,15 @@ def _areas(
     groups = -(-n_users // (8 * n_blocks))
     for launch in launches(groups, 2.0 * n_users * panels.size, num_threads):
         first, last = 8 * n_blocks * launch.start, min(8 * n_blocks * launch.stop, n_users)
-        with parallel(num_threads):
-            areas_under_curve(
-                queries[first : 8 * -(-last // 8)],
-                panels,
-                n_items,
-                (out_indptr[first : last + 1], out_indices),
-                (in_indptr[first : last + 1], in_indices),
-                scores,
-                positive,
-                area[first:last],
-            )
+        run_tasks(
+            areas_task,
+            num_threads,
+            queries[first : 8 * -(-last // 8)],
+            (panels, n_items),
+            (out_indptr[first : last + 1], out_indices),
+            (in_indptr[first : last + 1], in_indices),
+            scores,
+            positive,
+            area[first:last],
+        )
     return area

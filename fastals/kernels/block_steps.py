@@ -12,9 +12,7 @@ and the second turns to the next direction,
 NumPy's expressions for the same took twice as many passes on one thread, half of a step's time.
 """
 
-from numba import prange
-
-from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.jit import compiled
 
 
 @compiled
@@ -49,21 +47,22 @@ def turn_rows(first, last, ratio, inverse, R, P, sums):
             sums[j] += p * p
 
 
-@compiled_parallel
-def descend_ranges(bounds, length, strength, inverse, P, Q, B, R, sums):
-    """Run ``descend_rows`` over ranges of rows, of range c those from bounds[c] to bounds[c + 1], in parallel.
+@compiled
+def descend_task(task, tasks, bounds, length, strength, inverse, vectors, sums):
+    """Run ``descend_rows`` over every ``tasks``-th range of rows, from number ``task`` on; see there.
 
-    ``sums`` is (ranges, k).
+    Range c is the rows from bounds[c] to bounds[c + 1]; ``vectors`` are P, Q, B and R; ``sums`` is (ranges, k).
     """
-    for c in prange(bounds.shape[0] - 1):
+    P, Q, B, R = vectors
+    for c in range(task, bounds.shape[0] - 1, tasks):
         descend_rows(bounds[c], bounds[c + 1], length, strength, inverse, P, Q, B, R, sums[c])
 
 
-@compiled_parallel
-def turn_ranges(bounds, ratio, inverse, R, P, sums):
-    """Run ``turn_rows`` over ranges of rows, of range c those from bounds[c] to bounds[c + 1], in parallel.
+@compiled
+def turn_task(task, tasks, bounds, ratio, inverse, R, P, sums):
+    """Run ``turn_rows`` over every ``tasks``-th range of rows, from number ``task`` on; see there.
 
-    ``sums`` is (ranges, k).
+    Range c is the rows from bounds[c] to bounds[c + 1]; ``sums`` is (ranges, k).
     """
-    for c in prange(bounds.shape[0] - 1):
+    for c in range(task, bounds.shape[0] - 1, tasks):
         turn_rows(bounds[c], bounds[c + 1], ratio, inverse, R, P, sums[c])

@@ -113,7 +113,7 @@ def sum_tile(parts, p, first, i, j, G):
     ``parts`` is as ``gramian_task`` has left it; ``G`` is (factors, factors).
     """
     edge, factors = parts.shape[2], G.shape[0]
-    for a in range(first, min(first + SUMMED, edge, factors - i)):
+    for a in range(first, min(first + SUMMED, min(edge, factors - i))):
         begin, end = a if i == j else 0, min(edge, factors - j)
         row = G[i + a, j + begin : j + end]
         for b in range(end - begin):

@@ -1,4 +1,4 @@
-"""The loop that runs tasks in parallel: those of all kernels of a fit, called where their machine code is.
+"""The loop that runs tasks in parallel: those of all kernels, called where their machine code is.
 
 Numba takes a third to half of a second for each loop that runs in parallel, however short, and a tenth of that for one
 that does not (measured). And a kernel that the loop called by its name would be linked into it and optimised with it,

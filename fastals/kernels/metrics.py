@@ -1,10 +1,9 @@
 """Ranking metrics of many users at once: those of a ranked list from its ids, the AUC from the factors."""
 
 import numpy as np
-from numba import prange
 
 from fastals.kernels.dense.blocks import multiply_block
-from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.jit import compiled
 
 
 @compiled
@@ -106,30 +105,10 @@ def _area_of_user(scores, m, n_items, train_items, test_items, positive):
 
 
 @compiled
-def _area_of_groups(first_group, step, queries, panels, n_items, excluded, relevant, scores, positive, area):
-    """`areas_under_curve` for every `step`-th group of users from `first_group` on."""
-    n, factors = queries.shape
-    n_blocks = scores.shape[0]
-    group_size = 8 * n_blocks
-    for start in range(first_group * group_size, n, step * group_size):
-        # Panels outside, users inside: a panel of items is in a near cache for all users of the group.
-        for panel in range(panels.shape[0]):
-            for block in range(min(n_blocks, (n - start) // 8)):
-                multiply_block(queries, start + 8 * block, factors, panels[panel], scores[block, panel])
-        for row in range(start, min(start + group_size, area.shape[0])):
-            area[row] = _area_of_user(
-                scores[(row - start) // 8],
-                (row - start) % 8,
-                n_items,
-                excluded[1][excluded[0][row] : excluded[0][row + 1]],
-                relevant[1][relevant[0][row] : relevant[0][row + 1]],
-                positive,
-            )
+def areas_task(task, tasks, queries, catalogue, excluded, relevant, scores, positive, area):
+    """Fill `area` with the exact area under the ROC curve of users, negatives being all items in neither matrix.
 
-
-@compiled_parallel
-def areas_under_curve(queries, panels, n_items, excluded, relevant, scores, positive, area):
-    """Fill `area` with the exact area under the ROC curve of each user, negatives being all items in neither matrix.
+    Takes every ``tasks``-th group of users, from number ``task`` on.
 
     AUC = (#(negative below positive) + #(negative equal) / 2) / (#positive * #negative) over all pairs: the
     Mann-Whitney statistic. Each positive is counted against all items in one linear pass, which runs in vector
@@ -139,20 +118,32 @@ def areas_under_curve(queries, panels, n_items, excluded, relevant, scores, posi
     ----------
     queries : float array (n rounded up to a multiple of 8, factors)
         User factors, zero past the n users of `area`.
-    panels : float array (n_panels, factors, width)
-        Item factors, transposed, `width` items a panel, a multiple of 16; zero past the last item.
-    n_items : int
+    catalogue : (panels, n_items)
+        Item factors, transposed, float (n_panels, factors, width), `width` items a panel, a multiple of 16; zero past
+        the last item; and how many items there are.
     excluded, relevant : (indptr, indices), int64
         Items left out of the ranking and relevant items of each user; an item in both counts as left out.
-    scores : float array (n_threads, n_blocks, n_panels, 8, width)
-        Scratch: scores of 8 n_blocks users for each thread.
-    positive : float array (n_threads, largest number of relevant items)
+    scores : float array (tasks, n_blocks, n_panels, 8, width)
+        Scratch: scores of 8 n_blocks users for each task.
+    positive : float array (tasks, largest number of relevant items)
         Scratch.
     area : float64 array (n,)
         Written; NaN where a user has no positive or no negative left.
     """
-    n_threads = scores.shape[0]
-    for thread in prange(n_threads):
-        _area_of_groups(
-            thread, n_threads, queries, panels, n_items, excluded, relevant, scores[thread], positive[thread], area
-        )
+    n, factors = queries.shape
+    n_blocks, (panels, n_items) = scores.shape[1], catalogue
+    group_size = 8 * n_blocks
+    for start in range(task * group_size, n, tasks * group_size):
+        # Panels outside, users inside: a panel of items is in a near cache for all users of the group.
+        for panel in range(panels.shape[0]):
+            for block in range(min(n_blocks, (n - start) // 8)):
+                multiply_block(queries, start + 8 * block, factors, panels[panel], scores[task, block, panel])
+        for row in range(start, min(start + group_size, area.shape[0])):
+            area[row] = _area_of_user(
+                scores[task, (row - start) // 8],
+                (row - start) % 8,
+                n_items,
+                excluded[1][excluded[0][row] : excluded[0][row + 1]],
+                relevant[1][relevant[0][row] : relevant[0][row + 1]],
+                positive[task],
+            )

@@ -1,9 +1,8 @@
 """Sparse rows: their transpose, their products with dense matrices, and whether a row is canonical."""
 
 import numpy as np
-from numba import prange
 
-from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.jit import compiled
 
 
 @compiled
@@ -49,10 +48,13 @@ def multiply_rows(first, last, indptr, indices, values, scales, X, out):
             out[r, j] = 0
 
 
-@compiled_parallel
-def multiply_ranges(bounds, indptr, indices, values, scales, X, out):
-    """Run ``multiply_rows`` over ranges of rows, of range c those from bounds[c] to bounds[c + 1], in parallel."""
-    for c in prange(bounds.shape[0] - 1):
+@compiled
+def multiply_task(task, tasks, bounds, indptr, indices, values, scales, X, out):
+    """Run ``multiply_rows`` over every ``tasks``-th range of rows, from number ``task`` on; see there.
+
+    Range c is the rows from bounds[c] to bounds[c + 1].
+    """
+    for c in range(task, bounds.shape[0] - 1, tasks):
         multiply_rows(bounds[c], bounds[c + 1], indptr, indices, values, scales, X, out)
 
 

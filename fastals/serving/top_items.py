@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.core.validation import check_ids, check_integer, largest_factor, read_only
+from fastals.kernels.launch import run_in_parallel
 from fastals.kernels.top_items import walk as kernels
 from fastals.kernels.top_items.tiles import TILE_ITEMS, TILE_QUERIES
 from fastals.solver import threads
@@ -230,9 +231,8 @@ def _rank(
             stop = min(start + size * n_threads * blocks_per_launch, n_queries)
             blocks = n_threads * -(-(stop - start) // (size * n_threads))
             part = slice(start, stop)
-            kernels.rank_blocks(
-                blocks, queries[part], packed, indptr[start : stop + 1], indices, scores[part], ids[part]
-            )
+            of_launch = queries[part], packed, indptr[start : stop + 1], indices, scores[part], ids[part]
+            run_in_parallel(kernels.rank_block, blocks, *of_launch)
         start = stop
     if (ids[:, 0] == _UNRANKED).any():  # parallel loops lose the exceptions of other threads
         raise MemoryError(f"no memory for ranking in blocks of {size} queries")

@@ -24,6 +24,7 @@ diagonal also is the better preconditioner. (Pieces of titles, 127,347 of them: 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,12 +35,12 @@ from fastals.core.rows import Rows, digest, transposed
 from fastals.core.state import needed
 from fastals.core.unobserved import ALIKE
 from fastals.core.validation import check_factors, read_only
-from fastals.kernels.block_steps import descend_ranges, descend_rows, turn_ranges, turn_rows
-from fastals.kernels.sparse import multiply_ranges, multiply_rows
+from fastals.kernels.block_steps import descend_task, turn_task
+from fastals.kernels.sparse import multiply_task
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.eigenbasis import Basis, aligned_factors, gramian, rotate
 from fastals.solver.sides import balanced_bounds, even_bounds
-from fastals.solver.threads import parallel
+from fastals.solver.threads import run_tasks
 
 DIRECT_FEATURES = 1024  # up to so many the d x d matrix is factorised
 DENSE_SHARE = 0.1  # of the features' entries, from which on their Gramian is that of dense rows
@@ -59,11 +60,8 @@ def product(rows: Rows, scales: np.ndarray, X: np.ndarray, out: np.ndarray, num_
     """
     # Of arrays that may be written and of others Numba would compile a variant each.
     entries = (*(read_only(array) for array in (rows.indptr, rows.indices, rows.data, scales, X)), out)
-    if num_threads == 1 or rows.indices.size * X.shape[1] <= SERIAL_WORK:
-        multiply_rows(0, rows.shape[0], *entries)
-        return out
-    with parallel(num_threads):
-        multiply_ranges(balanced_bounds(rows.indptr), *entries)
+    threads = 1 if rows.indices.size * X.shape[1] <= SERIAL_WORK else num_threads
+    run_tasks(multiply_task, threads, balanced_bounds(rows.indptr), *entries)
     return out
 
 
@@ -256,24 +254,18 @@ class Effects:
             left = squared > enough
             if not left.any():
                 break
-            squares = self._in_ranges(turn_rows, turn_ranges, ratio, inverse, R, P)
+            squares = self._in_ranges(turn_task, B.shape, ratio, inverse, R, P)
             curvature = self._apply(P, Q) + self._strength * squares
             length = np.where(left, squared / np.where(curvature > 0, curvature, np.inf), 0)
-            after = self._in_ranges(descend_rows, descend_ranges, length, self._strength, inverse, P, Q, B, R)
+            after = self._in_ranges(descend_task, B.shape, length, self._strength, inverse, (P, Q, B, R))
             ratio = np.where(left, after / np.where(squared > 0, squared, 1), 0)
             squared = after
 
-    def _in_ranges(self, in_series: Any, in_parallel: Any, *arguments: Any) -> np.ndarray:
-        """Run a pass of ``fastals.kernels.block_steps`` over all rows; its sums (k,)."""
-        d, k = arguments[-1].shape
-        bounds = even_bounds(d, RANGES)
-        sums = np.empty((bounds.size - 1, k))
-        if self._threads == 1 or d * k <= SERIAL_WORK:
-            for line, first, last in zip(sums, bounds, bounds[1:], strict=False):
-                in_series(first, last, *arguments, line)
-        else:
-            with parallel(self._threads):
-                in_parallel(bounds, *arguments, sums)
+    def _in_ranges(self, task: Any, shape: tuple[int, ...], *arguments: Any) -> np.ndarray:
+        """Run a pass of ``fastals.kernels.block_steps`` over all rows of vectors of a shape (d, k); its sums (k,)."""
+        bounds = even_bounds(shape[0], RANGES)
+        sums = np.empty((bounds.size - 1, shape[1]))
+        run_tasks(task, 1 if math.prod(shape) <= SERIAL_WORK else self._threads, bounds, *arguments, sums)
         return sums.sum(axis=0)
 
     def _apply(self, P: np.ndarray, Q: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastals.kernels.block_steps import descend_ranges, descend_rows, turn_ranges, turn_rows
+from fastals.kernels.block_steps import descend_rows, descend_task, turn_rows, turn_task
 
 D, K = 37, 5
 
@@ -21,7 +21,8 @@ def test_a_step_down(vectors, bounds):
     length, strength, bounds = np.linspace(0, 1, K), 0.3, np.array(bounds)
     got_B, got_R, sums = B.copy(), R.copy(), np.full((bounds.size - 1, K), np.nan)
 
-    descend_ranges(bounds, length, strength, inverse, P, Q, got_B, got_R, sums)
+    for task in range(2):
+        descend_task(task, 2, bounds, length, strength, inverse, (P, Q, got_B, got_R), sums)
 
     for j in range(K):
         left = R[:, j] - length[j] * (Q[:, j] + strength * P[:, j])
@@ -42,7 +43,8 @@ def test_the_next_direction(vectors, bounds):
     ratio, bounds = np.linspace(0, 1, K), np.array(bounds)
     got, sums = P.copy(), np.full((bounds.size - 1, K), np.nan)
 
-    turn_ranges(bounds, ratio, inverse, R, got, sums)
+    for task in range(2):
+        turn_task(task, 2, bounds, ratio, inverse, R, got, sums)
 
     for j in range(K):
         expected = inverse[:, 0] * R[:, j] + ratio[j] * P[:, j]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastals.kernels.metrics import areas_under_curve, ranking_values
+from fastals.kernels.metrics import areas_task, ranking_values
 
 K = 4
 
@@ -32,9 +32,10 @@ def test_area_under_the_curve():
         part = Q[panel * width : (panel + 1) * width]
         panels[panel, :, : len(part)] = part.T
     excluded, relevant = (np.array([0, 2, 2]), np.array([3, 4])), (np.array([0, 3, 5]), np.array([0, 3, 19, 7, 8]))
-    scores, positive, area = np.empty((1, 1, 2, 8, width)), np.empty((1, 3)), np.empty(2)
+    scores, positive, area = np.empty((2, 1, 2, 8, width)), np.empty((2, 3)), np.empty(2)
 
-    areas_under_curve(P, panels, n_items, excluded, relevant, scores, positive, area)
+    for task in range(2):  # the other finds no users left
+        areas_task(task, 2, P, (panels, n_items), excluded, relevant, scores, positive, area)
 
     for user, (out, good) in enumerate([({3, 4}, {0, 19}), (set(), {7, 8})]):
         score = Q @ P[user]

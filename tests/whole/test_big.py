@@ -16,7 +16,8 @@ from fastals.core.rows import Rows
 from fastals.core.unobserved import ALIKE
 from fastals.core.validation import read_only
 from fastals.evaluation import metrics
-from fastals.kernels.metrics import areas_under_curve, ranking_values
+from fastals.kernels.launch import run_in_parallel
+from fastals.kernels.metrics import areas_task, ranking_values
 from fastals.kernels.rows.row import Entries
 from fastals.kernels.sparse import transpose
 from fastals.kernels.top_items import walk as ranking_kernels
@@ -104,7 +105,7 @@ def test_ranking_filters(rows, behind, index_and_users, parallel_blocks):
         outputs = read_only(indptr), read_only(indices), scores, ids
         if parallel_blocks:
             with parallel(1):
-                ranking_kernels.rank_blocks(2, read_only(users), packed, *outputs)
+                run_in_parallel(ranking_kernels.rank_block, 2, read_only(users), packed, *outputs)
         else:
             ranking_kernels.rank_block(0, 1, read_only(users), packed, *outputs)
         return ids
@@ -132,8 +133,7 @@ def test_metrics(rows, behind, index_and_users):
         users[:30], panel[0, :, :22] = index_and_users[1], np.random.default_rng(3).standard_normal((5, 22))
         scores, found = np.zeros((1, 1, 1, 8, metrics._PANEL_WIDTH), np.float32), np.zeros(indptr.size - 1)
         positive, nothing = np.zeros((1, 22), np.float32), (np.zeros(indptr.size, np.int64), np.zeros(0, np.int64))
-        with parallel(1):
-            areas_under_curve(users, panel, 22, nothing, (indptr, indices), scores, positive, found)
+        areas_task(0, 1, users, (panel, 22), nothing, (indptr, indices), scores, positive, found)
         return found
 
     for measured in (values, areas):

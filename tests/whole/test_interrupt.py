@@ -44,11 +44,13 @@ def test_nothing_depends_on_the_launches(ratings, monkeypatch):
     counts = []
     monkeypatch.setattr(threads, "LAUNCH_FLOPS", 1.0)
     monkeypatch.setattr(ranking, "_LAUNCH_WORK", 1)
-    kernel = ranking.kernels.rank_blocks
+    run_in_parallel = ranking.run_in_parallel
     monkeypatch.setattr(
-        ranking.kernels,
-        "rank_blocks",
-        lambda blocks, queries, *rest: counts.append(len(queries)) or kernel(blocks, queries, *rest),
+        ranking,
+        "run_in_parallel",
+        lambda kernel, blocks, queries, *rest: (
+            counts.append(len(queries)) or run_in_parallel(kernel, blocks, queries, *rest)
+        ),
     )
     got = everything()
 

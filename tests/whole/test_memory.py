@@ -32,7 +32,7 @@ def test_a_half_sweep_that_did_nothing_is_noticed(ratings, monkeypatch):
 def test_a_ranking_that_did_nothing_is_noticed(ratings, monkeypatch):
     model = ImplicitALS(4, iterations=1, random_state=0).fit(ratings)
     monkeypatch.setattr(ranking, "_SERIAL_WORK", 0)
-    monkeypatch.setattr(ranking.kernels, "rank_blocks", nothing)
+    monkeypatch.setattr(ranking, "run_in_parallel", nothing)
 
     with pytest.raises(MemoryError, match="no memory for ranking"):
         model.recommend(np.arange(30))

@@ -43,7 +43,7 @@ def chunk_for(bounds, width, like):
     for c in range(bounds.shape[0] - 1):
         most = max(most, bounds[c + 1] - bounds[c])
     chunk = min(-(-most // rows) * rows, np.int64(CHUNK))
-    solved, rotated = aligned_empty(chunk, width, like), np.empty((chunk, width), like.dtype)
+    solved, rotated = aligned_empty(chunk, width, like), aligned_empty(chunk, width, like)
     solved[:] = 0
     return Chunk(solved, rotated, aligned_empty(rows, panel, like))
 

@@ -265,11 +265,13 @@ def gather_row(entries, u, row):
             row.weights[t] = extra
             row.targets[t] = target
         if count:  # as they are kept: what they are compared by must not have more digits here than below
-            largest, least = max(row.weights[0], 0.0), min(row.weights[0], 0.0)
+            kept = np.float64(row.weights[0])
+            largest, least = max(kept, 0.0), min(kept, 0.0)
     else:
         constant = _weigh_entries(start, start + count, entries, row)
         for t in range(count):
-            largest, least = max(largest, row.weights[t]), min(least, row.weights[t])
+            kept = np.float64(row.weights[t])  # max of two types is another function to compile
+            largest, least = max(largest, kept), min(least, kept)
     if not _missing_alike(u, entries):
         largest, least = _shift_weights(u, count, entries, row)
     for t in range(count, (count + 3) // 4 * 4):

@@ -11,12 +11,11 @@ and the direct solution needs  sum_t extra_t y_t y_t'.  Nothing else differs fro
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from fastals.kernels.dense.blocks import add_gramian, add_products, add_rows, back_substitute, factorise, prefetch
 from fastals.kernels.dense.memory import aligned_empty
 from fastals.kernels.dense.tiles import PAD, TILE_ROWS
-from fastals.kernels.jit import compiled, compiled_parallel, compiled_without_refcounts
+from fastals.kernels.jit import compiled, compiled_without_refcounts
 from fastals.kernels.rows.direct import GATHERED_ROWS
 from fastals.kernels.rows.direct_rows import FLOAT64_FLOOR, RIDGES
 from fastals.kernels.rows.row import (
@@ -226,11 +225,11 @@ def _begin(iteration, n, q, warm, M):
         iteration.status[n] = SOLVED
 
 
-@compiled_parallel
-def begin_rows(bounds, chosen, iteration, warm, Q):
-    """Begin the chosen rows (m,), in ranges; ``warm`` (m,) is where each has its product in Q, or -1."""
-    for c in prange(bounds.shape[0] - 1):
-        M = np.empty(iteration.x.shape[1], iteration.x.dtype)
+@compiled
+def begin_task(task, tasks, bounds, chosen, iteration, warm, Q):
+    """Begin the chosen rows (m,), of every ``tasks``-th range; ``warm`` (m,) is where each has its product, or -1."""
+    M = np.empty(iteration.x.shape[1], iteration.x.dtype)
+    for c in range(task, bounds.shape[0] - 1, tasks):
         for i in range(bounds[c], bounds[c + 1]):
             _begin(iteration, chosen[i], Q[max(warm[i], 0)], warm[i] >= 0, M)
 
@@ -268,11 +267,14 @@ def _step(iteration, n, q, max_steps, M):
         p[j] = r[j] / M[j] + ratio * p[j]
 
 
-@compiled_parallel
-def step_rows(bounds, chosen, iteration, Q, max_steps):
-    """One step of the chosen rows (m,), in ranges; ``Q`` (m, width), sum_t extra_t (y_t . p) y_t, is overwritten."""
-    for c in prange(bounds.shape[0] - 1):
-        M = np.empty(iteration.x.shape[1], iteration.x.dtype)
+@compiled
+def step_task(task, tasks, bounds, chosen, iteration, Q, max_steps):
+    """One step of the chosen rows (m,), of every ``tasks``-th range.
+
+    ``Q`` (m, width), sum_t extra_t (y_t . p) y_t, is overwritten.
+    """
+    M = np.empty(iteration.x.shape[1], iteration.x.dtype)
+    for c in range(task, bounds.shape[0] - 1, tasks):
         for i in range(bounds[c], bounds[c + 1]):
             _step(iteration, chosen[i], Q[i], max_steps, M)
 

@@ -12,10 +12,9 @@ queries, concatenated; ``scores`` and ``ids`` (n,) or (n_queries, n), the output
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.jit import compiled
 from fastals.kernels.top_items.lists import (
     MARK_WORDS,
     NO_ITEM,
@@ -217,10 +216,3 @@ def rank_block(block, n_blocks, queries, items, seen_indptr, seen, scores, ids):
                         )
     for row in rows[:n_ranked]:
         sort_heap(scores[row], ids[row])
-
-
-@compiled_parallel
-def rank_blocks(n_blocks, queries, items, seen_indptr, seen, scores, ids):
-    """`rank_block` for every block, in parallel."""
-    for block in numba.prange(n_blocks):
-        rank_block(block, n_blocks, queries, items, seen_indptr, seen, scores, ids)
