@@ -17,7 +17,8 @@ Numba promises its decorators, types, intrinsics and ``pipeline_class``. What is
 - here, ``Compiler.compile_extra`` and the library it compiles into, with its ``_optimize_final_module``,
   ``_finalize_final_module`` and ``_final_module``, and a dispatcher's ``get_call_template`` and ``get_overload``. Where
   they are not as expected, kernels are compiled as Numba does, and not cached;
-- here, ``CompileResultWAP`` and ``_numba_type_``, by which a kernel is an argument of another: needed;
+- in ``launch``, a dispatcher's ``get_compile_result``, ``CompileResultWAP``, and that functions of C take and return
+  what ``get_value_type`` gives: needed;
 - here, the options ``_nrt`` and ``forceinline``: without them, kernels count references, call, and are slower;
 - in ``machine_code``, a dispatcher's ``_cache``, ``CompileResult``'s ``_reduce`` and ``_rebuild``: without, no cache;
 - in ``forks``, the locks of its compiler and of llvmlite: without, a fork waits for no compilation;
