@@ -322,17 +322,18 @@ def _areas(
     panels = np.ascontiguousarray(transposed.reshape(-1, n_panels, _PANEL_WIDTH).swapaxes(0, 1))
     area = np.empty(n_users)
     n_blocks = min(4, max(1, _SCORE_BYTES // (8 * n_panels * _PANEL_WIDTH * dtype.itemsize)))
-    scores = np.empty((effective_num_threads(num_threads), n_blocks, n_panels, 8, _PANEL_WIDTH), dtype)
-    positive = np.empty((effective_num_threads(num_threads), int(np.diff(test.indptr).max())), dtype)
+    threads = effective_num_threads(num_threads)  # there are as many tasks, or fewer
+    scores = np.empty((threads, n_blocks, n_panels, 8, _PANEL_WIDTH), dtype)
+    positive = np.empty((threads, int(np.diff(test.indptr).max())), dtype)
     (out_indptr, out_indices), (in_indptr, in_indices) = (
         (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)) for matrix in (excluded, test)
     )
     groups = -(-n_users // (8 * n_blocks))
-    for launch in launches(groups, 2.0 * n_users * panels.size, num_threads):
+    for launch in launches(groups, 2.0 * n_users * panels.size, threads):
         first, last = 8 * n_blocks * launch.start, min(8 * n_blocks * launch.stop, n_users)
         run_tasks(
             areas_task,
-            num_threads,
+            threads,
             queries[first : 8 * -(-last // 8)],
             (panels, n_items),
             (out_indptr[first : last + 1], out_indices),

@@ -2,10 +2,10 @@
 
 How two arguments get from `ImplicitALS.fit` to the kernel that solves a row, and what they are on the way:
 
-    user_items      fit > prepare > check_rows (Rows) > build_sides (Side) > Training.sweep > solve_side > cg_rows >
+    user_items      fit > prepare > check_rows (Rows) > build_sides (Side) > Training.sweep > solve_side > cg_task >
                     iterate_rows (Entries)
     regularization  fit > prepare > objective_for (Objective) > build_sides (Side, lambda of each row) >
-                    Training.sweep > solve_side (System) > cg_rows > iterate_rows (M)
+                    Training.sweep > solve_side (System) > cg_task > iterate_rows (M)
 """
 
 from __future__ import annotations

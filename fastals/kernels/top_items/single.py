@@ -135,9 +135,9 @@ def _largest_of_lanes(values, first, steps, largest):
 def reached_by(values, count, least, best, chosen):
     """A value that as many of the first ``count`` as there are places in ``best`` reach, or ``least``.
 
-    The largest value of every lane, in twice as many lanes as are wanted, tell: some 40 are above what 32 of them
-    reach, where 260 of 41,000 items went through a list that they pushed one another out of (measured). ``best`` and
-    ``chosen`` are scratch.
+    Each of twice as many lanes as are wanted names its largest value; the least of the best of these is such a value.
+    Some 40 of 41,000 items are above it for a list of 32, through which 260 would go without it (measured). ``values``
+    are (panels, PANEL); ``best`` and ``chosen`` (m,) are scratch.
     """
     lanes = -(-2 * best.shape[0] // PANEL) * PANEL
     best[:] = least
