@@ -14,11 +14,12 @@ on the stack, which took two fifths of the time of a row with sixteen entries (m
 
 Numba promises its decorators, types, intrinsics and ``pipeline_class``. What is used of its insides besides:
 
-- here, ``Compiler.compile_extra`` and the library it compiles into, with its ``_optimize_final_module``,
-  ``_finalize_final_module`` and ``_final_module``, and a dispatcher's ``get_call_template`` and ``get_overload``. Where
-  they are not as expected, kernels are compiled as Numba does, and not cached;
-- in ``launch``, a dispatcher's ``get_compile_result``, ``CompileResultWAP``, and that functions of C take and return
-  what ``get_value_type`` gives: needed;
+- here, ``Compiler.compile_extra`` and the library it compiles into, with its ``_optimize_functions``,
+  ``_optimize_final_module``, ``_finalize_final_module``, ``_final_module`` and ``_codegen``, and a dispatcher's
+  ``get_call_template`` and ``get_overload``. Where they are not as expected, kernels are compiled as Numba does, and
+  not cached;
+- in ``launch``, a dispatcher's ``get_compile_result``, the lock of the compiler, how a library is made and tells where
+  a function is, ``call_conv``, and that it passes tuples and arrays as their fields, one by one: needed;
 - here, the options ``_nrt`` and ``forceinline``: without them, kernels count references, call, and are slower;
 - in ``machine_code``, a dispatcher's ``_cache``, ``CompileResult``'s ``_reduce`` and ``_rebuild``: without, no cache;
 - in ``forks``, the locks of its compiler and of llvmlite: without, a fork waits for no compilation;
@@ -26,12 +27,15 @@ Numba promises its decorators, types, intrinsics and ``pipeline_class``. What is
 """
 
 import contextlib
+import gc
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import llvmlite.binding
 import numba
 import numba.extending
+from numba import config
 
 from fastals.kernels.machine_code import MachineCodeCache, NoCache, is_cachable
 
@@ -62,12 +66,28 @@ with contextlib.suppress(ImportError):
     from numba.core.dispatcher import Dispatcher
 
     _STANDS_ALONE = (
-        all(hasattr(JITCodeLibrary, name) for name in ("_optimize_final_module", "_finalize_final_module"))
+        hasattr(llvmlite.binding, "create_pipeline_tuning_options")
+        and all(hasattr(JITCodeLibrary, name) for name in ("_optimize_final_module", "_finalize_final_module"))
         and hasattr(Compiler, "compile_extra")
         and all(hasattr(Dispatcher, name) for name in ("get_call_template", "get_overload"))
     )
 
 if _STANDS_ALONE:
+
+    @contextlib.contextmanager
+    def _without_collections() -> Iterator[None]:
+        """Pause the collection of Python's cyclic garbage, which took a twelfth of a first fit (measured).
+
+        Compilation allocates millions of objects and leaves few to collect. One thread at a time compiles: Numba has a
+        lock around it.
+        """
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if was_enabled:
+                gc.enable()
 
     class _Library(JITCodeLibrary):  # type: ignore[misc]
         """Calls its own copies of the functions that are linked into it."""
@@ -79,7 +99,21 @@ if _STANDS_ALONE:
             for function in functions:
                 if function.linkage.name in _LINKAGES_OF_COPIES:
                     function.name = f"{function.name}.{suffix}"
-            super()._optimize_final_module()
+            self._run_passes()
+
+        def _run_passes(self) -> None:
+            """Optimise without unrolling loops, and once: Numba does it twice, at first to find more to do.
+
+            A fourteenth of a first fit, and kernels are as fast (measured): loops of vectors are as long as they should
+            be, and LLVM interleaves those that it vectorises itself.
+            """
+            options = llvmlite.binding.create_pipeline_tuning_options(int(config.OPT))
+            options.loop_vectorization, options.slp_vectorization = config.LOOP_VECTORIZE, config.SLP_VECTORIZE
+            options.loop_unrolling = False
+            builder = llvmlite.binding.create_pass_builder(self._codegen._tm, options)
+            passes = builder.getModulePassManager()
+            passes.add_refprune_pass()
+            passes.run(self._final_module, builder)
 
     class _WithoutEngine:
         """A code generator for a library whose functions are never at an address."""
@@ -107,8 +141,18 @@ if _STANDS_ALONE:
             self._finalize_dynamic_globals()
             self._finalized = True
 
+    class _PlainLibrary(JITCodeLibrary):  # type: ignore[misc]
+        """Is turned into machine code as it was emitted."""
+
+        def _optimize_functions(self, ll_module: Any) -> None:
+            """Each pass is set up anew for each function, which takes longer than what it would do to a few calls."""
+            ll_module.data_layout = self._codegen._data_layout
+
+        def _optimize_final_module(self) -> None:
+            """Leave it as it is."""
+
     class _Compiler(Compiler):  # type: ignore[misc]
-        """Numba's, into such libraries."""
+        """Numba's, into such libraries, without collections of garbage meanwhile."""
 
         library: type[JITCodeLibrary] = _Library
 
@@ -116,7 +160,8 @@ if _STANDS_ALONE:
             if self.state.library is None:
                 self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
                 self.state.library.enable_object_caching()
-            return super().compile_extra(func)
+            with _without_collections():
+                return super().compile_extra(func)
 
     class _CalleeCompiler(_Compiler):
         library = _CalleeLibrary
@@ -146,6 +191,11 @@ def compiled_parallel(function: Function) -> Function:
 def shared(function: Function) -> Function:
     """Leave a formula as it is for Python, on arrays too, and let kernels call it: compiled as they are, inlined."""
     return numba.extending.register_jitable(**_FORMULA_OPTIONS)(function)
+
+
+def library_as_it_is(codegen: Any, name: str) -> Any:
+    """A library of a code generator for a few instructions that need no optimisation."""
+    return _PlainLibrary(codegen, name) if _STANDS_ALONE else codegen.create_library(name)
 
 
 def _kernel(function: Function, options: dict[str, Any], as_callee: dict[str, Any] | None = None) -> Any:

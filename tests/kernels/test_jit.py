@@ -1,8 +1,10 @@
 """The options of the compiled kernels, and that their machine code stands alone."""
 
+import gc
 import re
 
 import numba
+import numba.extending
 import numpy as np
 import pytest
 
@@ -80,3 +82,38 @@ def test_callees_are_compiled_with_their_callers_alone():
     assert not any("cpython" in name or "cfunc" in name for name in defined if "inner" in name)
     assert inner(x) == 5.0  # with code of its own, as Python calls it
     assert len(inner.signatures) == 1
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="kernels are Python functions")
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_before_and_after_compilation_alone(enabled, fails):
+    seen = []
+
+    def marker(x):
+        return x
+
+    @numba.extending.overload(marker)
+    def _marker(x):
+        seen.append(gc.isenabled())
+        return None if fails else lambda x: x
+
+    @compiled
+    def marked(x):
+        return marker(x)
+
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        if fails:
+            with pytest.raises(numba.TypingError):
+                marked(1)
+        else:
+            assert marked(1) == 1
+        got = gc.isenabled()
+    finally:
+        (gc.enable if before else gc.disable)()
+
+    assert got is enabled
+    assert not any(seen)
+    assert seen
