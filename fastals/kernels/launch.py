@@ -3,26 +3,32 @@
 Numba takes a third to half of a second for each loop that runs in parallel, however short, with arrays among its
 arguments (measured). And a kernel that the loop called by its name would be linked into it and optimised with it, three
 times. So the loop is compiled once, for numbers alone: the address of a function of C, how many tasks there are, and a
-place in memory. The function reads the arguments of a kernel from that place and calls the kernel. What puts them there
-takes a seventh of a second for each kind of arguments.
+place in memory. The function, a few instructions for each kernel and each kind of arguments, reads the arguments at
+that place, calls the kernel, and notes there if the kernel has failed.
+
+A place is 8 bytes for each number: the note, which is 0 at first, and the arguments one after another. A tuple is its
+elements; an array is its address and its shape, and its strides where they do not follow from the shape.
 """
 
-from typing import Any
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.jit import compiled_parallel, library_as_it_is
 
 _INTEGER, _NOTHING = ir.IntType(64), ir.IntType(8).as_pointer()  # what functions of C that return None return
 _TASK = ir.FunctionType(_NOTHING, [_INTEGER] * 3)
 
 
-def _pointer(builder, address, kind):
+def _pointer(builder: Any, address: Any, kind: Any) -> Any:
     """Pointer to what is at an address, an integer."""
     return builder.inttoptr(address, kind.as_pointer())
 
@@ -45,65 +51,139 @@ def run_loop(function, tasks, place):
         _call(function, np.int64(task), tasks, place)
 
 
-def _task_function(module, kinds):
-    """Function of C that calls a kernel, the first of the values at a place, with the values that follow there."""
-    function = ir.Function(module, _TASK, module.get_unique_name("fastals_task"))
-    function.linkage = "internal"
+def _leaves(kinds: Iterable[Any]) -> Iterator[Any]:
+    """The types of arguments, those of a tuple's elements in its place."""
+    for kind in kinds:
+        if isinstance(kind, types.BaseTuple):
+            yield from _leaves(kind)
+        else:
+            yield kind
+
+
+def _layout(kind: Any) -> str:
+    """Layout of a value at a place, as ``struct`` understands it."""
+    if isinstance(kind, types.Array):
+        return "q" * (1 + kind.ndim * (1 if kind.layout == "C" else 2))
+    if kind == types.boolean:
+        return "?7x"
+    return {types.float32: "f4x", types.float64: "d"}.get(kind, "q")
+
+
+def _numbers(values: Iterable[Any], numbers: list[Any]) -> list[Any]:
+    """Append the numbers of arguments at a place; return them all."""
+    for value in values:
+        if isinstance(value, np.ndarray):
+            numbers.append(_address(value))
+            numbers += value.shape
+            if not value.flags.c_contiguous:
+                numbers += value.strides
+        elif isinstance(value, tuple):
+            _numbers(value, numbers)
+        else:
+            numbers.append(value)
+    return numbers
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])  # array.ctypes.data would call Python
+
+
+class _Reader:
+    """Emits what reads the arguments at a place, in turn."""
+
+    def __init__(self, context: Any, builder: Any, place: Any) -> None:
+        self._context, self._builder, self._next = context, builder, builder.add(place, _INTEGER(8))
+
+    def passed(self, kind: Any) -> list[tuple[Any, Any]]:
+        """The next argument as Numba's calling convention passes it: types and values.
+
+        An array here owns no memory, so nobody counts its references.
+        """
+        if not isinstance(kind, types.Array):
+            return [(kind, self._number(kind))]
+        data, shape = self._number(types.voidptr), [self._number(types.int64) for _ in range(kind.ndim)]
+        itemsize = _INTEGER(self._context.get_abi_sizeof(self._context.get_data_type(kind.dtype)))
+        sizes = [_INTEGER(1)]  # of the last axes, in elements
+        for length in reversed(shape):
+            sizes.append(self._builder.mul(sizes[-1], length))
+        if kind.layout == "C":
+            strides = [self._builder.mul(size, itemsize) for size in sizes[-2::-1]]
+        else:
+            strides = [self._number(types.int64) for _ in range(kind.ndim)]
+        nothing, numbers = (types.voidptr, _NOTHING(None)), (*shape, *strides)
+        fields = (types.int64, sizes[-1]), (types.int64, itemsize), (types.voidptr, data)
+        return [nothing, nothing, *fields, *((types.int64, number) for number in numbers)]
+
+    def _number(self, kind: Any) -> Any:
+        there = _pointer(self._builder, self._next, self._context.get_data_type(kind))
+        self._next = self._builder.add(self._next, _INTEGER(8))
+        return self._context.data_model_manager[kind].from_data(self._builder, self._builder.load(there))
+
+
+class _Task(NamedTuple):
+    """How the loop calls a kernel: by a function of C at an address, with a place of this layout."""
+
+    address: int
+    layout: struct.Struct
+    libraries: tuple[Any, ...]  # whose code lives as long as they do
+
+
+def _task_of(result: Any, kinds: tuple[Any, ...], name: str) -> _Task:
+    """Emit the function that calls a compiled kernel, of which these are the types of the arguments."""
+    context = result.target_context
+    library = library_as_it_is(context.codegen(), name)
+    module = library.create_ir_module(name)
+    function = ir.Function(module, _TASK, name)
     builder = ir.IRBuilder(function.append_basic_block())
     task, tasks, place = function.args
-    packed = builder.load(_pointer(builder, place, ir.LiteralStructType([_INTEGER, *kinds])))
-    kernel, *arguments = (builder.extract_value(packed, i) for i in range(1 + len(kinds)))
-    called = _pointer(builder, kernel, ir.FunctionType(_NOTHING, [_INTEGER, _INTEGER, *kinds]))
-    builder.ret(builder.call(called, [task, tasks, *arguments]))
-    return function
+    reader, leaves = _Reader(context, builder, place), tuple(_leaves(kinds))
+    passed = [argument for kind in leaves for argument in reader.passed(kind)]
+    of_kernel, values = zip((types.int64, task), (types.int64, tasks), *passed, strict=True)
+    code = _INTEGER(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+    kernel = _pointer(builder, code, context.call_conv.get_function_type(types.none, of_kernel))
+    status, _ = context.call_conv.call_function(builder, kernel, types.none, of_kernel, values)
+    with cgutils.if_unlikely(builder, status.is_error):
+        builder.store(_INTEGER(1), _pointer(builder, place, _INTEGER))
+    builder.ret(_NOTHING(None))
+    library.add_ir_module(module)
+    library.finalize()
+    layout = struct.Struct("=q" + "".join(map(_layout, leaves)))
+    return _Task(library.get_pointer_to_function(name), layout, (library, result.library))
 
 
-@intrinsic
-def _launch(typingctx, loop, kernel, tasks, arguments):
-    """Run ``run_loop``, at an address, over the tasks of a kernel, at an address, with a tuple of arguments."""
-
-    def codegen(context, builder, signature, values):
-        kinds = [context.get_value_type(kind) for kind in arguments.types]
-        packed = [values[1], *(builder.extract_value(values[3], i) for i in range(len(kinds)))]
-        place = cgutils.alloca_once(builder, ir.LiteralStructType([_INTEGER, *kinds]))
-        for i, value in enumerate(packed):
-            builder.store(value, cgutils.gep_inbounds(builder, place, 0, i))
-        function = _task_function(builder.module, kinds)
-        numbers = builder.ptrtoint(function, _INTEGER), values[2], builder.ptrtoint(place, _INTEGER)
-        builder.call(_pointer(builder, values[0], _TASK), numbers)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, arguments), codegen
+_by_kinds: dict[tuple[Any, ...], _Task] = {}
+_by_types: dict[tuple[Any, ...], _Task] = {}
 
 
-@compiled
-def _run(loop, kernel, tasks, *arguments):
-    """Run the tasks of a kernel, at an address, by the loop at another; compiled for each kind of arguments."""
-    _launch(loop, kernel, tasks, arguments)
-
-
-_compiled: dict[tuple[Any, ...], tuple[int, Any]] = {}
+def _task_for(kernel: Any, arguments: tuple[Any, ...]) -> _Task:
+    """The function that calls a kernel with such arguments; compiles both on the first call."""
+    kinds = tuple(map(numba.typeof, arguments))
+    key = kernel.py_func, kinds
+    with global_compiler_lock:
+        if key not in _by_types:
+            result = kernel.get_compile_result(types.none(types.int64, types.int64, *kinds))
+            _by_types[key] = _task_of(result, kinds, f"fastals_task_{len(_by_types)}")
+    return _by_types[key]
 
 
 def run_in_parallel(kernel: Any, tasks: int, *arguments: Any) -> None:
     """Run kernel(task, tasks, *arguments), a serial kernel that returns nothing, for all tasks in parallel.
 
-    An exception of the kernel does not reach its caller.
+    Raises MemoryError where a task has found no memory, the one thing at which kernels fail; others may have run.
     """
     if not hasattr(kernel, "get_compile_result"):  # NUMBA_DISABLE_JIT
-        for task in range(tasks):
-            kernel(task, tasks, *arguments)
+        for number in range(tasks):
+            kernel(number, tasks, *arguments)
         return
-    _run(_address(run_loop, 0, tasks, 0), _address(kernel, 0, tasks, *arguments), tasks, *arguments)
-
-
-def _address(kernel: Any, *arguments: Any) -> int:
-    """Where the machine code of a kernel for these arguments is, as C calls it."""
     key = (kernel.py_func, _kind(arguments))
-    if key not in _compiled:  # typing takes .2 ms
-        result = kernel.get_compile_result(types.none(*map(numba.typeof, arguments)))
-        _compiled[key] = int(types.CompileResultWAP(result).__wrapper_address__()), result  # which keeps the code
-    return _compiled[key][0]
+    if key not in _by_kinds:  # typing takes .2 ms
+        _by_kinds[key] = _task_for(kernel, arguments)
+    task = _by_kinds[key]
+    place = np.empty(task.layout.size // 8, np.int64)
+    task.layout.pack_into(place.data, 0, *_numbers(arguments, [0]))
+    run_loop(task.address, tasks, _address(place))
+    if place[0]:
+        raise MemoryError(f"no memory for the scratch of {kernel.py_func.__name__}")
 
 
 def _kind(value: Any) -> Any:

@@ -24,7 +24,6 @@ _SERIAL_WORK = 2**25
 # Fewer candidates than this share of the items are worth packing on their own.
 _PACKED_SHARE = 0.25
 _SMALLEST_NORM = 1e-140  # squares of smaller factors lose digits in float64
-_UNRANKED = -2
 _EMPTY_MASK = np.zeros(0, dtype=np.bool_)
 
 
@@ -224,7 +223,6 @@ def _rank(
     size = min(_BLOCK_BYTES // ((factors + 2 * scores.shape[1]) * queries.itemsize), _LAUNCH_WORK // work)
     size = max(size, TILE_QUERIES)
     blocks_per_launch = min(max(_LAUNCH_WORK // (work * size), 1), _BLOCKS_PER_LAUNCH)
-    ids[:, 0] = _UNRANKED
     start = 0
     while start < n_queries:
         with threads.parallel(num_threads) as n_threads:
@@ -234,8 +232,6 @@ def _rank(
             of_launch = queries[part], packed, indptr[start : stop + 1], indices, scores[part], ids[part]
             run_in_parallel(kernels.rank_block, blocks, *of_launch)
         start = stop
-    if (ids[:, 0] == _UNRANKED).any():  # parallel loops lose the exceptions of other threads
-        raise MemoryError(f"no memory for ranking in blocks of {size} queries")
 
 
 def _panel_shape(n_items: int, factors: int) -> tuple[int, int, int]:

@@ -196,7 +196,7 @@ def _iterate(
     launched = _Launches(side.bounds, side.indptr, X, settings)
     for ranges in launched:
         run_tasks(cg_task, launched.threads, ranges, side.entries, system, stop, X, status)
-    return launched.checked_reports()
+    return launched.reports
 
 
 def _solve_directly(
@@ -210,7 +210,7 @@ def _solve_directly(
     launched = _Launches(balanced_bounds(indptr), indptr, X, settings)
     for ranges in launched:
         run_tasks(direct_task, launched.threads, ranges, chosen, side.entries, system, like, X, status)
-    return launched.checked_reports()
+    return launched.reports
 
 
 class _Launches:
@@ -223,27 +223,20 @@ class _Launches:
     def __init__(self, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, settings: Settings) -> None:
         entries, factors = int(indptr[-1] - indptr[0]), X.shape[1]
         self.threads = 1 if entries * factors <= SERIAL_WORK else settings.num_threads
-        self._bounds, self._factors = bounds, factors
+        self._bounds = bounds
         self._longest = entries if indptr.size == 2 else int((indptr[1:] - indptr[:-1]).max(initial=0))
         self._work = 2.0 * factors * (factors + 20) * (entries + indptr.size)  # an upper bound
         if bounds.size == 2:
-            self._reports = np.full((1, REPORTS), -1.0)
+            self.reports = np.empty((1, REPORTS))
             return
         # Each line is a cache line of its own, or threads would take them from one another.
-        memory = np.full((bounds.size, REPORTS), -1.0)
+        memory = np.empty((bounds.size, REPORTS))
         first = -memory.ctypes.data % CACHE_LINE // memory.itemsize
-        self._reports = memory.reshape(-1)[first : first + (bounds.size - 1) * REPORTS].reshape(-1, REPORTS)
+        self.reports = memory.reshape(-1)[first : first + (bounds.size - 1) * REPORTS].reshape(-1, REPORTS)
 
     def __iter__(self) -> Iterator[Ranges]:
-        for part in launches(len(self._reports), self._work, self.threads, each=RANGES_OF_A_LAUNCH):
-            yield Ranges(self._bounds[part.start : part.stop + 1], self._longest, self._reports[part])
-
-    def checked_reports(self) -> np.ndarray:
-        """What all ranges have reported; MemoryError where one has not."""
-        failed = self._reports[:, FAILED]
-        if (failed[0] if failed.size == 1 else failed.min()) < 0:  # parallel loops lose exceptions of other threads
-            raise MemoryError(f"no memory for the scratch of the row kernels, {self._factors} factors")
-        return self._reports
+        for part in launches(len(self.reports), self._work, self.threads, each=RANGES_OF_A_LAUNCH):
+            yield Ranges(self._bounds[part.start : part.stop + 1], self._longest, self.reports[part])
 
 
 def finite_loss(loss: float) -> float:

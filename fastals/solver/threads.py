@@ -139,6 +139,11 @@ def run_tasks(task: Any, num_threads: int | None, *arguments: Any) -> None:
         As for ``parallel``.
     *arguments
         Of all tasks.
+
+    Raises
+    ------
+    MemoryError
+        Where a task has found none for its scratch; what the others have written stays.
     """
     if num_threads == 1:
         task(0, 1, *arguments)
@@ -174,8 +179,6 @@ def parallel(num_threads: int | None) -> Iterator[int]:
     RuntimeError
         In a process forked after Numba had started GNU OpenMP, where a parallel loop would terminate the process, or
         TBB from several Python threads, where it might hang.
-    MemoryError
-        Where the compiled code found no memory.
 
     Notes
     -----
@@ -191,10 +194,5 @@ def parallel(num_threads: int | None) -> Iterator[int]:
         try:
             numba.set_num_threads(count)
             yield count
-        except SystemError as error:
-            # What a parallel loop raises on the calling thread stays pending behind the call's result.
-            if isinstance(error.__cause__, MemoryError):
-                raise error.__cause__ from None
-            raise
         finally:
             numba.set_num_threads(before)

@@ -60,6 +60,54 @@ def test_arguments_all_of_one_kind():
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="kernels are Python functions")
+@pytest.mark.parametrize("failing", range(4))
+def test_a_task_without_memory_is_noticed_whatever_thread_it_ran_on(failing, capfd):
+    @compiled
+    def fill(task, tasks, failing, x):
+        x[task] = np.empty(2**55 * x.size if task == failing else 1).size
+
+    x = np.zeros(4)
+    with pytest.raises(MemoryError, match="no memory for the scratch of fill"):
+        run_in_parallel(fill, 4, failing, x)
+    np.testing.assert_array_equal(x, np.arange(4) != failing)
+
+    run_in_parallel(fill, 4, -1, x)
+    np.testing.assert_array_equal(x, 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_numbers_of_either_type_keep_their_value():
+    @compiled
+    def copy(task, tasks, numbers, flag, out):
+        out[task, 0], out[task, 1], out[task, 2] = numbers[0], numbers[1], numbers[2]
+        out[task, 3] = flag
+
+    out = np.zeros((2, 4))
+    for numbers in ((np.float32(0.1), -(2**40), 1e300), (np.inf, np.int32(-7), np.float32(-np.inf))):
+        for flag in (True, np.bool_(False)):
+            run_in_parallel(copy, 2, numbers, flag, out)
+            np.testing.assert_array_equal(out, [[*map(float, numbers), flag]] * 2)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_of_many_dimensions(order):
+    @compiled
+    def total(task, tasks, x, out):
+        out[task] = x.size + x.itemsize / 10
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                for m in range(x.shape[2]):
+                    out[task] += 1000 * (i + 2 * j + 3 * m) * x[i, j, m]
+
+    x, out = np.asarray(np.random.default_rng(0).random((2, 3, 4)), order=order), np.zeros(2)
+    for given in (x, x[:, ::2], x[:0], x[:, :1, 1:2]):
+        run_in_parallel(total, 2, given, out)
+        places = np.indices(given.shape)
+        expected = given.size + 0.8 + 1000 * ((places[0] + 2 * places[1] + 3 * places[2]) * given).sum()
+        np.testing.assert_allclose(out, expected, rtol=1e-12)
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="kernels are Python functions")
 def test_one_loop_serves_all_kernels_and_links_none():
     @compiled
     def double(task, tasks, x):
@@ -85,12 +133,12 @@ def test_no_python_runs_in_a_launch():
 
     x, called = np.zeros(2), []
     run_in_parallel(add_one, 2, x)
-    numba_functions = {"_run", "run_loop", "add_one"}  # Numba tells profilers of compiled functions, too
+    numba_functions = {"run_loop", "add_one"}  # Numba tells profilers of compiled functions, too
     sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_name) if event == "call" else None)
     try:
         run_in_parallel(add_one, 2, x)
     finally:
         sys.setprofile(None)
 
-    assert not set(called) - numba_functions - {"run_in_parallel", "_address", "_kind", "<genexpr>"}
+    assert not set(called) - numba_functions - {"run_in_parallel", "_address", "_kind", "_numbers"}
     np.testing.assert_array_equal(x, 2)

@@ -8,44 +8,45 @@ import numpy as np
 import pytest
 
 from fastals import ImplicitALS
+from fastals.kernels.jit import compiled
 from fastals.serving import top_items as ranking
 from fastals.solver import half_sweep as solver
-from fastals.solver.threads import parallel
+
+TOO_MUCH = 2**55
 
 
-def nothing(*arguments):
-    """A parallel kernel whose threads found no memory: their exceptions are lost, and the outputs stay as they were."""
+@compiled
+def cg_without_memory(task, tasks, ranges, entries, system, stop, X, status):
+    X[:] = np.empty(ranges.longest * TOO_MUCH // ranges.longest)[0]
 
 
-def test_a_half_sweep_that_did_nothing_is_noticed(ratings, monkeypatch):
+@compiled
+def ranks_without_memory(task, tasks, queries, items, indptr, indices, scores, ids):
+    ids[:] = np.empty(ids.shape[1] * TOO_MUCH // ids.shape[1])[0]
+
+
+def test_a_half_sweep_without_memory_leaves_the_model_as_it_was(ratings, monkeypatch):
     model = ImplicitALS(4, iterations=1, random_state=0).fit(ratings)
-    factors = model.user_factors
-    monkeypatch.setattr(solver, "cg_task", nothing)
+    factors, copy = model.user_factors, model.user_factors.copy()
+    monkeypatch.setattr(solver, "cg_task", cg_without_memory)
 
-    for call in (lambda: model.fit(ratings), lambda: model.recalculate_user(np.arange(30))):
-        with pytest.raises(MemoryError, match="no memory for the scratch of the row kernels, 4 factors"):
-            call()
+    for serial_work in (0, solver.SERIAL_WORK):  # in parallel, or by the calling thread
+        monkeypatch.setattr(solver, "SERIAL_WORK", serial_work)
+        for call in (lambda: model.fit(ratings), lambda: model.recalculate_user(np.arange(30))):
+            with pytest.raises(MemoryError):
+                call()
 
     assert model.user_factors is factors
+    np.testing.assert_array_equal(factors, copy)
 
 
-def test_a_ranking_that_did_nothing_is_noticed(ratings, monkeypatch):
+def test_a_ranking_without_memory_is_none(ratings, monkeypatch):
     model = ImplicitALS(4, iterations=1, random_state=0).fit(ratings)
     monkeypatch.setattr(ranking, "_SERIAL_WORK", 0)
-    monkeypatch.setattr(ranking, "run_in_parallel", nothing)
+    monkeypatch.setattr(ranking.kernels, "rank_block", ranks_without_memory)
 
-    with pytest.raises(MemoryError, match="no memory for ranking"):
+    with pytest.raises(MemoryError, match="no memory for the scratch of ranks_without_memory"):
         model.recommend(np.arange(30))
-
-
-def test_what_the_calling_thread_leaves_pending():
-    pending = SystemError("returned a result with an exception set")
-    pending.__cause__ = MemoryError("Allocation failed (probably too large).")
-
-    with pytest.raises(MemoryError, match="Allocation failed"), parallel(1):
-        raise pending
-    with pytest.raises(SystemError, match="another"), parallel(1):
-        raise SystemError("another")
 
 
 PRELUDE = """
