@@ -140,21 +140,5 @@ def plain_reaching(values, panel, limit):
     return sum(1 << j for j in range(PANEL) if not values[panel, j] < limit)
 
 
-def plain_count_bits(mask):
-    """Number of bits set in an integer; negative ones are of 64 bits."""
-    return (int(mask) & (1 << 64) - 1).bit_count()
-
-
-@intrinsic
-def intrinsic_count_bits(typingctx, mask):
-    """The same as `plain_count_bits` for an int64."""
-
-    def codegen(context, builder, signature, arguments):
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.int64), codegen
-
-
 panel_products: Any = plain_panel_products if config.DISABLE_JIT else make_panel_products()
 reaching: Any = plain_reaching if config.DISABLE_JIT else intrinsic_reaching
-count_bits: Any = plain_count_bits if config.DISABLE_JIT else intrinsic_count_bits

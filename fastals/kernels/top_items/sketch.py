@@ -223,7 +223,7 @@ def bound_panels(first, last, sketches, query, estimates, upper):
     of_error, of_rest, lengths = kind(query.numbers[1]), kind(query.numbers[2]), sketches.panel_lengths
     for panel in range(first, last):
         panel_products(sketches.panels, panel, 0, sketches.leading, head, products)
-        row = panel % estimates.shape[0]
+        row = panel if estimates.shape[0] > 1 else 0
         for i in range(PANEL):
             estimate = kind(products[i]) * lengths[panel, 0, i]
             estimates[row, i] = estimate

@@ -6,9 +6,7 @@ import pytest
 from fastals.kernels.jit import compiled
 from fastals.kernels.top_items.products import (
     PANEL,
-    count_bits,
     panel_products,
-    plain_count_bits,
     plain_panel_products,
     plain_reaching,
     reaching,
@@ -23,11 +21,6 @@ def products_of(codes, panel, first, last, query, products):
 @compiled
 def mask_of(values, panel, limit):
     return reaching(values, panel, limit)
-
-
-@compiled
-def bits_of(mask):
-    return count_bits(mask)
 
 
 @pytest.mark.parametrize("pairs", [1, 16, 32])
@@ -56,8 +49,3 @@ def test_what_is_not_below_a_limit(dtype):
         for found in (mask_of(values, 1, limit), plain_reaching(values, 1, limit)):
             got = [bool((int(found) >> j) & 1) for j in range(PANEL)]
             np.testing.assert_array_equal(got, expected)
-
-
-@pytest.mark.parametrize(("mask", "expected"), [(0, 0), (1, 1), (-1, 64), (0b1011 << 40, 3), (-(2**63), 1)])
-def test_bits_are_counted(mask, expected):
-    assert bits_of(np.int64(mask)) == plain_count_bits(mask) == expected
