@@ -143,7 +143,10 @@ def balanced_bounds(indptr: np.ndarray) -> np.ndarray:
 
 def even_bounds(count: int, ranges: int = 1024) -> np.ndarray:
     """Row numbers that divide ``count`` rows into at most ``ranges`` equal ranges, int64."""
-    return np.unique(np.linspace(0, count, min(ranges, max(count, 1)) + 1).astype(np.int64))
+    if count == 0:
+        return np.zeros(1, np.int64)
+    ranges = min(ranges, count)
+    return np.arange(ranges + 1, dtype=np.int64) * count // ranges
 
 
 def build_side(objective: Objective, rows: Rows, axis: int, dtype: np.dtype, missing: Missing | None = None) -> Side:

@@ -151,6 +151,17 @@ def test_ranges_cover_all_rows_in_order(counts):
     assert even_bounds(len(counts))[[0, -1]].tolist() == [0, len(counts)]
 
 
+@pytest.mark.parametrize("count", [0, 1, 5, 1023, 1024, 1025, 10**10 + 1])
+@pytest.mark.parametrize("ranges", [1, 77, 1024])
+def test_even_ranges_differ_by_one_row_at_the_most(count, ranges):
+    got = even_bounds(count, ranges)
+
+    assert got.dtype == np.int64
+    assert (got[0], got[-1], got.size) == (0, count, min(ranges, count) + 1)
+    sizes = np.diff(got)
+    assert not sizes.size or sizes.max() - sizes.min() <= 1
+
+
 def test_ranges_have_about_equal_cost():
     counts = np.random.default_rng(0).zipf(1.5, 20000).clip(max=2000)
     indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
