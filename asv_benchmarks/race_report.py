@@ -105,7 +105,7 @@ def targets(runs: Runs) -> str:
 
         cholesky = {"ml-1m-ncf": 2.0, "gowalla": 4.0}.get(data) if factors <= 128 else None
         aims = [
-            ("0.1 % of the best loss: best peer / fastals", 3.0, paired(here, to_near, "fastals", peers)),
+            ("0.1 % of the best loss: best peer / fastals", 5.0, paired(here, to_near, "fastals", peers)),
             ("sweep: irspack-cg / fastals at tol 1e-4", 1.0 if factors <= 128 else 1 / 0.6,
              paired(here, sweep_seconds, "fastals-cg:1e-4", ["irspack-cg"])),
             ("sweep: implicit-cg / fastals at tol 1e-4", 2.0,

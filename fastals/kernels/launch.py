@@ -24,8 +24,8 @@ from numba.extending import intrinsic
 
 from fastals.kernels.jit import compiled_parallel, library_as_it_is
 
-_INTEGER, _NOTHING = ir.IntType(64), ir.IntType(8).as_pointer()  # what functions of C that return None return
-_TASK = ir.FunctionType(_NOTHING, [_INTEGER] * 3)
+_INTEGER, _NULL = ir.IntType(64), ir.Constant(ir.IntType(8).as_pointer(), None)
+_TASK = ir.FunctionType(ir.VoidType(), [_INTEGER] * 3)
 
 
 def _pointer(builder: Any, address: Any, kind: Any) -> Any:
@@ -110,7 +110,7 @@ class _Reader:
             strides = [self._builder.mul(size, itemsize) for size in sizes[-2::-1]]
         else:
             strides = [self._number(types.int64) for _ in range(kind.ndim)]
-        nothing, numbers = (types.voidptr, _NOTHING(None)), (*shape, *strides)
+        nothing, numbers = (types.voidptr, _NULL), (*shape, *strides)
         fields = (types.int64, sizes[-1]), (types.int64, itemsize), (types.voidptr, data)
         return [nothing, nothing, *fields, *((types.int64, number) for number in numbers)]
 
@@ -144,7 +144,7 @@ def _task_of(result: Any, kinds: tuple[Any, ...], name: str) -> _Task:
     status, _ = context.call_conv.call_function(builder, kernel, types.none, of_kernel, values)
     with cgutils.if_unlikely(builder, status.is_error):
         builder.store(_INTEGER(1), _pointer(builder, place, _INTEGER))
-    builder.ret(_NOTHING(None))
+    builder.ret_void()
     library.add_ir_module(module)
     library.finalize()
     layout = struct.Struct("=q" + "".join(map(_layout, leaves)))
