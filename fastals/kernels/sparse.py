@@ -7,28 +7,24 @@ from fastals.kernels.jit import compiled
 
 @compiled
 def transpose(indptr, indices, values, out_indptr, out_indices, out_values):
-    """Transpose CSR rows in linear time, without memory besides the result.
+    """Transpose CSR rows in linear time, without memory besides the result and one counter a column.
 
     Writes ``out_indptr`` (n_columns + 1,) int64, ``out_indices`` (nnz,), which come out sorted, and, unless they are
     empty, the values (nnz,) in their new order to ``out_values``; all in place.
     """
-    for i in range(out_indptr.shape[0]):
-        out_indptr[i] = 0
+    out_indptr[:] = 0
     for t in range(indices.shape[0]):
         out_indptr[indices[t] + 1] += 1
     for i in range(1, out_indptr.shape[0]):
         out_indptr[i] += out_indptr[i - 1]
+    ends = out_indptr[:-1].copy()
     for u in range(indptr.shape[0] - 1):
         for t in range(indptr[u], indptr[u + 1]):
-            place = out_indptr[indices[t]]
-            out_indptr[indices[t]] = place + 1
-            out_indices[place] = u
+            place = ends[indices[t]]
+            ends[indices[t]] = place + 1
+            out_indices[place] = np.int32(u)
             if out_values.shape[0] > 0:
                 out_values[place] = values[t]
-    # Each column's start has moved to its end, where the next one starts.
-    for i in range(out_indptr.shape[0] - 1, 0, -1):
-        out_indptr[i] = out_indptr[i - 1]
-    out_indptr[0] = 0
 
 
 @compiled
