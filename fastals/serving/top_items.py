@@ -230,7 +230,10 @@ def _rank(
             blocks = n_threads * -(-(stop - start) // (size * n_threads))
             part = slice(start, stop)
             of_launch = queries[part], packed, indptr[start : stop + 1], indices, scores[part], ids[part]
-            run_in_parallel(kernels.rank_block, blocks, *of_launch)
+            try:
+                run_in_parallel(kernels.rank_block, blocks, *of_launch)
+            except MemoryError as error:
+                raise MemoryError(f"no memory for ranking in blocks of {size} queries") from error
         start = stop
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -194,9 +194,7 @@ def _iterate(
 ) -> np.ndarray:
     """Run the row kernel of conjugate gradients over all rows; returns its reports."""
     launched = _Launches(side.bounds, side.indptr, X, settings)
-    for ranges in launched:
-        run_tasks(cg_task, launched.threads, ranges, side.entries, system, stop, X, status)
-    return launched.reports
+    return launched.run(cg_task, side.entries, system, stop, X, status)
 
 
 def _solve_directly(
@@ -208,9 +206,7 @@ def _solve_directly(
         return np.empty((0, REPORTS))
     indptr = np.concatenate(([0], np.cumsum(np.diff(side.indptr)[chosen])))
     launched = _Launches(balanced_bounds(indptr), indptr, X, settings)
-    for ranges in launched:
-        run_tasks(direct_task, launched.threads, ranges, chosen, side.entries, system, like, X, status)
-    return launched.reports
+    return launched.run(direct_task, chosen, side.entries, system, like, X, status)
 
 
 class _Launches:
@@ -222,21 +218,28 @@ class _Launches:
 
     def __init__(self, bounds: np.ndarray, indptr: np.ndarray, X: np.ndarray, settings: Settings) -> None:
         entries, factors = int(indptr[-1] - indptr[0]), X.shape[1]
-        self.threads = 1 if entries * factors <= SERIAL_WORK else settings.num_threads
-        self._bounds = bounds
+        self._threads = 1 if entries * factors <= SERIAL_WORK else settings.num_threads
+        self._bounds, self._factors = bounds, factors
         self._longest = entries if indptr.size == 2 else int((indptr[1:] - indptr[:-1]).max(initial=0))
         self._work = 2.0 * factors * (factors + 20) * (entries + indptr.size)  # an upper bound
         if bounds.size == 2:
-            self.reports = np.empty((1, REPORTS))
+            self._reports = np.empty((1, REPORTS))
             return
         # Each line is a cache line of its own, or threads would take them from one another.
         memory = np.empty((bounds.size, REPORTS))
         first = -memory.ctypes.data % CACHE_LINE // memory.itemsize
-        self.reports = memory.reshape(-1)[first : first + (bounds.size - 1) * REPORTS].reshape(-1, REPORTS)
+        self._reports = memory.reshape(-1)[first : first + (bounds.size - 1) * REPORTS].reshape(-1, REPORTS)
 
-    def __iter__(self) -> Iterator[Ranges]:
-        for part in launches(len(self.reports), self._work, self.threads, each=RANGES_OF_A_LAUNCH):
-            yield Ranges(self._bounds[part.start : part.stop + 1], self._longest, self.reports[part])
+    def run(self, task: Any, *arguments: Any) -> np.ndarray:
+        """Run a row kernel over all ranges; returns what they report. MemoryError where one has no scratch."""
+        try:
+            for part in launches(len(self._reports), self._work, self._threads, each=RANGES_OF_A_LAUNCH):
+                ranges = Ranges(self._bounds[part.start : part.stop + 1], self._longest, self._reports[part])
+                run_tasks(task, self._threads, ranges, *arguments)
+        except MemoryError as error:
+            message = f"no memory for the scratch of the row kernels, {self._factors} factors"
+            raise MemoryError(message) from error
+        return self._reports
 
 
 def finite_loss(loss: float) -> float:
