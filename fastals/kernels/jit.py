@@ -27,9 +27,8 @@ Numba promises its decorators, types, intrinsics and ``pipeline_class``. What is
 """
 
 import contextlib
-import gc
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import llvmlite.binding
@@ -37,6 +36,7 @@ import numba
 import numba.extending
 from numba import config
 
+from fastals.kernels.forks import without_collections
 from fastals.kernels.machine_code import MachineCodeCache, NoCache, is_cachable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -73,21 +73,6 @@ with contextlib.suppress(ImportError):
     )
 
 if _STANDS_ALONE:
-
-    @contextlib.contextmanager
-    def _without_collections() -> Iterator[None]:
-        """Pause the collection of Python's cyclic garbage, which took a twelfth of a first fit (measured).
-
-        Compilation allocates millions of objects and leaves few to collect. One thread at a time compiles: Numba has a
-        lock around it.
-        """
-        was_enabled = gc.isenabled()
-        gc.disable()
-        try:
-            yield
-        finally:
-            if was_enabled:
-                gc.enable()
 
     class _Library(JITCodeLibrary):  # type: ignore[misc]
         """Calls its own copies of the functions that are linked into it."""
@@ -160,7 +145,7 @@ if _STANDS_ALONE:
             if self.state.library is None:
                 self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
                 self.state.library.enable_object_caching()
-            with _without_collections():
+            with without_collections():
                 return super().compile_extra(func)
 
     class _CalleeCompiler(_Compiler):

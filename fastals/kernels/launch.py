@@ -159,8 +159,8 @@ def _task_for(kernel: Any, arguments: tuple[Any, ...]) -> _Task:
     """The function that calls a kernel with such arguments; compiles both on the first call."""
     kinds = tuple(map(numba.typeof, arguments))
     key = kernel.py_func, kinds
-    with global_compiler_lock:
-        if key not in _by_types:
+    if key not in _by_types:  # a child that was forked during a compilation is refused the lock
+        with global_compiler_lock:
             result = kernel.get_compile_result(types.none(types.int64, types.int64, *kinds))
             _by_types[key] = _task_of(result, kinds, f"fastals_task_{len(_by_types)}")
     return _by_types[key]

@@ -98,6 +98,27 @@ def test_fork_goes_on_beside_a_compilation_that_takes_too_long():
     assert got == [*REFUSED, *REFUSED, "grandchild 0", "status 0", *ALLOWED, *ALLOWED, "grandchild 0", "status 0 2"]
 
 
+IN_A_PAUSE = """
+def collects():
+    print("collects", gc.isenabled(), flush=True)
+    os._exit(0)
+
+forks.watch()
+for before in (gc.enable, gc.disable):
+    before()
+    with forks.without_collections():
+        print("paused", not gc.isenabled(), flush=True)
+        forked(collects)
+    print("after", gc.isenabled(), flush=True)
+"""
+
+
+def test_a_child_forked_during_a_compilation_collects_garbage_as_its_parent_did_before():
+    got = run_under_layer("workqueue", "-c", FORK + IN_A_PAUSE)
+
+    assert got == ["paused True", "collects True", "after True", "paused True", "collects False", "after False"]
+
+
 BESIDE_COMPILATIONS = """
 def compile():
     number = 0
