@@ -50,7 +50,7 @@ class UserShards(NamedTuple):
         Digest of each shard's entries.
     weighed : list of Weighed
         Of each shard.
-    least_regularization : float
+    least_regularization, shared_regularization : float
         See ``Side``.
     """
 
@@ -61,6 +61,7 @@ class UserShards(NamedTuple):
     pairs: list[str]
     weighed: Sequence[on_shard.Weighed]
     least_regularization: float
+    shared_regularization: float
 
 
 class ShardedUsers(Half):
@@ -167,7 +168,8 @@ class HalfSweeps:
         known = None if self._users.effects is None else self._users.effects.known()
         with executor.phase("users"):
             # In fresh memory: what has been shared may be sent again.
-            given = eigenbasis(fixed, side.regularization, c0, settings.num_threads, None, weights)
+            shared = shards.shared_regularization if known is None else 0.0
+            given = eigenbasis(fixed, side.regularization, c0, settings.num_threads, None, weights, shared)
             basis = determined(given, fixed.shape[1], shards.least_regularization, weights.size == 1)
             # What a single task is to get comes with it.
             share = executor.share if len(shards.references) > 1 else executor.handed

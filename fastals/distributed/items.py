@@ -115,7 +115,7 @@ class ItemSweep:
         with self._executor.phase("items_direct"):
             self._solve_directly(iteration)
         self._solve_empty(iteration)
-        rotate(iteration.x, basis.Vt, threads, solved)
+        rotate(iteration.x, basis.back, threads, solved)
         if not determined:
             self._totals[SINGULAR] = np.count_nonzero(self._counts)
         return report_of(self._totals, basis.penalty, self._objective, solved.dtype)
@@ -125,7 +125,7 @@ class ItemSweep:
         executor, settings, factors = self._executor, self._settings, like.shape[1]
         G, penalty = self._gramian()
         basis = basis_of(like[:0], G, penalty, self._objective.c0, settings.num_threads)
-        panels = executor.share("items-basis", basis.V)
+        panels = executor.share("items-basis", basis.into)
         self._rotated = executor.map("items-rotate", on_shard.rotated_users, self._users, panels, settings)
 
         def squares() -> np.ndarray:
@@ -206,7 +206,7 @@ class ItemSweep:
             long = np.flatnonzero(self._counts[chosen] >= -(-factors // GUESSED_FROM))
             if long.size:
                 warm[long] = np.arange(long.size)
-                rotate(guess, basis.V, self._settings.num_threads, iteration.x)
+                rotate(guess, basis.into, self._settings.num_threads, iteration.x)
                 Q = self._products(iteration, chosen[long], iteration.x, factors)
         run_tasks(begin_task, self._settings.num_threads, even_bounds(chosen.size), chosen, iteration, warm, Q)
         iteration.x[iteration.status == DIRECT] = 0

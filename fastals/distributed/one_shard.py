@@ -21,7 +21,6 @@ from fastals.objective import Objective
 from fastals.solver.eigenbasis import eigenbasis
 from fastals.solver.features import distances_of
 from fastals.solver.half_sweep import Report, Settings, solve_side
-from fastals.solver.sides import Side
 
 
 class Asked(NamedTuple):
@@ -71,8 +70,9 @@ def solve_items(
     settings = on_shard.with_threads(settings)
     threads, regularization = settings.num_threads, of_users.regularization
     entries = on_shard.entries_of(shard.item_entries)
-    side = Side(entries, own(items.side.regularization), items.side.least_regularization, items.side.bounds)
-    basis = eigenbasis(users.X, regularization, objective.c0, threads, None, of_users.entries.row_weights)
+    side = replace(items.side, entries=entries, regularization=own(items.side.regularization))
+    shared, weights = 0.0 if items.effects is not None else side.shared_regularization, of_users.entries.row_weights
+    basis = eigenbasis(users.X, regularization, objective.c0, threads, None, weights, shared)
     if features is not None and effects is not None:
         known = Features(History(features.rows), effects)
         basis = replace(basis, penalty=distances_of(users.X, regularization, known, threads) + penalty)

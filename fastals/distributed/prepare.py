@@ -38,7 +38,14 @@ from fastals.solver.given_features import checked_features, strengths_for
 from fastals.solver.half import DRAWN_ROWS, Half
 from fastals.solver.half_sweep import Settings
 from fastals.solver.pilot import Sample, exponents_for
-from fastals.solver.sides import Missing, Side, balanced_bounds, filled_and_whole, regularization_of_rows
+from fastals.solver.sides import (
+    Missing,
+    Side,
+    balanced_bounds,
+    filled_and_whole,
+    regularization_of_rows,
+    shared_regularization,
+)
 from fastals.solver.sweeps import Training
 
 ATTEMPTS = 5  # to load all shards without the loss of a worker
@@ -233,10 +240,10 @@ def _weighed(
     weighed = executor.gather(executor.map("describe", on_shard.describe_weights, shards, objective))
     users = Missing(columns=weights_or_alike(items), smallest=plan.smallest, largest=plan.largest)
     _, least = regularization_of_rows(objective, 0, np.ones(1), users, users.whole(census.shape[1]))
-    pairs = [count.pairs for count in census.counts]
-    known = UserShards(shards, bounds, census.sum("stored"), census.sum("filled"), pairs, weighed, least)
+    pairs, alike = [count.pairs for count in census.counts], v is None and not plan.exponent
+    shared = shared_regularization(objective, 0, users) if alike else 0.0
+    known = UserShards(shards, bounds, census.sum("stored"), census.sum("filled"), pairs, weighed, least, shared)
     extras = executor.total("weigh-items", on_shard.add_weighed, on_shard.weigh_items, shards, settings)
-    alike = v is None and not plan.exponent
     whole = float(sum(shard.row_weights for shard in weighed))
     side = items_side(objective, census.columns, Missing.of(items, None), whole)
     return known, Items(side, extras, alike)
@@ -263,7 +270,8 @@ def items_side(objective: Objective, counts: np.ndarray, missing: Missing, whole
         read_only(indptr), read_only(np.empty(0, np.int32)), one, one, np.float64(objective.offset), objective.shift,
         objective.missing, missing.rows, one,
     )  # fmt: skip
-    return Side(entries, regularization, least, balanced_bounds(indptr))
+    shared = shared_regularization(objective, 1, missing)
+    return Side(entries, regularization, least, balanced_bounds(indptr), shared)
 
 
 def _given_factors(

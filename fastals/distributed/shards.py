@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from fastals.core.rows import Rows, digest, transposed_entries
 from fastals.core.unobserved import ALIKE
 from fastals.core.validation import as_type, check_products, read_only
 from fastals.kernels.dense.memory import CACHE_LINE
+from fastals.kernels.dense.rotation import Panels
 from fastals.kernels.rows.row import REPORTS, Entries
 from fastals.kernels.rows.shard_rows import (
     LINES,
@@ -150,9 +152,7 @@ def weigh(piece: Piece, plan: Plan, given: np.ndarray | None) -> Shard:
         indptr=indptr, indices=indices, weight=weight, preference=preference,
         row_weights=entries.column_weights, column_weights=entries.row_weights,
     )  # fmt: skip
-    return Shard(
-        Side(entries, side.regularization, side.least_regularization, side.bounds), entries_of(items), plan.factors
-    )
+    return Shard(replace(side, entries=entries), entries_of(items), plan.factors)
 
 
 def missing_pairs(rows: Rows, plan: Plan, given: np.ndarray | None) -> Missing:
@@ -190,7 +190,7 @@ def entries_of(entries: Entries) -> Entries:
 def users_of(shard: Shard) -> Side:
     """The users' side in read-only arrays."""
     side = shard.users
-    return Side(entries_of(side.entries), read_only(side.regularization), side.least_regularization, side.bounds)
+    return replace(side, entries=entries_of(side.entries), regularization=read_only(side.regularization))
 
 
 def own(array: np.ndarray) -> np.ndarray:
@@ -222,15 +222,15 @@ def solve_users(
     ``prior`` tells what the users' features predict in that basis, if they have any.
     """
     side, Y = users_of(shard), own(basis.rotated)
-    basis = Basis(Y, basis.spectrum, own_panels(basis.V), own_panels(basis.Vt), basis.penalty)
+    basis = replace(basis, rotated=Y, into=own_panels(basis.into), back=own_panels(basis.back))
     X = np.empty((side.indptr.size - 1, shard.factors), Y.dtype)
     z = None if prior is None else prior(basis)
     return Solved(X, solve_rows(side, basis, X, c0, with_threads(settings), prior=z))
 
 
-def own_panels(panels: np.ndarray) -> np.ndarray:
-    """Panels of eigenvectors that may be written, as the kernels know them."""
-    return panels if panels.flags.writeable else panels.copy()
+def own_panels(panels: Panels) -> Panels:
+    """Panels that may be written, as the kernels know them."""
+    return Panels(*(part if part.flags.writeable else part.copy() for part in panels))
 
 
 def regularization_of_users(shard: Shard) -> np.ndarray:
@@ -249,7 +249,7 @@ def gramian_of_users(shard: Shard, solved: Solved, settings: Settings) -> tuple[
     return gramian(solved.X, side.regularization, with_threads(settings).num_threads, side.entries.row_weights)
 
 
-def rotated_users(solved: Solved, panels: np.ndarray, settings: Settings) -> np.ndarray:
+def rotated_users(solved: Solved, panels: Panels, settings: Settings) -> np.ndarray:
     """X V, (n, width), for V in panels."""
     rotated = aligned_factors(solved.X)
     rotate(solved.X, own_panels(panels), with_threads(settings).num_threads, rotated)
@@ -377,7 +377,7 @@ def warm(objective: Objective, dtype: str, factors: int, settings: Settings) -> 
     start = first_factors(shard, np.random.default_rng(0))
     G, penalty = gramian_of_users(shard, start, settings)
     basis = basis_of(start.X, G, penalty, objective.c0, 1)
-    Y = rotated_users(start, basis.V, settings)
+    Y = rotated_users(start, basis.into, settings)
     if settings.solver == "cg":
         rights_of_items(shard, Y, every, settings)
         products_of_items(shard, Y, (every, start.X), settings)

@@ -137,7 +137,8 @@ def areas_task(task, tasks, queries, catalogue, excluded, relevant, scores, posi
         # Panels outside, users inside: a panel of items is in a near cache for all users of the group.
         for panel in range(panels.shape[0]):
             for block in range(min(n_blocks, (n - start) // 8)):
-                multiply_block(queries, start + 8 * block, factors, panels[panel], scores[task, block, panel])
+                first, scored = start + 8 * block, scores[task, block, panel]
+                multiply_block(queries, first, 0, factors, panels[panel], scored)
         for row in range(start, min(start + group_size, area.shape[0])):
             area[row] = _area_of_user(
                 scores[task, (row - start) // 8],

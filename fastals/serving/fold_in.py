@@ -64,12 +64,14 @@ def fold_in(fitted: Fitted, axis: int, ids: np.ndarray, rows: Rows, features: Ro
     side = build_side(objective, rows, axis, Y.dtype, fitted.missing(axis, ids, rows))
     columns = side.entries.column_weights
 
+    own, prior = fitted.state.features[axis], None
+    shared = side.shared_regularization if own is None else 0.0
+
     def build() -> Basis:
         zeros = np.zeros(Y.shape[0])
-        return eigenbasis(Y.array, zeros, objective.c0, settings.num_threads, missing=columns)
+        return eigenbasis(Y.array, zeros, objective.c0, settings.num_threads, missing=columns, shared=shared)
 
-    basis = Y.derived.get(("basis", objective.c0), build)
-    own, prior = fitted.state.features[axis], None
+    basis = Y.derived.get(("basis", objective.c0, shared), build)
     if own is not None and features is not None:
         prior = predictions(features, own.effects, basis, settings.num_threads)
     solve_side(side, basis, X, objective, settings, prior=prior)

@@ -231,13 +231,14 @@ class _Work:
         ids, rows, own, other = self.ids[axis][places], self.merged[axis].taken(places), self.factors[axis], 1 - axis
         objective, unobserved, threads = self.fitted.objective, self.fitted.state.unobserved, self.settings.num_threads
         columns = np.unique(rows.indices)
-        basis = basis_of(self.factors[other].taken(columns), self.gramians[other], 0.0, objective.c0, threads)
         side = build_side(objective, rows, axis, own.dtype, self.fitted.missing(axis, ids, rows))
+        known, features, prior = self.fitted.features_of(axis, ids), self.fitted.state.features[axis], None
+        fixed, shared = self.factors[other].taken(columns), side.shared_regularization if features is None else 0.0
+        basis = basis_of(fixed, self.gramians[other], 0.0, objective.c0, threads, shared=shared)
         # Of the other side only the rows that are looked up are at hand, under numbers of their own.
         entries = side.entries._replace(indices=read_only(np.searchsorted(columns, rows.indices).astype(np.int32)))
         if unobserved[other] is not None:
             entries = entries._replace(column_weights=read_only(_weights(unobserved[other], columns)[:, 0].copy()))
-        known, features, prior = self.fitted.features_of(axis, ids), self.fitted.state.features[axis], None
         if known is not None and features is not None:
             prior = predictions(known, features.effects, basis, threads)
         X = np.zeros((ids.size, own.shape[1]), own.dtype)

@@ -75,7 +75,7 @@ def predictions(features: Rows, effects: np.ndarray, basis: Basis, num_threads: 
     """Z = F A in an eigenbasis, (n, width) of the type of the factors."""
     Z = aligned_factors(np.empty((features.shape[0], effects.shape[1]), basis.rotated.dtype))
     product(features, ALIKE, effects, Z, num_threads)
-    rotate(Z, basis.V, num_threads, Z)
+    rotate(Z, basis.into, num_threads, Z)
     return Z
 
 

@@ -92,6 +92,11 @@ class Half:
         """Number of entries."""
         return int(self.side.indptr[-1])
 
+    @property
+    def shared_regularization(self) -> float:
+        """lambda of all rows, see ``Side``; 0 with features, as rows then tend to what these predict."""
+        return self.side.shared_regularization if self.effects is None else 0.0
+
     def loss_of_zero(self, objective: Objective) -> float:
         """The loss where all factors are zero."""
         return loss_of_zero(self.side, objective)

@@ -163,13 +163,14 @@ def solve_rows(
     sums, and the largest ridge.
     """
     none = np.empty((0, basis.rotated.shape[1]), X.dtype)
-    system = System(basis.rotated, basis.spectrum, side.regularization, basis.Vt, c0, none if prior is None else prior)
+    regularization = np.zeros(X.shape[0]) if basis.whitened else side.regularization
+    system = System(basis.rotated, basis.spectrum, regularization, basis.back, c0, none if prior is None else prior)
     status = np.full(X.shape[0], DIRECT, np.uint8)
     reports = []
     if settings.solver == "cg":
         warm_from = NO_ROW
         if guess is not None:
-            rotate(guess, basis.V, settings.num_threads, X)
+            rotate(guess, basis.into, settings.num_threads, X)
             warm_from = -(-X.shape[1] // GUESSED_FROM)
         stop = Stop(X.dtype.type(min(settings.tolerance, LARGEST_TOLERANCE)), settings.max_steps, warm_from)
         reports.append(_iterate(side, system, stop, X, status, settings))

@@ -24,13 +24,15 @@ class Side:
     """One side's rows, ready to be solved: their entries as the kernels take them, regularization, work ranges.
 
     ``least_regularization`` is the least lambda / v that a row with an entry can have: it depends on the model alone,
-    so that a row is solved alike in training and in any fold-in.
+    so that a row is solved alike in training and in any fold-in. ``shared_regularization`` is lambda where the model
+    gives all rows the same and their missing pairs weigh 1, else 0.
     """
 
     entries: Entries
     regularization: np.ndarray
     least_regularization: float
     bounds: np.ndarray
+    shared_regularization: float = 0.0
 
     def __sizeof__(self) -> int:
         """Bytes of the arrays, which those who move a side ask for."""
@@ -201,7 +203,15 @@ def _side(
         missing.rows,
         missing.columns,
     )
-    return Side(entries, regularization, least, balanced_bounds(rows.indptr))
+    shared = shared_regularization(objective, axis, missing)
+    return Side(entries, regularization, least, balanced_bounds(rows.indptr), shared)
+
+
+def shared_regularization(objective: Objective, axis: int, missing: Missing) -> float:
+    """lambda of the users (axis 0) or the items where all have the same and their missing pairs weigh 1, else 0."""
+    if objective.regularization_exponent or missing.rows is not ALIKE:
+        return 0.0
+    return (objective.user_regularization, objective.item_regularization)[axis] / objective.unit
 
 
 def regularization_of_rows(

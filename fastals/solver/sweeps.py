@@ -219,7 +219,8 @@ class Training:
         threads = settings.num_threads
         rotated = other.rotated_buffer()
         regularization, weights = other.side.regularization, other.side.entries.row_weights
-        basis = eigenbasis(fixed, regularization, self.objective.c0, threads, rotated, weights)
+        c0, shared = self.objective.c0, half.shared_regularization
+        basis = eigenbasis(fixed, regularization, c0, threads, rotated, weights, shared)
         penalty = basis.penalty if other.effects is None else other.effects.penalty(fixed)
         prior = None
         if half.effects is not None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from serial_executor import sharded_fit
 
+from fastals import ImplicitALS
 from fastals.core.validation import check_rows
 from fastals.solver.sides import build_sides, loss_of_zero
 
@@ -22,6 +23,23 @@ def test_users_answer_for_their_shards(plays, make):
     np.testing.assert_array_equal(np.concatenate([solved.X for solved in given.references]), P)
     with pytest.raises(ValueError, match="user_factors must have shape"):
         users.taken(P[1:], "user_factors")
+
+
+@pytest.mark.parametrize("exponents", [(0.0, 0.0), (0.0, 0.4), (0.4, 0.0)])
+@pytest.mark.parametrize("regularization_exponent", [0.0, 0.5])
+def test_users_are_what_a_fold_in_makes_of_their_rows(plays, make, exponents, regularization_exponent):
+    """Bit for bit, whichever basis their half-sweep is solved in."""
+    model = make(alpha=2.0, unobserved_exponent=exponents, regularization_exponent=regularization_exponent)
+    plain = {name: value for name, value in model.get_params().items() if name not in ("client", "pairs_per_shard")}
+
+    training, P = sharded_fit(model, plays)
+
+    given = {"user_factors": P, "item_factors": training.items.factors}
+    local = ImplicitALS(**{**plain, "iterations": 0}).fit(plays, **given)
+    assert training.users.shards.shared_regularization == (
+        2.0 if (regularization_exponent, exponents[0]) == (0, 0) else 0
+    )
+    np.testing.assert_array_equal(local.recalculate_user(np.arange(300)), P)
 
 
 def test_digests_tell_problems_apart(plays, make):

@@ -9,7 +9,13 @@ from fastals.distributed.one_shard import Asked, solve_all_shards, solve_one_sha
 
 pytestmark = pytest.mark.slow  # kernels of shards are compiled, or clusters started
 
-PARAMETERS = [{}, {"solver": "cholesky"}, {"unobserved_exponent": (0.4, 0.4), "dtype": "float64"}]
+PARAMETERS = [
+    {},
+    {"solver": "cholesky"},
+    {"unobserved_exponent": (0.4, 0.4), "dtype": "float64"},
+    {"regularization_exponent": 0.0, "alpha": 2.0, "unobserved_exponent": (0.0, 0.4)},
+    {"regularization_exponent": 0.0, "alpha": 2.0, "unobserved_exponent": (0.4, 0.0)},
+]
 
 
 @pytest.fixture(params=[False, True], ids=["bare", "features"])

@@ -261,7 +261,7 @@ def test_the_guess_may_lie_where_the_solutions_will(likes):
 def test_each_row_starts_from_its_own_guess(likes, least):
     """From its solution a row needs one step, wherever the rows beside it start."""
     _, users, basis = items_side(likes, np.float64)
-    system = System(basis.rotated, basis.spectrum, users.regularization, basis.Vt, 1.0, basis.rotated[:0])
+    system = System(basis.rotated, basis.spectrum, users.regularization, basis.back, 1.0, basis.rotated[:0])
     whole = Ranges(np.array([0, N_USERS]), N_ITEMS, np.empty((1, REPORTS)))
     scratch = cg_scratch_for(whole, users.entries, basis.rotated)
     status, report = np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
@@ -275,7 +275,7 @@ def test_each_row_starts_from_its_own_guess(likes, least):
     exact = np.zeros((N_USERS, FACTORS))
     iterate(0, N_USERS, exact, 1e-13, N_ITEMS + 1)
     width = basis.rotated.shape[1]
-    V = basis.Vt.transpose(1, 0, 2).reshape(width, -1)[:FACTORS, :FACTORS].T
+    V = basis.back.elements.transpose(1, 0, 2).reshape(width, -1)[:FACTORS, :FACTORS].T
     rotated = exact @ V
     X = rotated.copy()
     iterate(0, N_USERS, X, 1e-9, least)

@@ -9,7 +9,17 @@ from fastals import ImplicitALS
 from fastals.kernels import factors as kernels
 from fastals.kernels.dense.memory import CACHE_LINE
 from fastals.solver import eigenbasis as module
-from fastals.solver.eigenbasis import PARTIAL_SUMS, aligned, eigenbasis, gramian, in_panels, rotate, tiling
+from fastals.solver.eigenbasis import (
+    PARTIAL_SUMS,
+    aligned,
+    basis_of,
+    eigenbasis,
+    gramian,
+    in_panels,
+    inverse_of_upper,
+    rotate,
+    tiling,
+)
 
 SHAPES = [(1, 1), (5, 3), (700, 20), (3000, 64), (900, 130), (700, 300), (500, 400), (300, 700)]
 
@@ -44,10 +54,11 @@ def test_gramian(count, factors, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("count", "factors"), SHAPES)
 @pytest.mark.slow
-def test_same_bits_on_the_calling_thread_and_on_others(count, factors, dtype):
+@pytest.mark.parametrize("shared", [0.0, 0.5])
+def test_same_bits_on_the_calling_thread_and_on_others(shared, count, factors, dtype):
     Y, regularization = random_factors(count, factors, dtype), np.full(count, 0.5)
 
-    expected, *others = (eigenbasis(Y, regularization, 0.3, threads) for threads in (1, 2, None))
+    expected, *others = (eigenbasis(Y, regularization, 0.3, threads, shared=shared) for threads in (1, 2, None))
 
     for got in others:
         np.testing.assert_array_equal(got.rotated, expected.rotated)
@@ -65,6 +76,86 @@ def test_rotation_may_be_in_place(count, threads):
     rotate(X, in_panels(B, 32, X), threads, X)
 
     np.testing.assert_allclose(X, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factors", [1, 20, 64, 130])
+def test_whitened_factors(factors, dtype):
+    """In z = L'x the system c0 G + lambda I is the identity: A becomes Y T (Y T)', T = L'^-1, beside it."""
+    Y, eps = random_factors(300, factors, dtype), np.finfo(dtype).eps
+    P = 0.3 * Y.T.astype(np.float64) @ Y + 2.0 * np.eye(factors)
+
+    basis = eigenbasis(Y, np.full(300, 0.5), 0.3, 2, shared=2.0)
+
+    assert basis.whitened
+    assert (basis.spectrum == 1).all()
+    got, padding = np.split(basis.rotated.astype(np.float64), [factors], axis=1)
+    np.testing.assert_allclose(got @ got.T, Y @ np.linalg.solve(P, Y.T.astype(np.float64)), rtol=0, atol=100 * eps)
+    assert not padding.any()
+    assert basis.penalty == pytest.approx(0.5 * (Y.astype(np.float64) ** 2).sum(), rel=1e-6)
+    X = random_factors(50, factors, dtype)
+    z, again = np.zeros((50, basis.spectrum.size), dtype), np.empty_like(X)
+    rotate(X, basis.into, 1, z)
+    rotate(z, basis.back, 1, again)
+    lengths = np.einsum("uk,kl,ul->u", X, P, X)
+    np.testing.assert_allclose((z.astype(np.float64) ** 2).sum(axis=1), lengths, rtol=100 * eps)
+    np.testing.assert_allclose(again, X, rtol=0, atol=100 * eps)
+
+
+def test_rows_of_the_other_side_are_whitened_by_the_gramian_that_is_given():
+    G, chosen = np.array([[5.0, 2.0], [2.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 3.0]])
+
+    basis = basis_of(chosen, G, 7.0, 0.5, 1, shared=0.25)
+
+    got = basis.rotated[:, :2]
+    np.testing.assert_allclose(got @ got.T, chosen @ np.linalg.inv(0.5 * G + 0.25 * np.eye(2)) @ chosen.T, rtol=1e-12)
+    assert basis.penalty == 7.0
+
+
+@pytest.mark.parametrize(
+    ("G", "shared"),
+    [
+        (np.diag([1.0, 2.0]), 0.0),
+        (np.diag([1.0, 2.0]), 1e-40),
+        (np.diag([1.0, 2.0]), 1e40),
+        (np.diag([1.0, 2.0]), 1e-14),  # no more than the rounding errors of float32
+        (np.diag([1.0, 1e31]), 1e29),
+        (np.diag([1.0, -0.9]), 0.1),  # a sum of changes may end like this
+        (np.zeros((2, 2)), 0.0),
+    ],
+)
+def test_the_eigenbasis_stays_where_whitening_would_not_do(G, shared):
+    basis = basis_of(np.eye(2, dtype=np.float32), G, 0.0, 1.0, 1, shared=shared)
+
+    assert not basis.whitened
+    np.testing.assert_allclose(basis.spectrum[:2], np.sort(np.maximum(np.diag(G), 0)))
+
+
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+@pytest.mark.parametrize("weights", [(0.0, 0.0), (0.0, 0.5)])
+def test_whitened_fits_are_those_of_the_eigenbasis(ratings, monkeypatch, solver, weights):
+    options = {"factors": 8, "alpha": 2.0, "regularization": 0.5, "regularization_exponent": 0.0, "iterations": 6}
+    options |= {"unobserved_exponent": weights, "solver": solver, "tol": 1e-11, "max_cg_steps": 200}
+    fitted = [ImplicitALS(**options, dtype="float64", random_state=0).fit(ratings)]
+    monkeypatch.setattr(module, "WHITENED", (1.0, 0.0))
+    fitted.append(ImplicitALS(**options, dtype="float64", random_state=0).fit(ratings))
+
+    got, expected = fitted
+    np.testing.assert_allclose(got.loss_history, expected.loss_history, rtol=1e-9)
+    np.testing.assert_allclose(got.user_factors, expected.user_factors, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(got.item_factors, expected.item_factors, rtol=0, atol=1e-7)
+    assert (got.user_factors != expected.user_factors).any()
+
+
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 64, 129, 256])
+def test_inverse_of_upper(size):
+    random = np.random.default_rng(0)
+    U = np.triu(random.standard_normal((size, size)), 1) / size + np.diag(random.uniform(0.5, 2, size))
+
+    got = inverse_of_upper(U)
+
+    np.testing.assert_allclose(got @ U, np.eye(size), rtol=0, atol=1e-13)
+    assert not np.tril(got, -1).any()
 
 
 def test_overflow_is_told_by_what_is_not_finite():

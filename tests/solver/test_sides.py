@@ -77,6 +77,26 @@ def test_least_regularization_is_that_of_a_row_with_one_entry(ratings):
     assert items.least_regularization == pytest.approx(2.0 * (1 + 0.5 * 30) ** 0.7)
 
 
+@pytest.mark.parametrize(("alpha", "unit"), [(2.0, 1.0), (2.0**30, 2.0**30)])
+@pytest.mark.parametrize(
+    ("exponent", "weighed", "expected"), [(0.0, None, 0.3), (0.7, None, 0.0), (0.0, "rows", 0.0), (0.0, "columns", 0.3)]
+)
+def test_shared_regularization(ratings, exponent, weighed, expected, alpha, unit):
+    """lambda of the users, where all have the same and their missing pairs weigh alike."""
+    rows, _ = check_rows(ratings, "user_items")
+    missing = {
+        "rows": (Unobserved.given(np.linspace(1, 3, 30), "v", 30), None),
+        "columns": (None, Unobserved.given(np.linspace(0, 2, 22), "w", 22)),
+    }
+    checked = Objective.checked(**{**PARAMETERS, "regularization_exponent": exponent, "alpha": alpha})
+
+    users, _ = build_sides(checked, rows, None, FLOAT64, missing.get(weighed, (None, None)))
+
+    assert users.shared_regularization == expected / unit
+    if expected:
+        np.testing.assert_array_equal(users.regularization, users.shared_regularization)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_one_side_alone_is_that_of_both(ratings, axis):
     """What a fold-in builds of rows is what a fit builds, bit for bit."""
@@ -86,7 +106,7 @@ def test_one_side_alone_is_that_of_both(ratings, axis):
 
     got = build_side(objective, rows, axis, FLOAT64)
 
-    for name in ("regularization", "least_regularization", "bounds"):
+    for name in ("regularization", "least_regularization", "bounds", "shared_regularization"):
         np.testing.assert_array_equal(getattr(got, name), getattr(expected, name), err_msg=name)
     for name, value in got.entries._asdict().items():
         np.testing.assert_array_equal(value, getattr(expected.entries, name), err_msg=name)

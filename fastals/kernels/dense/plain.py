@@ -46,11 +46,11 @@ def prefetch(Y, indices):
 
 
 @compiled_without_refcounts
-def multiply_block(X, first, steps, B, out):
-    """Write X[first : first + 8, :steps] B[:steps] to the eight rows of ``out`` in place."""
+def multiply_block(X, first, begin, end, B, out):
+    """Write X[first : first + 8, begin:end] B[begin:end] to the eight rows of ``out`` in place."""
     out[:] = 0
     for m in range(out.shape[0]):
-        for t in range(steps):
+        for t in range(begin, end):
             value = X[first + m, t]
             for j in range(out.shape[1]):
                 out[m, j] += value * B[t, j]

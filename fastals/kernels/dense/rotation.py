@@ -2,7 +2,8 @@
 
 Where the matrix is larger than the caches, eight rows at a time would read all of it from memory again and again, and
 the elements of a column of tiles, a power of two apart, would push one another out. So the matrix lies in panels of 32
-columns, each in one piece, and a panel serves 64 rows while it is in the caches.
+columns, each in one piece, and a panel serves 64 rows while it is in the caches. Of a triangular matrix each panel says
+which of its rows are zero, and almost half of the work is left out.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +17,19 @@ from fastals.kernels.jit import compiled, compiled_without_refcounts
 
 PANEL = 32  # columns: the width of a register tile
 CHUNK = 64  # rows
+
+
+class Panels(NamedTuple):
+    """A square matrix in panels of columns.
+
+    elements : (panels, width, PANEL) array
+        The columns, zeros past the last one.
+    spans : (panels, 2) int64 array
+        First row of each panel that is not zero, and the one after the last.
+    """
+
+    elements: Any
+    spans: Any
 
 
 class Chunk(NamedTuple):
@@ -52,14 +66,15 @@ def chunk_for(bounds, width, like):
 def multiply_chunk(X, count, panels, tile, first, out):
     """Write X[:count] B to out[first : first + count] in place, but for columns that ``out`` does not have.
 
-    ``X`` (CHUNK, width) is read up to a multiple of eight rows; ``panels`` (panels, width, PANEL) is B, zeros past its
-    last column; ``tile`` (TILE_ROWS, PANEL) is scratch.
+    ``X`` (CHUNK, width) is read up to a multiple of eight rows; ``panels`` (Panels) is B; ``tile`` (TILE_ROWS, PANEL)
+    is scratch.
     """
-    for panel in range(panels.shape[0]):
+    for panel in range(panels.spans.shape[0]):
         begin = panel * PANEL
         end = min(begin + PANEL, out.shape[1])
+        B, above, below = panels.elements[panel], panels.spans[panel, 0], panels.spans[panel, 1]
         for t in range(0, count, TILE_ROWS):
-            multiply_block(X, t, panels.shape[1], panels[panel], tile)
+            multiply_block(X, t, above, below, B, tile)
             for m in range(t, min(t + TILE_ROWS, count)):
                 row, line = out[first + m, begin:end], tile[m - t]  # an index from begin on would make the loop scatter
                 for j in range(row.shape[0]):

@@ -75,13 +75,14 @@ class System(NamedTuple):
     """What the systems of all rows of one side share.
 
     Y : (n, width) array
-        Factors of the other side in the eigenbasis of their Gramian, zeros past ``factors``.
+        Factors of the other side in the eigenbasis of their Gramian, zeros past ``factors``. Or whitened: in a basis in
+        which c0 Y' diag(w) Y + lambda I, the same for all rows, is I.
     spectrum : (width,) float64 array
-        c0 times the eigenvalues of the Gramian Y' diag(w) Y; ones past ``factors``.
+        c0 times the eigenvalues of the Gramian Y' diag(w) Y; ones past ``factors``. Whitened: ones.
     regularization : (n_rows,) float64 array
-        lambda of each row.
-    rotation : (panels, width, PANEL) array
-        Transposed eigenvectors, back to the basis of the solutions, in panels of columns; see ``multiply_chunk``.
+        lambda of each row. Whitened: zeros, as it is in the spectrum.
+    rotation : Panels
+        Back to the basis of the solutions; see ``multiply_chunk``.
     unobserved_weight : float
         c0.
     prior : (n_rows, width) array of the type of Y, or (0, width)

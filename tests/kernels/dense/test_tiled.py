@@ -81,15 +81,20 @@ def check_add_system(module, random, count, width, dtype):
 
 
 def check_multiply_block(module, random, count, width, dtype):
-    """Any number of columns, count here; nothing beyond them is read."""
+    """Any number of columns, count here, or a part of them; nothing beyond them is read."""
     X = random.normal(size=(11, count + 1)).astype(dtype)
     B = random.normal(size=(count, width)).astype(dtype)
     X[:, count] = np.nan
-    out = np.full((8, width), np.nan, dtype)
+    out, part = np.full((8, width), np.nan, dtype), slice(count // 3, count - count // 4)
 
-    module.multiply_block(X, 2, count, B, out)
+    module.multiply_block(X, 2, 0, count, B, out)
 
     close(out, X[2:10, :count].astype(np.float64) @ B, scale=count + 1)
+
+    X[:, : part.start] = X[:, part.stop :] = np.nan
+    module.multiply_block(X, 2, part.start, part.stop, B, out)
+
+    close(out, X[2:10, part].astype(np.float64) @ B[part], scale=count + 1)
 
 
 def check_add_gramian(module, random, count, width, dtype):

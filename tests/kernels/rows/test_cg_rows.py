@@ -49,7 +49,7 @@ def dirty(scratch, garbage):
 @pytest.mark.parametrize("alpha", [0.5, 1e6])
 def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
     side, basis = side_and_basis(dtype, alpha)
-    system = System(basis.rotated, basis.spectrum, side.regularization, basis.Vt, 1.0, basis.rotated[:0])
+    system = System(basis.rotated, basis.spectrum, side.regularization, basis.back, 1.0, basis.rotated[:0])
     chosen = np.flatnonzero(np.diff(side.indptr))
     before = np.random.default_rng(1).normal(size=(N_USERS, FACTORS)).astype(dtype)
     whole, found = Ranges(np.array([0, N_USERS]), N_ITEMS, np.empty((1, REPORTS))), []
