@@ -184,12 +184,13 @@ def stored_loss_task(task, tasks, bounds, entries, X, Y, parts):
 
 
 @compiled
-def extrapolate_task(task, tasks, bounds, X, momentum, previous, out):
-    """Write X + momentum (X - previous) to ``out``, which may be ``previous``, in place, over ranges of rows.
+def extrapolate_task(task, tasks, bounds, X, stride, previous, out):
+    """Write X + stride ((X - A) + (X - B)) to ``out``, which may be A or B, in place, over ranges of rows.
 
-    Range c = task, task + tasks, ... is the rows from bounds[c] to bounds[c + 1].
+    ``previous`` are A and B. Range c = task, task + tasks, ... is the rows from bounds[c] to bounds[c + 1].
     """
+    A, B = previous
     for c in range(task, bounds.shape[0] - 1, tasks):
         for u in range(bounds[c], bounds[c + 1]):
             for j in range(X.shape[1]):
-                out[u, j] = X[u, j] + momentum * (X[u, j] - previous[u, j])
+                out[u, j] = X[u, j] + stride * ((X[u, j] - A[u, j]) + (X[u, j] - B[u, j]))

@@ -8,10 +8,12 @@ from fastals.core.features import Features
 from fastals.core.rows import digest
 from fastals.core.validation import check_factors, check_products
 from fastals.kernels.dense.memory import CACHE_LINE
+from fastals.kernels.factors import extrapolate_task
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import aligned_factors
 from fastals.solver.features import Effects
-from fastals.solver.sides import Side, loss_of_zero
+from fastals.solver.sides import Side, even_bounds, loss_of_zero
+from fastals.solver.threads import run_tasks
 
 DRAWN_ROWS = 2**16  # at a time, so that an interrupt is heard in between
 EFFECTS_SHARE = 0.1  # of the tolerance of a sweep's rows, to which effects are found; see `fastals.solver.features`
@@ -22,6 +24,18 @@ def draw(random: np.random.Generator, P: np.ndarray) -> None:
     for first in range(0, P.shape[0], DRAWN_ROWS):
         random.standard_normal(dtype=P.dtype, out=P[first : first + DRAWN_ROWS])
     P *= P.dtype.type(0.1 / np.sqrt(P.shape[1]))
+
+
+def extrapolate(
+    current: np.ndarray,
+    momentum: float,
+    previous: tuple[np.ndarray, np.ndarray],
+    out: np.ndarray,
+    num_threads: int | None,
+) -> None:
+    """Write current + momentum (current - mean of two ``previous`` arrays) to ``out``, which may be one of the two."""
+    bounds, stride = even_bounds(current.shape[0]), current.dtype.type(momentum / 2)
+    run_tasks(extrapolate_task, num_threads, bounds, current, stride, previous, out)
 
 
 class Half:
@@ -40,7 +54,9 @@ class Half:
     factors : (n, factors) array
         The last solution, or what it was extrapolated to.
     before : (n, factors) array, optional
-        The solution of the sweep before, or where extrapolations start from, as long as one may be asked for.
+        The solution of the sweep before, as long as it may be asked for.
+    ahead : (n, factors) array, optional
+        What the solution of the sweep before was extrapolated to, while the present one has not been.
     effects : Effects, optional
         Of the side's features.
     settled : bool
@@ -54,6 +70,7 @@ class Half:
     def __init__(self, side: Side, factors: np.ndarray, effects: Effects | None = None) -> None:
         self.side, self.factors, self.effects, self.settled = side, factors, effects, False
         self.before: np.ndarray | None = None
+        self.ahead: np.ndarray | None = None
         self._free: list[np.ndarray] = []
         self._lent: list[np.ndarray] = []
         self._padded: np.ndarray | None = None  # for rotated factors, where their rows are longer
@@ -135,13 +152,20 @@ class Half:
 
     def release(self, array: np.ndarray | None) -> None:
         """Make an array a buffer again, unless it is still in use, lent, or of no use as one."""
-        used = (self.factors, self.before, self._padded, *self._free)
+        used = (self.factors, self.before, self.ahead, self._padded, *self._free)
         if array is None or any(array is other for other in used):
             return
         if any(array is other for other in self._lent):
             self._lent = [other for other in self._lent if other is not array]
         elif self.factors.shape[1] != self._width or array.ctypes.data % CACHE_LINE == 0:
             self._free.append(array)
+
+    def used_up(self, array: np.ndarray) -> np.ndarray:
+        """An array that nobody needs, to be written again; a buffer in its place if it has been lent."""
+        if any(array is other for other in self._lent):
+            self.release(array)
+            return self.buffer()
+        return array
 
     def kept(self) -> np.ndarray | None:
         """The factors for a training state; None where that is to do without and solve them again."""

@@ -37,13 +37,10 @@ from fastals.core.overlay import Derived
 from fastals.core.state import FeatureNames
 from fastals.core.unobserved import Unobserved
 from fastals.core.validation import describe
-from fastals.kernels.factors import extrapolate_task
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import eigenbasis
-from fastals.solver.half import Half
+from fastals.solver.half import Half, extrapolate
 from fastals.solver.half_sweep import Report, Settings, solve_side
-from fastals.solver.sides import even_bounds
-from fastals.solver.threads import run_tasks
 
 Value = TypeVar("Value")
 # (half, other, fixed, solved, guess, settings): solve a half against the other's fixed factors, into ``solved``.
@@ -67,7 +64,7 @@ class TrainingState(NamedTuple):
     reports: list[tuple[Report, Report]]
     user_factors: np.ndarray | None  # None where they are to be solved again, to ``user_tolerance``
     item_factors: np.ndarray
-    previous_items: np.ndarray | None  # of the sweep before (accelerated: Z_{n-1}), once they are needed
+    previous_items: np.ndarray | None  # of the sweep before (accelerated: X_n), once they are needed
     previous_users: np.ndarray | None  # of the sweep before, once they are needed
     user_effects: np.ndarray | None = None  # of features, if there are any
     item_effects: np.ndarray | None = None
@@ -150,6 +147,8 @@ class Training:
         items, guess = self.items, None
         if self._guessed(ITEMS):  # extrapolated items are a guess already
             guess = items.factors if self.accelerated else self._continued(items)
+        if self.accelerated and items.ahead is None:
+            items.ahead = items.factors
         solved = items.buffer()
         report = self._solved(items, self.users, self.users.factors, solved, guess)
         items.advance(solved, keep=not self.accelerated and self._guessed(ITEMS))
@@ -233,13 +232,15 @@ class Training:
     def _solve_users_ahead(self, guess: np.ndarray | None) -> Report:
         """Solve the users against extrapolated items and take both, or against the items if the loss would rise."""
         users, items, solved = self.users, self.items, self.items.factors
-        if items.before is None:
-            items.before = solved
+        before, previous = items.before, items.ahead
+        items.before, items.ahead = solved, None
+        if before is None or previous is None:
+            items.release(previous)
             return self.solve_users()
-        ahead, outdated = items.buffer(), items.before
-        self._extrapolate(solved, self._next_momentum(), outdated, ahead)
-        items.before = solved
-        items.release(outdated)
+        ahead = items.used_up(previous)
+        extrapolate(solved, self._next_momentum(), (before, previous), ahead, self.settings.num_threads)
+        if before is not previous:  # one and the same after a sweep that took its extrapolation back
+            items.release(before)
         found = users.buffer()
         report = self._solved(users, items, ahead, found, guess)
         if self._rises(report):
@@ -253,7 +254,6 @@ class Training:
         items.factors = ahead
         users.advance(found, keep=self._guessed(USERS))
         users.release(guess)
-        self._extrapolate(solved, -0.5, ahead, solved)  # Z_n, in the place of X_n
         return report
 
     def _next_momentum(self) -> float:
@@ -270,14 +270,10 @@ class Training:
         if half.before is None:
             return half.factors
         n, guess = len(self.reports), half.buffer()
-        self._extrapolate(half.factors, n / (n + 2), half.before, guess)
+        extrapolate(half.factors, n / (n + 2), (half.before, half.before), guess, self.settings.num_threads)
         outdated, half.before = half.before, None
         half.release(outdated)
         return guess
-
-    def _extrapolate(self, current: np.ndarray, momentum: float, previous: np.ndarray | None, out: np.ndarray) -> None:
-        bounds, stride = even_bounds(current.shape[0]), current.dtype.type(momentum)
-        run_tasks(extrapolate_task, self.settings.num_threads, bounds, current, stride, previous, out)
 
     def _may_be_guessed(self, half: Half) -> bool:
         """Whether rows of a half could take so many steps that a guess would pay."""
@@ -359,7 +355,7 @@ class Training:
             if given is not None:
                 half.factors = half.taken(given, f"{name[:-1]}_factors")
             half.before = None if previous is None else half.taken(previous, f"previous_{name}")
-            half.settled = True
+            half.ahead, half.settled = None, True
         for half, effects in ((self.users, state.user_effects), (self.items, state.item_effects)):
             if half.effects is not None:
                 half.effects.take(effects)

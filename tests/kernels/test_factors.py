@@ -63,9 +63,9 @@ def test_roundings_of_the_stored_loss_grow_with_rows_and_their_lengths():
 @pytest.mark.parametrize("in_place", [False, True])
 def test_extrapolate(in_place):
     random = np.random.default_rng(2)
-    current, previous = random.normal(size=(2, 50, 8))
-    expected = current + 0.6 * (current - previous)
-    out = previous if in_place else np.empty_like(current)
+    current, before, ahead = random.normal(size=(3, 50, 8))
+    expected = current + 1.2 * (current - (before + ahead) / 2)
+    out = ahead if in_place else np.empty_like(current)
     for task in range(2):
-        extrapolate_task(task, 2, even_bounds(50), current, 0.6, previous, out)
+        extrapolate_task(task, 2, even_bounds(50), current, 0.6, (before, ahead), out)
     np.testing.assert_allclose(out, expected, rtol=1e-12)

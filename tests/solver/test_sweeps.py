@@ -102,6 +102,24 @@ def test_an_extrapolation_that_goes_too_far_is_taken_back(plays, monkeypatch):
     assert (np.diff(history) <= 1e-12 * np.abs(history[1:])).all()
 
 
+@pytest.mark.parametrize("momentum", [None, 1000.0], ids=["taken", "taken back"])
+def test_states_of_all_sweeps_stay_as_they_were(plays, monkeypatch, momentum):
+    """Whatever later sweeps write, and where."""
+    if momentum is not None:
+        monkeypatch.setattr(Training, "_next_momentum", lambda training: momentum)
+    training, _ = prepare(ImplicitALS(16, alpha=5.0, acceleration=True, random_state=0), State(), Given(plays))
+    kept, copies = [], []
+
+    for _ in range(8):
+        training.sweep()
+        state = training.state()
+        kept += [state.user_factors, state.item_factors, state.previous_items]
+        copies += [np.array(array) for array in kept[-3:]]
+
+    for got, expected in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 @pytest.mark.parametrize("acceleration", [True, False])
 def test_history_is_the_loss_of_the_factors(plays, acceleration):
     model = fitted(plays, solver="cholesky", acceleration=acceleration, iterations=7)
