@@ -1,4 +1,4 @@
-"""The fixed side of a half-sweep: its Gramian, the Gramian's eigenbasis, and its factors rotated into it."""
+"""The fixed side of a half-sweep: its Gramian, the basis in which that is diagonal, and its factors in that basis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROTATED_RANGES = 256  # or more
 SERIAL_FLOPS = 2.0**22  # up to so many, one thread is done before others have woken up
 SERIAL_SUMS = 2**19  # and up to so many additions
 WHITENED = 1e-30, 1e30  # lambda and c0 tr G between which float32 holds the elements of L and its inverse
-SMALL = 32  # of more rows, matrices are inverted by halves
+SMALL = 32  # of more rows, matrices are factorised by halves
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,11 @@ def in_panels(B: np.ndarray, width: int, like: np.ndarray, triangle: str = "") -
     Of a ``triangle``, "lower" or "upper", what lies on the other side is left out of products.
     """
     size, count = len(B), -(-width // PANEL)
-    padded = np.zeros((width, count * PANEL), like.dtype)
-    padded[:size, :size] = B
     elements, spans = aligned(like.dtype, count, width, PANEL), np.empty((count, 2), np.int64)
+    padded = B
+    if size < count * PANEL:
+        padded = np.zeros((width, count * PANEL))
+        padded[:size, :size] = B
     elements[:] = padded.reshape(width, count, PANEL).transpose(1, 0, 2)
     first = np.arange(0, width, PANEL)
     spans[:, 0] = first if triangle == "lower" else 0
@@ -193,12 +195,11 @@ def basis_of(
     """
     rotated = aligned_factors(Y) if rotated is None else rotated
     width, spectrum = rotated.shape[1], np.ones(rotated.shape[1])
-    L = _cholesky(unobserved_weight * G, shared, Y.dtype)
-    if L is not None:
-        with single_threaded_blas():
-            inverse = inverse_of_upper(L.T)
-        rotate(Y, in_panels(inverse, width, Y, "upper"), num_threads, rotated)
-        into, back = in_panels(L, width, Y, "lower"), in_panels(inverse.T, width, Y, "lower")
+    found = _whitening(G, unobserved_weight, shared, Y.dtype)
+    if found is not None:
+        L, inverse = found
+        rotate(Y, in_panels(inverse.T, width, Y, "upper"), num_threads, rotated)
+        into, back = in_panels(L, width, Y, "lower"), in_panels(inverse, width, Y, "lower")
         return Basis(rotated, spectrum, into, back, penalty, whitened=True)
     spectrum[: len(G)], V = _eigenvectors(G, unobserved_weight, Y.dtype)
     into = in_panels(V, width, Y)
@@ -206,17 +207,22 @@ def basis_of(
     return Basis(rotated, spectrum, into, in_panels(V.T, width, Y), penalty)
 
 
-def _cholesky(missing: np.ndarray, shared: float, dtype: np.dtype) -> np.ndarray | None:
-    """L with missing + shared I = L L'; None where ``shared`` does not outweigh the rounding errors in ``missing``.
+def _whitening(
+    G: np.ndarray, unobserved_weight: float, shared: float, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """L and L^-1, with c0 G + shared I = L L'; None where ``shared`` does not outweigh the rounding errors.
 
-    These are of factors of a type, see ``determined``.
+    These are those of the Gramian of factors of a type, see ``determined``.
     """
-    largest, (least, most) = float(np.trace(missing)), WHITENED
-    if not (least < shared < most and largest < most and shared > _rounding(len(missing), dtype) * largest):
+    least, most = WHITENED
+    if not least < shared < most:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = float(unobserved_weight * np.trace(G))
+    if not largest < min(most, shared / _rounding(len(G), dtype)):  # nor NaN
         return None
     with single_threaded_blas(), contextlib.suppress(np.linalg.LinAlgError):
-        L: np.ndarray = np.linalg.cholesky(missing + shared * np.eye(len(missing)))
-        return L
+        return cholesky(unobserved_weight * G + shared * np.eye(len(G)))
     return None
 
 
@@ -233,15 +239,24 @@ def _eigenvectors(G: np.ndarray, unobserved_weight: float, dtype: np.dtype) -> t
     )
 
 
-def inverse_of_upper(U: np.ndarray) -> np.ndarray:
-    """Inverse of an upper triangular matrix, by halves: products are four times as fast as NumPy's inverse."""
-    size = len(U)
+def cholesky(P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """L with P = L L' and L^-1, by halves; LinAlgError where P is not positive definite.
+
+        L = (L_1 0; B W_1' L_2),    L^-1 = (W_1 0; -W_2 (B W_1') W_1 W_2),    P = (P_1 B'; B P_2), W = L^-1
+
+    and L_2 that of P_2 less the square of B W_1'. LAPACK's factor and an inverse of it take a fifth longer.
+    """
+    size = len(P)
     if size <= SMALL:
-        return np.linalg.inv(U)
-    half, found = size // 2, np.zeros_like(U)
-    found[:half, :half], found[half:, half:] = inverse_of_upper(U[:half, :half]), inverse_of_upper(U[half:, half:])
-    found[:half, half:] = -found[:half, :half] @ (U[:half, half:] @ found[half:, half:])
-    return found
+        L = np.linalg.cholesky(P)
+        return L, np.linalg.inv(L.T).T
+    L, W, half = np.zeros_like(P), np.zeros_like(P), size // 2
+    first, last = slice(0, half), slice(half, size)
+    L[first, first], W[first, first] = cholesky(P[first, first])
+    beside = P[last, first] @ W[first, first].T
+    L[last, last], W[last, last] = cholesky(P[last, last] - beside @ beside.T)
+    L[last, first], W[last, first] = beside, -W[last, last] @ (beside @ W[first, first])
+    return L, W
 
 
 def determined(basis: Basis, factors: int, least: float, alike: bool = True) -> Basis:

@@ -1,6 +1,7 @@
 """Half-sweeps: from the fixed factors of one side to the solved factors of the other.
 
-The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V); then every row is solved in it.
+The Gramian's eigenbasis is built once per half-sweep (Y'Y = V diag(s) V', Y V), or what takes its place where all rows
+share lambda (see ``eigenbasis.Basis``); then every row is solved in it.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from fastals.solver.eigenbasis import (
     PARTIAL_SUMS,
     aligned,
     basis_of,
+    cholesky,
     eigenbasis,
     gramian,
     in_panels,
-    inverse_of_upper,
     rotate,
     tiling,
 )
@@ -147,15 +147,32 @@ def test_whitened_fits_are_those_of_the_eigenbasis(ratings, monkeypatch, solver,
     assert (got.user_factors != expected.user_factors).any()
 
 
+@pytest.mark.parametrize(("value", "c0"), [(1e300, 1.0), (1.5e308, 1.0), (np.inf, 1.0), (np.inf, 0.0), (np.nan, 1.0)])
+def test_factors_that_have_overflowed_are_told(value, c0):
+    """Without warnings of NumPy's on the way."""
+    with pytest.raises(FloatingPointError, match="the factors have overflowed float32"):
+        basis_of(np.eye(2, dtype=np.float32), np.diag([value, value]), 0.0, c0, 1, shared=1.0)
+
+
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 64, 129, 256])
-def test_inverse_of_upper(size):
-    random = np.random.default_rng(0)
-    U = np.triu(random.standard_normal((size, size)), 1) / size + np.diag(random.uniform(0.5, 2, size))
+def test_cholesky(size):
+    X = np.random.default_rng(0).standard_normal((size + 20, size))
+    P = X.T @ X
 
-    got = inverse_of_upper(U)
+    L, inverse = cholesky(P)
 
-    np.testing.assert_allclose(got @ U, np.eye(size), rtol=0, atol=1e-13)
-    assert not np.tril(got, -1).any()
+    np.testing.assert_allclose(L, np.linalg.cholesky(P), rtol=0, atol=1e-12 * size)
+    np.testing.assert_allclose(inverse @ L, np.eye(size), rtol=0, atol=1e-12)
+    assert not np.triu(inverse, 1).any()
+
+
+@pytest.mark.parametrize("place", [0, 40, 99])
+def test_cholesky_of_what_is_not_positive_definite(place):
+    P = np.eye(100)
+    P[place, place] = -1e-3
+
+    with pytest.raises(np.linalg.LinAlgError):
+        cholesky(P)
 
 
 def test_overflow_is_told_by_what_is_not_finite():

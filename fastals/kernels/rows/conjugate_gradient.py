@@ -1,8 +1,9 @@
 """Conjugate gradients for one row of the normal equations, in the eigenbasis of the Gramian.
 
-In that basis the system of a row is  A = diag(M) + sum_t extra_t y_t y_t',  with M = c0 s + lambda. M is also the
-preconditioner: relative to it A has at most as many eigenvalues other than 1 as the row has entries, and they lie
-below c_max / c0, whatever the factors. A step costs two multiply-adds per element of the row's gathered factors.
+In that basis the system of a row is  A = diag(M) + sum_t extra_t y_t y_t',  with M = c0 s + lambda (1 for whitened
+factors, see ``solver.eigenbasis``). M is also the preconditioner: relative to it A has at most as many eigenvalues
+other than 1 as the row has entries, and they lie below c_max / c0, whatever the factors. A step costs two multiply-adds
+per element of the row's gathered factors.
 (Hestenes and Stiefel 1952; for implicit feedback Takacs, Pilaszy and Tikk 2011.)
 """
 
