@@ -138,7 +138,7 @@ def areas_task(task, tasks, queries, catalogue, excluded, relevant, scores, posi
         for panel in range(panels.shape[0]):
             for block in range(min(n_blocks, (n - start) // 8)):
                 first, scored = start + 8 * block, scores[task, block, panel]
-                multiply_block(queries, first, 0, factors, panels[panel], scored)
+                multiply_block(queries, first, 0, factors, panels[panel], scored, 0)
         for row in range(start, min(start + group_size, area.shape[0])):
             area[row] = _area_of_user(
                 scores[task, (row - start) // 8],

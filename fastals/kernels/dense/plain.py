@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastals.kernels.dense.tiles import TILE_ROWS
 from fastals.kernels.jit import compiled_without_refcounts
 
 
@@ -46,14 +47,16 @@ def prefetch(Y, indices):
 
 
 @compiled_without_refcounts
-def multiply_block(X, first, begin, end, B, out):
-    """Write X[first : first + 8, begin:end] B[begin:end] to the eight rows of ``out`` in place."""
-    out[:] = 0
-    for m in range(out.shape[0]):
+def multiply_block(X, first, begin, end, B, out, place):
+    """Write X[first : first + 8, begin:end] B[begin:end] to ``out`` in place, from element ``place`` on."""
+    top, left = place // out.shape[1], place % out.shape[1]
+    for m in range(TILE_ROWS):
+        row = out[top + m, left : left + B.shape[1]]
+        row[:] = 0
         for t in range(begin, end):
             value = X[first + m, t]
-            for j in range(out.shape[1]):
-                out[m, j] += value * B[t, j]
+            for j in range(B.shape[1]):
+                row[j] += value * B[t, j]
 
 
 @compiled_without_refcounts

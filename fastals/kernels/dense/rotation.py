@@ -74,7 +74,10 @@ def multiply_chunk(X, count, panels, tile, first, out):
         end = min(begin + PANEL, out.shape[1])
         B, above, below = panels.elements[panel], panels.spans[panel, 0], panels.spans[panel, 1]
         for t in range(0, count, TILE_ROWS):
-            multiply_block(X, t, above, below, B, tile)
+            if t + TILE_ROWS <= count and end - begin == PANEL:
+                multiply_block(X, t, above, below, B, out, (first + t) * out.shape[1] + begin)
+                continue
+            multiply_block(X, t, above, below, B, tile, 0)
             for m in range(t, min(t + TILE_ROWS, count)):
                 row, line = out[first + m, begin:end], tile[m - t]  # an index from begin on would make the loop scatter
                 for j in range(row.shape[0]):

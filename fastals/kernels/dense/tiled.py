@@ -83,16 +83,16 @@ def prefetch(Y, indices):
 
 
 @compiled_without_refcounts
-def multiply_block(X, first, begin, end, B, out):
-    """Write X[first : first + 8, begin:end] B[begin:end] to the eight rows of ``out`` in place."""
-    width, steps = out.shape[1], end - begin
-    start, line = first * X.shape[1] + begin, begin * B.shape[1]
+def multiply_block(X, first, begin, end, B, out, place):
+    """Write X[first : first + 8, begin:end] B[begin:end] to ``out`` in place, from element ``place`` on."""
+    width, steps = B.shape[1], end - begin
+    start, line = first * X.shape[1] + begin, begin * width
     j = 0
     while j + 32 <= width:
-        _set_32(X, start, B, line + j, steps, out, j, B, 0)
+        _set_32(X, start, B, line + j, steps, out, place + j, B, 0)
         j += 32
     if j < width:
-        _set_16(X, start, B, line + j, steps, out, j, B, 0)
+        _set_16(X, start, B, line + j, steps, out, place + j, B, 0)
 
 
 @compiled_without_refcounts

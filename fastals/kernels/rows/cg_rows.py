@@ -86,7 +86,7 @@ def _start(Y, indices, weights, targets, x, warm, lines):
 
 
 @compiled_without_refcounts
-def _iterate_row(u, entries, system, stop, x, warm, scratch, report):
+def _iterate_row(u, entries, system, stop, x, warm, alike, scratch, report):
     """Solve row u for x in place and add to ``report``.
 
     Parameters
@@ -96,7 +96,8 @@ def _iterate_row(u, entries, system, stop, x, warm, scratch, report):
         Entries, System, Stop, IterationScratch.
     x : (width,) array
         Where the iteration starts, if ``warm`` (input); the solution, zero if there is none (output).
-    warm : bool
+    warm, alike : bool
+        Whether to start from x, and whether M is that of the row before, which stands in the scratch.
     report : (REPORTS,) float64 array
 
     Returns
@@ -121,7 +122,10 @@ def _iterate_row(u, entries, system, stop, x, warm, scratch, report):
         stop = Stop(tolerance, stop.max_steps, stop.warm_from)
     fours = (entries.indptr[u + 1] - entries.indptr[u] + 3) // 4 * 4
     indices, weights, targets = scratch.row.indices[:fours], scratch.row.weights[:fours], scratch.row.targets[:fours]
-    diagonal(system.spectrum, row_weight, system.regularization[u], vectors.M)
+    if not alike:
+        diagonal(system.spectrum, row_weight, system.regularization[u], vectors.M)
+        for j in range(Y.shape[1]):
+            vectors.inverse[j] = Y.dtype.type(1) / vectors.M[j]
     constant += begin_right_hand_side(system, u, vectors.b)
     energy = _start(Y, indices, weights, targets, x, warm, scratch.lines)
     steps = conjugate_gradient(Y, indices, weights, x, energy, scratch.lines, stop)
@@ -157,6 +161,7 @@ def iterate_rows(first, last, entries, system, stop, X, status, scratch, report)
         zero); the other columns are zero (output).
     """
     indptr, indices, Y, solved = entries.indptr, entries.indices, system.Y, scratch.chunk.solved
+    ridges, weights, known = system.regularization, entries.row_weights, False
     report[:] = 0
     for start in range(first, last, CHUNK):
         end = min(start + CHUNK, last)
@@ -165,7 +170,7 @@ def iterate_rows(first, last, entries, system, stop, X, status, scratch, report)
             if indptr[u] == indptr[u + 1]:
                 vectors = vectors_of(scratch.lines, Y.shape[1])
                 solve_empty_row(u, entries, system, vectors.M, vectors.b, x, report)
-                status[u] = SOLVED
+                status[u], known = SOLVED, False
                 continue
             if u + 1 < last:
                 following = min(indptr[u + 2] - indptr[u + 1], PREFETCHED_ROWS)
@@ -176,7 +181,9 @@ def iterate_rows(first, last, entries, system, stop, X, status, scratch, report)
                     x[j] = X[u, j]
                 for j in range(X.shape[1], x.shape[0]):
                     x[j] = 0
-            status[u] = _iterate_row(u, entries, system, stop, x, warm, scratch, report)
+            alike = known and ridges[u] == ridges[u - 1] and value_of(weights, u) == value_of(weights, u - 1)
+            status[u] = _iterate_row(u, entries, system, stop, x, warm, alike, scratch, report)
+            known = status[u] == SOLVED
         multiply_chunk(solved, end - start, system.rotation, scratch.chunk.tile, start, X)
 
 

@@ -85,7 +85,7 @@ def conjugate_gradient(Y, indices, weights, x, energy, lines, stop):
     energy : scalar
         x.(b + r) at the start; a step adds r.M^-1 r times its length to it, and at the solution it is b.x.
     lines : (6, width + 32) array
-        The Vectors, see ``vectors_of``: M, b (input), r (input and output) and scratch.
+        The Vectors, see ``vectors_of``: M, its inverse, b (input), r (input and output) and scratch.
     stop : Stop
 
     Returns
@@ -94,10 +94,9 @@ def conjugate_gradient(Y, indices, weights, x, energy, lines, stop):
         Number of steps, or -1 where the tolerance was not reached or a curvature was not positive.
     """
     r, p, q, inverse, M, b = vectors_of(lines, Y.shape[1])
-    width, zero, one = b.shape[0], b.dtype.type(0), b.dtype.type(1)  # sums in float64 would halve the lanes of loops
+    width, zero = b.shape[0], b.dtype.type(0)  # sums in float64 would halve the lanes of loops
     squared, right = zero, zero
     for j in range(width):
-        inverse[j] = one / M[j]
         p[j] = inverse[j] * r[j]
         q[j] = r[j]  # M p
         squared += p[j] * r[j]

@@ -44,7 +44,7 @@ def test_products(dtype):
         B.copy(),
     )
 
-    plain.multiply_block(X, 4, 0, WIDTH, B, out)
+    plain.multiply_block(X, 4, 0, WIDTH, B, out, 0)
     close(out, X[4:12] @ B)
     plain.add_gramian(X, X, COUNT, WIDTH, A)
     close(A, np.triu(X[:COUNT].T @ X[:COUNT]))

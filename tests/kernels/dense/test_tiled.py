@@ -87,14 +87,17 @@ def check_multiply_block(module, random, count, width, dtype):
     X[:, count] = np.nan
     out, part = np.full((8, width), np.nan, dtype), slice(count // 3, count - count // 4)
 
-    module.multiply_block(X, 2, 0, count, B, out)
+    module.multiply_block(X, 2, 0, count, B, out, 0)
 
     close(out, X[2:10, :count].astype(np.float64) @ B, scale=count + 1)
 
     X[:, : part.start] = X[:, part.stop :] = np.nan
-    module.multiply_block(X, 2, part.start, part.stop, B, out)
+    whole = np.full((11, width + 5), 7, dtype)
+    module.multiply_block(X, 2, part.start, part.stop, B, whole, 2 * (width + 5) + 3)
 
-    close(out, X[2:10, part].astype(np.float64) @ B[part], scale=count + 1)
+    close(whole[2:10, 3:-2], X[2:10, part].astype(np.float64) @ B[part], scale=count + 1)
+    whole[2:10, 3:-2] = 7
+    assert (whole == 7).all()
 
 
 def check_add_gramian(module, random, count, width, dtype):

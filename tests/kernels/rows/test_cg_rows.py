@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastals.core.validation import check_rows
+from fastals.core.validation import check_rows, read_only
 from fastals.kernels.rows.cg_rows import cg_scratch_for, iterate_rows
 from fastals.kernels.rows.conjugate_gradient import Stop
 from fastals.kernels.rows.direct_rows import direct_scratch_for, solve_rows
@@ -77,3 +77,31 @@ def test_what_scratch_holds_has_no_influence(dtype, way, alpha):
         np.testing.assert_array_equal(got, expected)
         np.testing.assert_array_equal(got_status, status)
         np.testing.assert_array_equal(report, expected_report)
+
+
+def test_rows_in_company_have_the_bits_that_they_have_alone():
+    """What rows of the same lambda and v share follows from these: with empty rows and heavy ones in between."""
+    side, basis = side_and_basis(np.float32, 0.5)
+    ridges, heavy = np.repeat([0.5, 1, 2, 4, 0.5, 3], [2, 3, 4, 6, 3, 6]), np.array([5, 15, 18])
+    counts, weight = np.where(np.arange(N_USERS) % 5 == 2, 0, np.diff(side.indptr)), side.entries.weight.copy()
+    indptr = np.concatenate(([0], np.cumsum(counts)))
+    weight[indptr[heavy]] = 1e6
+    v = np.repeat([1.0, 0.5, 1, 0.5], [11, 3, 7, 3])
+    entries = side.entries._replace(indptr=read_only(indptr), weight=read_only(weight), row_weights=read_only(v))
+    system = System(basis.rotated, basis.spectrum, ridges, basis.back, 1.0, basis.rotated[:0])
+    whole, found = Ranges(np.array([0, N_USERS]), N_ITEMS, np.empty((1, REPORTS))), []
+
+    for step in (1, N_USERS):
+        X, status, report = np.zeros((N_USERS, FACTORS), np.float32), np.zeros(N_USERS, np.uint8), np.zeros(REPORTS)
+        scratch = cg_scratch_for(whole, entries, basis.rotated)
+        for first in range(0, N_USERS, step):
+            iterate_rows(
+                first, first + step, entries, system, Stop(np.float32(1e-4), 50, N_ITEMS), X, status, scratch, report
+            )
+        found.append((X, status))
+
+    (expected, expected_status), (got, got_status) = found
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(got_status, expected_status)
+    np.testing.assert_array_equal(np.flatnonzero(expected_status == DIRECT), heavy)
+    np.testing.assert_array_equal(expected.any(axis=1), (counts > 0) & (expected_status == SOLVED))

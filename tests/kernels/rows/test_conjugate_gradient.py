@@ -9,13 +9,13 @@ WIDTH = 32
 
 
 def system(dtype, count, seed=0):
-    """Y, weights, b and the dense A of a row; scratch that holds M, b and the first residual."""
+    """Y, weights, b and the dense A of a row; scratch that holds M, its inverse, b and the first residual."""
     random = np.random.default_rng(seed)
     Y, weights = random.normal(size=(count, WIDTH)).astype(dtype), random.uniform(1, 9, count).astype(dtype)
     lines = lines_for(WIDTH, Y)
     vectors = vectors_of.py_func(lines, WIDTH)
     vectors.M[:], vectors.b[:] = random.uniform(5, 50, WIDTH), random.normal(size=WIDTH)
-    vectors.r[:] = vectors.b
+    vectors.r[:], vectors.inverse[:] = vectors.b, 1 / vectors.M
     A = np.diag(vectors.M.astype(np.float64)) + (Y.T * weights).astype(np.float64) @ Y
     return Y, weights, lines, A
 
