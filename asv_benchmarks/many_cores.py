@@ -65,12 +65,12 @@ def half_sweep_parts(training: Training, half: Half, other: Half) -> dict[str, P
     Y, weights, objective = other.factors, other.side.regularization, training.objective
     settings = replace(training.settings, tolerance=training._tolerance)
     _, places, bounds = basis_of.tiling(*Y.shape)
-    found = basis_of.eigenbasis(Y, weights, objective.c0, 1, shared=half.shared_regularization)
+    found = basis_of.eigenbasis(Y, weights, objective.c0, 1, shared=half.side.shared_with(half.effects))
     G, _ = basis_of.gramian(Y, weights, 1)
     rotated, solved = np.empty_like(found.rotated), np.empty_like(half.factors)
 
     def basis() -> None:
-        basis_of.basis_of(Y[:0], G, 0.0, objective.c0, 1, shared=half.shared_regularization)
+        basis_of.basis_of(Y[:0], G, 0.0, objective.c0, 1, shared=half.side.shared_with(half.effects))
 
     gramian = least(lambda: basis_of.gramian(Y, weights, 1))
     rotation = least(lambda: basis_of.rotate(Y, found.into, 1, rotated))

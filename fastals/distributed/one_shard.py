@@ -71,7 +71,7 @@ def solve_items(
     threads, regularization = settings.num_threads, of_users.regularization
     entries = on_shard.entries_of(shard.item_entries)
     side = replace(items.side, entries=entries, regularization=own(items.side.regularization))
-    shared, weights = 0.0 if items.effects is not None else side.shared_regularization, of_users.entries.row_weights
+    shared, weights = side.shared_with(items.effects), of_users.entries.row_weights
     basis = eigenbasis(users.X, regularization, objective.c0, threads, None, weights, shared)
     if features is not None and effects is not None:
         known = Features(History(features.rows), effects)

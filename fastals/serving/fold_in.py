@@ -65,7 +65,7 @@ def fold_in(fitted: Fitted, axis: int, ids: np.ndarray, rows: Rows, features: Ro
     columns = side.entries.column_weights
 
     own, prior = fitted.state.features[axis], None
-    shared = side.shared_regularization if own is None else 0.0
+    shared = side.shared_with(own)
 
     def build() -> Basis:
         zeros = np.zeros(Y.shape[0])

@@ -233,7 +233,7 @@ class _Work:
         columns = np.unique(rows.indices)
         side = build_side(objective, rows, axis, own.dtype, self.fitted.missing(axis, ids, rows))
         known, features, prior = self.fitted.features_of(axis, ids), self.fitted.state.features[axis], None
-        fixed, shared = self.factors[other].taken(columns), side.shared_regularization if features is None else 0.0
+        fixed, shared = self.factors[other].taken(columns), side.shared_with(features)
         basis = basis_of(fixed, self.gramians[other], 0.0, objective.c0, threads, shared=shared)
         # Of the other side only the rows that are looked up are at hand, under numbers of their own.
         entries = side.entries._replace(indices=read_only(np.searchsorted(columns, rows.indices).astype(np.int32)))

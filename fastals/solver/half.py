@@ -33,7 +33,10 @@ def extrapolate(
     out: np.ndarray,
     num_threads: int | None,
 ) -> None:
-    """Write current + momentum (current - mean of two ``previous`` arrays) to ``out``, which may be one of the two."""
+    """Write current + momentum (current - mean of two ``previous``) to ``out``, which may be one of the two.
+
+    All are (n, factors) arrays of one type.
+    """
     bounds, stride = even_bounds(current.shape[0]), current.dtype.type(momentum / 2)
     run_tasks(extrapolate_task, num_threads, bounds, current, stride, previous, out)
 
@@ -108,11 +111,6 @@ class Half:
     def stored(self) -> int:
         """Number of entries."""
         return int(self.side.indptr[-1])
-
-    @property
-    def shared_regularization(self) -> float:
-        """lambda of all rows, see ``Side``; 0 with features, as rows then tend to what these predict."""
-        return self.side.shared_regularization if self.effects is None else 0.0
 
     def loss_of_zero(self, objective: Objective) -> float:
         """The loss where all factors are zero."""

@@ -39,6 +39,10 @@ class Side:
         arrays = (*self.entries, self.regularization, self.bounds)
         return sum(int(getattr(array, "nbytes", 0)) for array in arrays)
 
+    def shared_with(self, features: object) -> float:
+        """``shared_regularization``, and 0 where rows have features: lambda then pulls them to what these predict."""
+        return self.shared_regularization if features is None else 0.0
+
     @property
     def indptr(self) -> np.ndarray:
         """Row pointers, (n_rows + 1,) int64."""

@@ -218,7 +218,7 @@ class Training:
         threads = settings.num_threads
         rotated = other.rotated_buffer()
         regularization, weights = other.side.regularization, other.side.entries.row_weights
-        c0, shared = self.objective.c0, half.shared_regularization
+        c0, shared = self.objective.c0, half.side.shared_with(half.effects)
         basis = eigenbasis(fixed, regularization, c0, threads, rotated, weights, shared)
         penalty = basis.penalty if other.effects is None else other.effects.penalty(fixed)
         prior = None

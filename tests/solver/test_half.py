@@ -1,7 +1,5 @@
 """Buffers of one side: what is in use or lent is never handed out to be written."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -57,13 +55,6 @@ def test_lent_arrays_are_never_written_again(half):
         half.release(rotated)
         half.advance(solved, keep=False)
     assert len(half._lent) <= 1, "what has left the half is not held for ever"
-
-
-def test_features_leave_nothing_that_all_rows_share(half):
-    effects = SimpleNamespace()
-
-    assert half.shared_regularization == half.side.shared_regularization == 1.0
-    assert Half(half.side, half.factors, effects).shared_regularization == 0.0
 
 
 def test_what_is_in_use_is_not_released(half):

@@ -92,7 +92,8 @@ def test_shared_regularization(ratings, exponent, weighed, expected, alpha, unit
 
     users, _ = build_sides(checked, rows, None, FLOAT64, missing.get(weighed, (None, None)))
 
-    assert users.shared_regularization == expected / unit
+    assert users.shared_regularization == users.shared_with(None) == expected / unit
+    assert users.shared_with("features") == 0
     if expected:
         np.testing.assert_array_equal(users.regularization, users.shared_regularization)
 

@@ -74,6 +74,7 @@ def multiply_chunk(X, count, panels, tile, first, out):
         end = min(begin + PANEL, out.shape[1])
         B, above, below = panels.elements[panel], panels.spans[panel, 0], panels.spans[panel, 1]
         for t in range(0, count, TILE_ROWS):
+            # Whole blocks go straight to ``out``: by way of the tile 64 factors took a quarter longer (measured).
             if t + TILE_ROWS <= count and end - begin == PANEL:
                 multiply_block(X, t, above, below, B, out, (first + t) * out.shape[1] + begin)
                 continue
