@@ -4,6 +4,7 @@ import numpy as np
 
 from fastals.kernels.dense.blocks import add_gramian, add_products, add_system, factorise, row_gramian
 from fastals.solver.eigenbasis import gramian, in_panels, rotate
+from fastals.solver.eigenproblem import eigenvectors
 
 PARAMETERS = ([64, 128], ["float32", "float64"])
 NAMES = ["factors", "dtype"]
@@ -77,3 +78,17 @@ class WholeSide:
 
     def time_rotate(self, factors: int, dtype: str) -> None:
         rotate(self.Y, self.panels, 1, self.rotated)
+
+
+class Eigenproblem:
+    """The eigenvectors of a Gramian: LAPACK's of a small one, by groups those of a large one."""
+
+    params, param_names = [64, 256], ["factors"]
+
+    def setup(self, factors: int) -> None:
+        Y = normal(4 * factors, factors, dtype="float64")
+        self.G = Y.T @ Y
+        self.time_eigenvectors(factors)
+
+    def time_eigenvectors(self, factors: int) -> None:
+        eigenvectors(self.G, np.dtype(np.float32), 1)

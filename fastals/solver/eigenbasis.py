@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from fastals.core.unobserved import ALIKE
 from fastals.core.validation import read_only
-from fastals.kernels.dense.memory import CACHE_LINE
+from fastals.kernels.dense.memory import CACHE_LINE, aligned
 from fastals.kernels.dense.rotation import CHUNK, PANEL, Panels
 from fastals.kernels.dense.tiles import PAD, TILE_ROWS
 from fastals.kernels.factors import (
@@ -23,12 +22,15 @@ from fastals.kernels.factors import (
     sum_task,
 )
 from fastals.solver.blas import single_threaded_blas
+from fastals.solver.eigenproblem import eigenvectors
 from fastals.solver.sides import even_bounds
 from fastals.solver.threads import effective_num_threads, launches, run_tasks
 
 # The Gramian's rows go to tiles of about TILE columns, and X's to ranges: tasks enough for 64 threads where there is
 # work for them. How many there are follows from the shape alone, and so do the sums.
 TILE = 256  # a tile of float64 and the rows that it is made from stay in a second-level cache of 1 MiB
+SMALL_TILE = 128  # of few rows: a twentieth more time on one thread, but more tasks
+FEW_TASKS = 16
 RANGES = 256
 LEAST_ROWS = 6  # of a range, for each column of a tile: partial sums cost writing and reading
 PARTIAL_SUMS = 2**23  # elements of all, or four ranges of them: more, and their memory costs more than the sums
@@ -100,25 +102,19 @@ def gramian(
 
 def tiling(count: int, factors: int) -> tuple[int, np.ndarray, np.ndarray]:
     """How the Gramian of (count, factors) is divided: edge of a tile, places of the upper tiles, bounds of rows."""
+    whole = _tiling(count, factors, TILE)
+    return whole if len(whole[1]) * (whole[2].size - 1) >= FEW_TASKS else _tiling(count, factors, SMALL_TILE)
+
+
+def _tiling(count: int, factors: int, tile: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """The same with tiles of about so many columns."""
     width = -(-factors // PAD) * PAD
-    across = max(round(width / TILE), 1)
+    across = max(round(width / tile), 1)
     edge = -(-width // (across * PAD)) * PAD
     starts = range(0, width, edge)
     places = np.array([(i, j) for i in starts for j in starts if j >= i])
     most = max(PARTIAL_SUMS // (len(places) * edge**2), 4)
     return edge, places, even_bounds(count, min(RANGES, most, max(count // (LEAST_ROWS * edge), 1)))
-
-
-def aligned(dtype: np.dtype, *shape: int) -> np.ndarray:
-    """Uninitialised array whose first element starts a cache line, as `aligned_empty` in kernels.
-
-    From NumPy, which asks for huge pages where Numba does not: rows of large factors are read in no order, and a page
-    walk for each would cost more than the row.
-    """
-    size = math.prod(shape)
-    memory = np.empty(size + CACHE_LINE // dtype.itemsize, dtype)
-    first = -memory.ctypes.data % CACHE_LINE // dtype.itemsize
-    return memory[first : first + size].reshape(shape)
 
 
 def aligned_factors(Y: np.ndarray) -> np.ndarray:
@@ -201,7 +197,7 @@ def basis_of(
         rotate(Y, in_panels(inverse.T, width, Y, "upper"), num_threads, rotated)
         into, back = in_panels(L, width, Y, "lower"), in_panels(inverse, width, Y, "lower")
         return Basis(rotated, spectrum, into, back, penalty, whitened=True)
-    spectrum[: len(G)], V = _eigenvectors(G, unobserved_weight, Y.dtype)
+    spectrum[: len(G)], V = _spectrum(G, unobserved_weight, Y.dtype, num_threads)
     into = in_panels(V, width, Y)
     rotate(Y, into, num_threads, rotated)
     return Basis(rotated, spectrum, into, in_panels(V.T, width, Y), penalty)
@@ -226,11 +222,12 @@ def _whitening(
     return None
 
 
-def _eigenvectors(G: np.ndarray, unobserved_weight: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+def _spectrum(
+    G: np.ndarray, unobserved_weight: float, dtype: np.dtype, num_threads: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Spectrum c0 s and eigenvectors V of a Gramian of factors of a type, whose row kernels hold the spectrum in it."""
     if np.isfinite(G).all():
-        with single_threaded_blas():
-            eigenvalues, V = np.linalg.eigh(G)
+        eigenvalues, V = eigenvectors(G, dtype, num_threads)
         spectrum = unobserved_weight * np.maximum(eigenvalues, 0)
         if spectrum.max() < np.finfo(dtype).max:
             return spectrum, V

@@ -21,3 +21,4 @@ factorise = active.factorise
 multiply_block = active.multiply_block
 prefetch = active.prefetch
 row_gramian = active.row_gramian
+subtract_rank_two = active.subtract_rank_two

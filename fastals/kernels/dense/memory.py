@@ -1,4 +1,6 @@
-"""Scratch memory that starts at a cache line."""
+"""Memory that starts at a cache line."""
+
+import math
 
 import numpy as np
 
@@ -19,3 +21,15 @@ def aligned_empty(rows, columns, like):
     memory = np.empty(size + spare, like.dtype)
     first = (-memory.ctypes.data) % CACHE_LINE // like.itemsize
     return memory[first : first + size].reshape(rows, columns)
+
+
+def aligned(dtype: np.dtype, *shape: int) -> np.ndarray:
+    """Uninitialised array whose first element starts a cache line, as `aligned_empty` for kernels.
+
+    From NumPy, which asks for huge pages where Numba does not: rows of large factors are read in no order, and a page
+    walk for each would cost more than the row.
+    """
+    size = math.prod(shape)
+    memory = np.empty(size + CACHE_LINE // dtype.itemsize, dtype)
+    first = -memory.ctypes.data % CACHE_LINE // dtype.itemsize
+    return memory[first : first + size].reshape(shape)

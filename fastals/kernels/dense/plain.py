@@ -114,6 +114,20 @@ def factorise(A, size, width, floor, diagonal):
 
 
 @compiled_without_refcounts
+def subtract_rank_two(A, size, v, w, x, products):
+    """Subtract v w' + w v' from the lower triangle of A[:size, :size] in place; add what is left, times x, to products.
+
+    A is symmetric.
+    """
+    for i in range(size):
+        for j in range(i + 1):
+            A[i, j] -= v[i] * w[j] + w[i] * v[j]
+            products[i] += A[i, j] * x[j]
+            if j < i:
+                products[j] += A[i, j] * x[i]
+
+
+@compiled_without_refcounts
 def back_substitute(A, size, column, diagonal, x):
     """Solve U x = A[:size, column] for x[:size] in place, after ``factorise``."""
     for b in range(size - 1, -1, -1):

@@ -13,6 +13,7 @@ from fastals.kernels.dense.tiles import (
     make_group,
     make_tile,
     prefetch_rows,
+    rank_two_rows,
 )
 from fastals.kernels.jit import compiled_without_refcounts
 
@@ -162,6 +163,17 @@ def factorise(A, size, width, floor, diagonal):
         if j < width:
             _solve_16(A, b, A, j, b, A, line + j, diagonal, place)
     return True
+
+
+@compiled_without_refcounts
+def subtract_rank_two(A, size, v, w, x, products):
+    """Subtract v w' + w v' from the lower triangle of A[:size, :size] in place; add what is left, times x, to products.
+
+    A is symmetric; ``size`` is a multiple of 8. Blocks of 8 x 8 on the diagonal are changed whole.
+    """
+    for edge in range(0, size, TILE_ROWS):
+        rank_two_rows(A, edge, edge, v, w, x, products)
+        rank_two_rows(A, edge + TILE_ROWS // 2, edge, v, w, x, products)
 
 
 @compiled_without_refcounts

@@ -271,6 +271,50 @@ def factorise_block(typingctx, A, first, floor, D, d0):
 
 
 @intrinsic
+def rank_two_rows(typingctx, A, first, edge, v, w, x, products):
+    """Four rows of ``subtract_rank_two``: the block on the diagonal starts at row and column ``edge``, <= ``first``."""
+
+    def codegen(context, builder, signature, values):
+        emit = Emitter(context, builder, A.dtype)
+        emit.set_lanes(min(emit.lanes, TILE_ROWS))
+        args = Arguments(emit, "A first edge v w x products", signature, values)
+        first, edge, step = args.value("first"), args.value("edge"), args.row_length("A")
+        start = emit.address(args.data("A"), builder.mul(first, step))
+        rows = [emit.address(start, builder.mul(step, emit.integer(r))) for r in range(4)]
+        v_r, w_r, x_r = (_weights(emit, args.data(name), first, 4) for name in ("v", "w", "x"))
+        v_r, w_r = ([builder.fneg(value) for value in values] for values in (v_r, w_r))
+
+        def columns(c, sums, below):
+            v_c, w_c, x_c = (emit.load(emit.address(args.data(name), c)) for name in ("v", "w", "x"))
+            place, after = emit.address(args.data("products"), c), []
+            across = emit.load(place) if below else None
+            for r in range(4):
+                element = emit.address(rows[r], c)
+                value = emit.multiply_add(v_r[r], w_c, emit.load(element))
+                value = emit.multiply_add(w_r[r], v_c, value)
+                emit.store(value, element)
+                after.append(emit.multiply_add(value, x_c, sums[r]))
+                across = emit.multiply_add(value, x_r[r], across) if below else None
+            if below:
+                emit.store(across, place)
+            return after
+
+        c, sums, close = emit.loop(edge, emit.lanes, [emit.zero] * 4)
+        sums = close(columns(c, sums, True))
+        for c in range(0, TILE_ROWS, emit.lanes):
+            sums = columns(builder.add(edge, emit.integer(c)), sums, False)
+        few = min(4, emit.lanes)
+        for r in range(0, 4, few):
+            total, lanes = emit.lane_sums(list(sums[r : r + few]))
+            place = emit.address(args.data("products"), first, r)
+            emit.store(builder.fadd(emit.lanes_of(total, lanes), emit.load(place, few)), place)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(A, i, i, v, w, x, products), codegen
+
+
+@intrinsic
 def dot_rows(typingctx, A, first, x, x0, length, out):
     """out[r] = a_r . x[x0 : x0 + length] for eight rows, a_r from ``first`` elements into A on, one row further each.
 

@@ -153,6 +153,25 @@ def check_factorise(module, random, count, width, dtype):
     close(x[:size], np.linalg.solve(matrix.astype(np.float64), right), scale=20)
 
 
+def check_subtract_rank_two(module, random, count, width, dtype):
+    size = min(count // 8 * 8, width)
+    A, lines = np.zeros((width, width), dtype), random.normal(size=(4, width)).astype(dtype)
+    A[:] = random.normal(size=(width, width))
+    A += A.T.copy()
+    v, w, x, products = lines
+    for line in (v, w, x):
+        line[size:] = 0
+    wide = A.astype(np.float64) - np.outer(v.astype(np.float64), w) - np.outer(w.astype(np.float64), v)
+    expected = products.astype(np.float64)
+    expected[:size] += wide[:size, :size] @ x[:size]
+
+    module.subtract_rank_two(A, size, v, w, x, products)
+
+    lower = np.tril_indices(size)
+    close(A[lower], wide[lower], scale=10)
+    close(products, expected, scale=10 * (width + 1))
+
+
 CHECKS = {
     check.__name__.removeprefix("check_"): check
     for check in (
@@ -163,6 +182,7 @@ CHECKS = {
         check_add_gramian,
         check_row_gramian,
         check_factorise,
+        check_subtract_rank_two,
     )
 }
 
