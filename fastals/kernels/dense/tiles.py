@@ -1,12 +1,14 @@
 """Register tiles emitted as LLVM vector code: the inner loops that plain loops do not bring to the machine's peak.
 
-Everything here is one of two shapes over C-contiguous arrays whose row length is a multiple of ``PAD`` elements:
+Everything here is one of three shapes over C-contiguous arrays whose row length is a multiple of ``PAD`` elements:
 
 * *groups of gathered rows* (conjugate gradients): eight rows y_r are read side by side, so that p and q are loaded
   once for all of them:  q += sum_r w_r (y_r . p) y_r  and  q += sum_r w_r y_r;
 * *tiles* (products, Cholesky): an 8 x 32 or 8 x 16 block C stays in registers while t runs,
   C[m, :] (+|-)= sum_t x[t, m] y[t, :], which is two vector loads and eight broadcasts for sixteen fused
-  multiply-adds with 512-bit registers.
+  multiply-adds with 512-bit registers;
+* *passes over a symmetric matrix* (tridiagonal form), four rows at a time: a rank-two update, and the product with what
+  it leaves.
 
 The vector length follows the target Numba compiles for (512, 256 or 128 bits), and a tile is emitted in as many
 strips as its registers allow. Offsets and leading dimensions are in elements. Outputs are written in place.
