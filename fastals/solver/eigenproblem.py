@@ -16,7 +16,8 @@ from fastals.solver.threads import effective_num_threads, run_tasks
 
 LEAST_SIZE = 192  # of a matrix: below it, LAPACK's two milliseconds do not pay for two seconds of compilation, once
 SMALLEST_SQUARE = 1e-300
-INDEPENDENT = 0.5  # length of what a vector of a cluster has of its own, at the least
+EQUAL = 1e-13  # of the largest: eigenvalues that near to zero have no vectors of their own
+SKEW = 0.1  # of V'V - I at the most, from where a few steps make vectors orthogonal
 
 
 def eigenvectors(G: np.ndarray, dtype: np.dtype, num_threads: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +28,7 @@ def eigenvectors(G: np.ndarray, dtype: np.dtype, num_threads: int | None) -> tup
     G : ndarray of shape (k, k), float64
         Symmetric and finite.
     dtype : dtype of the factors
-        V'V is I up to a tenth of its epsilon.
+        V'V is I up to its epsilon.
     num_threads : int or None
         The result is the same for any number.
 
@@ -37,7 +38,7 @@ def eigenvectors(G: np.ndarray, dtype: np.dtype, num_threads: int | None) -> tup
     vectors : ndarray of shape (k, k)
     """
     if len(G) >= LEAST_SIZE:
-        found = _by_groups(G, 0.1 * float(np.finfo(dtype).eps), num_threads)
+        found = _by_groups(G, float(np.finfo(dtype).eps), num_threads)
         if found is not None:
             return found
     with single_threaded_blas():
@@ -54,6 +55,9 @@ def _by_groups(G: np.ndarray, tolerance: float, num_threads: int | None) -> tupl
     if not 1 / np.finfo(float).max < scale < np.inf or tolerance < k * np.finfo(float).eps:
         return None
     T, reflections = _tridiagonal(G, scale)
+    size = float(np.abs(T.bounds).max())
+    if _number_below(T, EQUAL * size) - _number_below(T, -EQUAL * size) > 1:
+        return None
     values, errors, V = np.empty(k), np.empty(k), np.empty((k, k))
     threads = min(effective_num_threads(num_threads), -(-k // LANES))
     width = reflections.rows.shape[2]
@@ -62,31 +66,45 @@ def _by_groups(G: np.ndarray, tolerance: float, num_threads: int | None) -> tupl
         _array(threads, 2, REFLECTIONS, LANES), *(_array(threads, LANES) for _ in range(6)),
     )  # fmt: skip
     run_tasks(eigenvector_task, threads, T, reflections, scratch, values, errors, V)
-    size, worst, gaps = float(np.abs(T.bounds).max()), float(errors.max()), np.diff(values)
+    worst, gaps = float(errors.max()), np.diff(values)
     if not worst <= tolerance * size:  # nor NaN
         return None
     error = 2 * (worst + 4 * np.finfo(float).eps * size)  # of two T z - s z; rounding was found to be one or two
     # An eigenvalue that stands in the place of another that lies before it has been found twice.
-    if gaps.min() < -error or not _orthogonalise(V, gaps < error / tolerance):
+    if gaps.min() < -error or not _orthogonalise(V, gaps < error / tolerance, tolerance):
         return None
     return values * scale, V
 
 
-def _orthogonalise(V: np.ndarray, close: np.ndarray) -> bool:
+def _orthogonalise(V: np.ndarray, close: np.ndarray, tolerance: float) -> bool:
     """Make vectors orthogonal in place whose eigenvalues are ``close`` to the next (k - 1,); False where they are one.
 
-    Each is an eigenvector to rounding errors, and so is what they span.
+    Each is an eigenvector to rounding errors, and V_c (3 I - V_c'V_c) / 2, step by step, the nearest orthogonal matrix
+    to those of a cluster (Higham 1986).
     """
     if not close.any():
         return True
     edges = np.flatnonzero(np.diff(close, prepend=False, append=False))
     with single_threaded_blas():
         for first, last in zip(edges[::2], edges[1::2] + 1, strict=True):
-            Q, R = np.linalg.qr(V[:, first:last])
-            if not np.abs(R.diagonal()).min() > INDEPENDENT:
-                return False
-            V[:, first:last] = Q
+            rest, cluster = 1.0, V[:, first:last]
+            while rest > tolerance:
+                step = np.eye(last - first) - cluster.T @ cluster
+                rest = float(np.abs(step).max())
+                if not rest < SKEW:
+                    return False
+                cluster += 0.5 * (cluster @ step)
+                rest *= rest
     return True
+
+
+def _number_below(T: Tridiagonal, shift: float) -> int:
+    """How many eigenvalues of T are below a number, by Sturm's count."""
+    pivot, count = 1.0, 0
+    for diagonal, square in zip(T.diagonal.tolist(), [0.0, *T.squares.tolist()], strict=False):
+        pivot = diagonal - shift - (square / pivot if pivot else np.inf)
+        count += pivot < 0
+    return count
 
 
 def _tridiagonal(G: np.ndarray, scale: float) -> tuple[Tridiagonal, Reflections]:

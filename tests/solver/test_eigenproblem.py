@@ -7,7 +7,7 @@ from fastals.solver import eigenproblem
 from fastals.solver.eigenproblem import LEAST_SIZE, eigenvectors
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-SIZE = LEAST_SIZE + 9
+SIZE, EPSILON = LEAST_SIZE + 9, float(np.finfo(np.float32).eps)
 
 
 def turned(spectrum, seed=0):
@@ -25,7 +25,7 @@ def crowded(gap):
     return spectrum
 
 
-def check(G, values, V, orthogonal=1e-8):
+def check(G, values, V, orthogonal=EPSILON):
     k, expected = len(G), np.linalg.eigvalsh(G)
     size = np.abs(expected).max()
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-14 * k * size)
@@ -65,19 +65,20 @@ def test_of_any_scale(scale, without_lapack):
     check(G, values / scale, V)
 
 
-def test_a_spectrum_that_falls(without_lapack):
-    G = turned(np.geomspace(1e-5, 1, SIZE))
+@pytest.mark.parametrize("least", [1e-5, 1e-9, 1e-11])
+def test_a_spectrum_that_falls(least, without_lapack):
+    G = turned(np.geomspace(least, 1, SIZE))
     check(G, *eigenvectors(G, FLOAT32, 2))
 
 
-@pytest.mark.parametrize("gap", [1e-6, 1e-7, 1e-8])
+@pytest.mark.parametrize("gap", [1e-6, 1e-8, 1e-10])
 def test_close_eigenvalues(gap, without_lapack):
-    """Pairs, threes and a crowd that groups of vectors cannot tell apart are made orthogonal."""
+    """Pairs, threes and a crowd whose vectors would not be orthogonal are made so."""
     G = turned(crowded(gap))
     check(G, *eigenvectors(G, FLOAT32, 2))
 
 
-@pytest.mark.parametrize("spectrum", [crowded(1e-10), crowded(1e-13), np.geomspace(1e-15, 1, SIZE)])
+@pytest.mark.parametrize("spectrum", [crowded(1e-12), crowded(1e-14), np.geomspace(1e-18, 1, SIZE)])
 def test_closer_ones_are_not_taken_for_what_they_are_not(spectrum):
     G = turned(spectrum)
     check(G, *eigenvectors(G, FLOAT32, 2))

@@ -5,7 +5,8 @@ Eigenvalue number m, from the least on, is where Sturm's count passes m: of the 
     d_0 = t_00 - s,    d_i = t_ii - s - t_{i,i-1}^2 / d_{i-1},
 
 as many are negative as there are eigenvalues below s (Barlow and others in *Templates for the Solution of Algebraic
-Eigenvalue Problems*, 2000, section 4.5.2). Halving its interval finds it to nine digits. For the eigenvector the
+Eigenvalue Problems*, 2000, section 4.5.2). Halving its interval finds it to nine digits, to all where
+it has close neighbours. For the eigenvector the
 pivots are taken from both ends, d from the first row on and u from the last: at the row r where the twisted pivot
 
     gamma_r = d_r + u_r - (t_rr - s)
@@ -30,6 +31,8 @@ from fastals.kernels.jit import compiled, compiled_without_refcounts
 
 LANES = 32  # fewer, and LLVM unrolls their loops instead of using vectors
 HALVINGS = 30
+MOST_HALVINGS = 52  # where eigenvalues lie close together
+NEAR = 1000  # widths of their intervals between neighbours that are close
 ROUNDS = 3
 LEAST_PIVOT = 1e-20  # in the place of 0: far below the rounding of T, and its reciprocal times others is finite
 
@@ -77,11 +80,21 @@ class Scratch(NamedTuple):
 
 
 @compiled_without_refcounts
+def _least_gap(values, count):
+    """The least that one of the first ``count`` values, which rise, lies above the one before it."""
+    least = np.inf
+    for lane in range(1, count):
+        least = min(least, values[lane] - values[lane - 1])
+    return least
+
+
+@compiled_without_refcounts
 def _bisect(T, first, shifts, low, high, pivots, below):
-    """Write eigenvalues first, first + 1, ... to ``shifts`` in place, to nine digits; the rest is scratch, (LANES,)."""
+    """Write eigenvalues first, first + 1, ... to ``shifts`` in place; the rest is scratch, (LANES,)."""
+    count, width = min(LANES, T.diagonal.shape[0] - first), T.bounds[1] - T.bounds[0]
     for lane in range(LANES):
         low[lane], high[lane] = T.bounds[0], T.bounds[1]
-    for _ in range(HALVINGS):
+    for step in range(MOST_HALVINGS):
         for lane in range(LANES):
             shifts[lane] = 0.5 * (low[lane] + high[lane])
             pivots[lane] = T.diagonal[0] - shifts[lane]
@@ -97,6 +110,9 @@ def _bisect(T, first, shifts, low, high, pivots, below):
                 high[lane] = shifts[lane]
             else:
                 low[lane] = shifts[lane]
+        width *= 0.5
+        if step >= HALVINGS - 1 and _least_gap(low, count) > NEAR * width:
+            break
     for lane in range(LANES):
         shifts[lane] = 0.5 * (low[lane] + high[lane])
 
