@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastals.kernels.dense.eigenvectors import LANES, Scratch, Tridiagonal, eigenvector_task
+from fastals.kernels.dense.eigenvectors import LANES, LEAST_BESIDE, Scratch, Tridiagonal, eigenvector_task
 from fastals.kernels.dense.memory import aligned
 from fastals.kernels.dense.tridiagonal import REFLECTIONS, Reflections, tridiagonalise
 from fastals.solver.blas import single_threaded_blas
 from fastals.solver.threads import effective_num_threads, run_tasks
 
 LEAST_SIZE = 192  # of a matrix: below it, LAPACK's two milliseconds do not pay for two seconds of compilation, once
-SMALLEST_SQUARE = 1e-300
 EQUAL = 1e-13  # of the largest: eigenvalues that near to zero have no vectors of their own
 SKEW = 0.1  # of V'V - I at the most, from where a few steps make vectors orthogonal
 
@@ -124,7 +123,8 @@ def _tridiagonal(G: np.ndarray, scale: float) -> tuple[Tridiagonal, Reflections]
     sides[1:] += np.abs(beside[:-1])  # Gershgorin's circles
     bounds = np.array([(diagonal - sides).min(), (diagonal + sides).max()])
     bounds += (bounds[1] - bounds[0] + 1) * 1e-12 * np.array([-1, 1])
-    return Tridiagonal(diagonal, beside, np.maximum(beside**2, SMALLEST_SQUARE), bounds), reflections
+    beside[np.abs(beside) < LEAST_BESIDE] = LEAST_BESIDE
+    return Tridiagonal(diagonal, beside, beside**2, bounds), reflections
 
 
 def _array(*shape: int) -> np.ndarray:

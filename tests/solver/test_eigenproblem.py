@@ -71,6 +71,19 @@ def test_a_spectrum_that_falls(least, without_lapack):
     check(G, *eigenvectors(G, FLOAT32, 2))
 
 
+@pytest.mark.parametrize("parts", [1, 3, SIZE])
+@pytest.mark.parametrize("least", [0.0, 1.0])
+def test_matrices_that_fall_apart(parts, least, without_lapack):
+    """Such as those of factors with a column of zeros, or with columns that have no row in common."""
+    spectrum, G = np.linspace(least, 2, SIZE), np.zeros((SIZE, SIZE))
+    for part in np.array_split(np.arange(SIZE), parts):
+        G[np.ix_(part, part)] = turned(spectrum[part], part[0])
+    check(G, *eigenvectors(G, FLOAT32, 2))
+    shuffled = np.random.default_rng(0).permutation(SIZE)
+    G = G[np.ix_(shuffled, shuffled)]
+    check(G, *eigenvectors(G, FLOAT32, 2))
+
+
 @pytest.mark.parametrize("gap", [1e-6, 1e-8, 1e-10])
 def test_close_eigenvalues(gap, without_lapack):
     """Pairs, threes and a crowd whose vectors would not be orthogonal are made so."""

@@ -35,15 +35,16 @@ MOST_HALVINGS = 52  # where eigenvalues lie close together
 NEAR = 1000  # widths of their intervals between neighbours that are close
 ROUNDS = 3
 LEAST_PIVOT = 1e-20  # in the place of 0: far below the rounding of T, and its reciprocal times others is finite
+LEAST_BESIDE = 1e-40  # in the place of 0, too: where T falls apart, the same formulas find which part a vector is of
 
 
 class Tridiagonal(NamedTuple):
     """The matrix T, of a size of about 1.
 
     diagonal, beside : (k,) arrays
-        ``beside[i]`` is element (i + 1, i); the last is 0.
+        ``beside[i]`` is element (i + 1, i), LEAST_BESIDE or more in absolute value; the last one is not used.
     squares : (k,) array
-        Of ``beside``; none is 0, so that none divided by a pivot of 0 is NaN.
+        Of ``beside``.
     bounds : (2,) array
         Below and above all eigenvalues.
     """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from fastals.kernels.dense.eigenvectors import LANES, Scratch, Tridiagonal, eigenvector_task
+from fastals.kernels.dense.eigenvectors import LANES, LEAST_BESIDE, Scratch, Tridiagonal, eigenvector_task
 from fastals.kernels.dense.tridiagonal import REFLECTIONS, Reflections
 
 EPS = np.finfo(np.float64).eps
@@ -18,7 +18,8 @@ def found(diagonal, beside, tasks=1):
     none = Reflections(np.zeros((blocks, REFLECTIONS, width)), np.zeros((blocks, REFLECTIONS, REFLECTIONS)))
     beside = np.append(beside, 0.0)
     reach = np.abs(diagonal).max() + 2 * np.abs(beside).max() + 1e-9
-    T = Tridiagonal(diagonal, beside, np.maximum(beside**2, 1e-300), np.array([-reach, reach]))
+    beside[np.abs(beside) < LEAST_BESIDE] = LEAST_BESIDE
+    T = Tridiagonal(diagonal, beside, beside**2, np.array([-reach, reach]))
     shapes = (k, LANES), (k, LANES), (width, LANES), (2, REFLECTIONS, LANES), *[(LANES,)] * 6
     scratch = Scratch(*(np.full((tasks, *shape), np.nan) for shape in shapes))
     values, errors, V = np.full(k, np.nan), np.full(k, np.nan), np.full((k, k), np.nan)
@@ -78,14 +79,16 @@ def test_errors_tell_of_vectors_that_are_not_orthogonal():
     np.testing.assert_array_less(np.abs(close), bound + 1e-14)
 
 
-@pytest.mark.parametrize("beside", [np.zeros(39), np.r_[np.ones(20), 0.0, np.ones(18)]])
-def test_matrices_that_fall_apart(beside):
-    diagonal = np.linspace(0, 3, 40)
+@pytest.mark.parametrize("beside", [np.zeros(39), np.r_[np.ones(20), 0.0, np.ones(18)], np.tile([1.0, 0, 0], 13)])
+@pytest.mark.parametrize("diagonal", [np.linspace(0, 3, 40), np.linspace(-1, 3, 40), np.linspace(3, 0, 40) ** 2])
+def test_matrices_that_fall_apart(diagonal, beside):
+    T = dense(diagonal, beside)
 
     values, errors, V = found(diagonal, beside)
 
-    np.testing.assert_allclose(values, np.linalg.eigvalsh(dense(diagonal, beside)), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(T), rtol=0, atol=1e-13)
     np.testing.assert_array_less(errors, 1e-13)
+    np.testing.assert_allclose(T @ V, V * values, rtol=0, atol=1e-13)
     np.testing.assert_allclose(V.T @ V, np.eye(40), atol=1e-10)
 
 
