@@ -68,7 +68,7 @@ def _by_groups(G: np.ndarray, tolerance: float, num_threads: int | None) -> tupl
     worst, gaps = float(errors.max()), np.diff(values)
     if not worst <= tolerance * size:  # nor NaN
         return None
-    error = 2 * (worst + 4 * np.finfo(float).eps * size)  # of two T z - s z; rounding was found to be one or two
+    error = 2 * (worst + 2 * np.finfo(float).eps * size)  # of two T z - s z, with the rounding of these themselves
     # An eigenvalue that stands in the place of another that lies before it has been found twice.
     if gaps.min() < -error or not _orthogonalise(V, gaps < error / tolerance, tolerance):
         return None

@@ -169,11 +169,29 @@ def _vectors(T, down, up, twist, z, squared):
             squared[lane] += value * value
 
 
+@compiled_without_refcounts
+def _square_rests(T, shifts, z, rests):
+    """Write the squares of the lengths of T z - s z to ``rests`` (LANES,) in place."""
+    last = T.diagonal.shape[0] - 1
+    for lane in range(LANES):
+        rests[lane] = 0
+    for i in range(last + 1):
+        diagonal, left, right = T.diagonal[i], T.beside[max(i - 1, 0)], T.beside[i]
+        before, own, after = z[max(i - 1, 0)], z[i], z[min(i + 1, last)]
+        if i == 0:
+            left = 0.0
+        if i == last:
+            right = 0.0
+        for lane in range(LANES):
+            rest = (diagonal - shifts[lane]) * own[lane] + (left * before[lane] + right * after[lane])
+            rests[lane] += rest * rest
+
+
 @compiled
 def eigenvector_task(task, tasks, T, reflections, scratch, values, errors, V):
     """Write every ``tasks``-th group of eigenvectors, from number ``task`` on, as columns of V (k, k) in place.
 
-    ``values`` (k,) are their eigenvalues, rising, and ``errors`` (k,) the lengths of T z - s z at the most (outputs);
+    ``values`` (k,) are their eigenvalues, rising, and ``errors`` (k,) the lengths of T z - s z (outputs);
     ``reflections`` are Q, see `tridiagonal`.
     """
     k = values.shape[0]
@@ -187,6 +205,7 @@ def eigenvector_task(task, tasks, T, reflections, scratch, values, errors, V):
             _vectors(T, down, up, twist, z, squared)
             for lane in range(LANES):
                 shifts[lane] += gamma[lane] / squared[lane]
+        _square_rests(T, shifts, z, gamma)
         for i in range(k, z.shape[0]):
             for lane in range(LANES):
                 z[i, lane] = 0
@@ -196,7 +215,7 @@ def eigenvector_task(task, tasks, T, reflections, scratch, values, errors, V):
             squared[lane] = 1 / np.sqrt(squared[lane])
         for lane in range(count):
             values[first + lane] = shifts[lane]
-            errors[first + lane] = abs(gamma[lane]) * squared[lane]
+            errors[first + lane] = np.sqrt(gamma[lane]) * squared[lane]
         for i in range(k):
             row = V[i, first : first + count]
             for lane in range(count):
