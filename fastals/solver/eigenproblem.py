@@ -93,7 +93,7 @@ def _orthogonalise(V: np.ndarray, close: np.ndarray, tolerance: float) -> bool:
                 if not rest < SKEW:
                     return False
                 cluster += 0.5 * (cluster @ step)
-                rest *= rest
+                rest *= 0.75 * rest * (last - first)  # at the most: 3/4 of the step's square, and less
     return True
 
 
