@@ -29,7 +29,7 @@ from fastals.solver.threads import effective_num_threads, launches, run_tasks
 # The Gramian's rows go to tiles of about TILE columns, and X's to ranges: tasks enough for 64 threads where there is
 # work for them. How many there are follows from the shape alone, and so do the sums.
 TILE = 256  # a tile of float64 and the rows that it is made from stay in a second-level cache of 1 MiB
-SMALL_TILE = 128  # of few rows: a twentieth more time on one thread, but more tasks
+SMALL_TILE = 128  # of few rows: up to a seventh more time on one thread (measured), but tasks for many
 FEW_TASKS = 16
 RANGES = 256
 LEAST_ROWS = 6  # of a range, for each column of a tile: partial sums cost writing and reading

@@ -131,6 +131,21 @@ def test_a_vector_that_is_found_twice_is_told(place, other, monkeypatch):
         np.testing.assert_array_equal(got, expected)
 
 
+def test_vectors_that_span_less_than_they_should_are_told(monkeypatch):
+    """A crowd of twelve in eleven dimensions, no two of which are far from orthogonal: 1 / 11."""
+    run, G = eigenproblem.run_tasks, turned(crowded(1e-9))
+
+    def run_with_a_mistake(*arguments):
+        run(*arguments)
+        crowd = arguments[-1][:, 100:112]
+        crowd -= crowd.mean(axis=1)[:, None]
+        crowd /= np.linalg.norm(crowd, axis=0)
+
+    monkeypatch.setattr(eigenproblem, "run_tasks", run_with_a_mistake)
+    for got, expected in zip(eigenvectors(G, FLOAT32, 2), np.linalg.eigh(G), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 @pytest.mark.parametrize("error", [1e-6, np.nan])
 def test_vectors_that_have_not_been_found_are_told(error, monkeypatch):
     run, G = eigenproblem.run_tasks, turned(np.linspace(1, 2, SIZE))

@@ -5,9 +5,9 @@ Eigenvalue number m, from the least on, is where Sturm's count passes m: of the 
     d_0 = t_00 - s,    d_i = t_ii - s - t_{i,i-1}^2 / d_{i-1},
 
 as many are negative as there are eigenvalues below s (Barlow and others in *Templates for the Solution of Algebraic
-Eigenvalue Problems*, 2000, section 4.5.2). Halving its interval finds it to nine digits, to all where
-it has close neighbours. For the eigenvector the
-pivots are taken from both ends, d from the first row on and u from the last: at the row r where the twisted pivot
+Eigenvalue Problems*, 2000, section 4.5.2). Halving its interval finds it to nine digits, to all where it has close
+neighbours. For the eigenvector the pivots are taken from both ends, d from the first row on and u from the last: at the
+row r where the twisted pivot
 
     gamma_r = d_r + u_r - (t_rr - s)
 
@@ -189,10 +189,18 @@ def _square_rests(T, shifts, z, rests):
 
 @compiled
 def eigenvector_task(task, tasks, T, reflections, scratch, values, errors, V):
-    """Write every ``tasks``-th group of eigenvectors, from number ``task`` on, as columns of V (k, k) in place.
+    """Write every ``tasks``-th group of eigenvectors of Q T Q', from number ``task`` on, to ``V`` in place.
 
-    ``values`` (k,) are their eigenvalues, rising, and ``errors`` (k,) the lengths of T z - s z (outputs);
-    ``reflections`` are Q, see `tridiagonal`.
+    Parameters
+    ----------
+    T : Tridiagonal
+    reflections : Reflections
+        Q, see `tridiagonal`.
+    scratch : Scratch
+    values, errors : (k,) float64 arrays
+        Eigenvalues, rising, and the lengths of T z - s z (outputs).
+    V : (k, k) float64 array
+        The vectors as columns, of length 1 (output).
     """
     k = values.shape[0]
     down, up, z, products = scratch.down[task], scratch.up[task], scratch.vectors[task], scratch.products[task]
