@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastals.core.validation import largest_factor, read_only
+from fastals.kernels.dense.memory import aligned
 from fastals.kernels.top_items import single as kernels
+from fastals.kernels.top_items.cones import ALIKE, measure_cones, order_by_direction
 from fastals.kernels.top_items.products import PANEL
 from fastals.kernels.top_items.sketch import (
     CHUNK,
@@ -66,27 +68,45 @@ class SketchIndex(NamedTuple):
         norms = np.empty(items.shape[0])
         row_norms(items, norms)
         order = np.argsort(-norms, kind="stable").astype(np.int32)
+        present = np.count_nonzero(norms)
+        alike = present and norms[order[present - 1]] > ALIKE * norms[order[0]]
+        if alike:
+            order_by_direction(items, order[:present])
         places = np.empty_like(order)
         places[order] = np.arange(order.size, dtype=np.int32)
-        sketches = _sketched(items, order)
-        return cls(kernels.Sketched(items, order, places, norms[order], sketches, items.dtype.type(ceiling)))
+        rotation = _rotation(items)
+        centres, cones = _cones(items, order if alike else order[:0], norms[order])
+        following = _sketched(centres, np.arange(len(cones), dtype=np.int32), rotation)
+        sketches = _sketched(items, order, rotation, following)
+        return cls(kernels.Sketched(items, order, places, norms[order], sketches, cones, items.dtype.type(ceiling)))
 
 
-def _sketched(items: Array, order: Array) -> Sketches:
-    """Sketches of the items in an order."""
-    rotation = _rotation(items)
-    width, n_panels = rotation.shape[1], -(-order.size // PANEL)
-    chunks = width // CHUNK
+def _cones(items: Array, order: Array, norms: Array) -> tuple[Array, Array]:
+    """Centres and angles of the panels of items of one length, in an order."""
+    n_panels = -(-order.size // PANEL)
+    centres, cones = np.empty((n_panels, items.shape[1]), items.dtype), np.empty((n_panels, 3))
+    if n_panels:  # or a first request waits for its compilation
+        measure_cones(items, order, norms, centres, cones)
+    return read_only(centres), cones
+
+
+def _sketched(items: Array, order: Array, rotation: Array, following: Sketches | None = None) -> Sketches:
+    """Sketches of the items in an order, and behind their panels those of the following ones."""
+    chunks, code = rotation.shape[1] // CHUNK, np.dtype(np.int8)
+    own = -(-order.size // PANEL)
+    n_panels = own + (0 if following is None else len(following.panels))
     sketches = Sketches(
-        np.empty((order.size, chunks, CHUNK), np.int8),
-        np.empty((order.size, LENGTHS + levels_of(chunks)), items.dtype),
-        np.empty((n_panels, min(width, 2 * CHUNK) // 2, PANEL, 2), np.int8),
-        leading_of(width) // 2,
-        np.empty((n_panels, LENGTHS + 1, PANEL), items.dtype),
+        aligned(code, order.size, chunks, CHUNK),
+        aligned(items.dtype, order.size, LENGTHS + levels_of(chunks)),
+        aligned(code, n_panels, min(chunks, 2) * CHUNK // 2, PANEL, 2),
+        leading_of(rotation.shape[1]) // 2,
+        aligned(items.dtype, n_panels, LENGTHS + 1, PANEL),
         rotation,
     )
     sketch_rows(items, order, rotation, sketches)
     pack_panels(sketches)
+    if following is not None:
+        sketches.panels[own:], sketches.panel_lengths[own:] = following.panels, following.panel_lengths
     return sketches
 
 

@@ -81,6 +81,61 @@ def test_rows_of_equal_norm_and_copies_of_one_another(dtype):
         check_equal(top_of_one(query, index, 10), from_a_batch(query, unit, 10))
 
 
+@given(st.data())
+def test_any_vectors_of_one_length(data):
+    """About a few directions or many, with copies, their opposites and vectors of zeros."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    dtype, factors = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from([1, 3, 17, 70]))
+    n_items, n_centres = data.draw(st.integers(1, 2500)), data.draw(st.sampled_from([1, 5, 200]))
+    spread, scale = data.draw(st.sampled_from([0.0, 1e-6, 0.2, 3.0])), data.draw(st.sampled_from([1.0, 1e-17, 1e12]))
+    rows = random.normal(size=(n_centres, factors))[random.integers(0, n_centres, n_items)]
+    rows = rows + spread * random.normal(size=rows.shape)
+    rows *= random.choice([-1, 1], (n_items, 1)) if data.draw(st.booleans()) else 1
+    rows *= random.random((n_items, 1)) >= data.draw(st.sampled_from([0.0, 0.1, 1.0]))
+    items = unit_rows(rows.astype(dtype)) * dtype(scale)
+    items *= random.uniform(0.992, 1, (n_items, 1)).astype(dtype) if data.draw(st.booleans()) else 1
+    query = data.draw(st.sampled_from([items[0], -items[n_items // 2], random.normal(size=factors).astype(dtype)]))
+    ids = st.lists(st.integers(0, n_items - 1), max_size=n_items)
+    seen = np.array(sorted(set(data.draw(ids))), np.int32)
+    excluded = data.draw(st.none() | ids.map(lambda chosen: np.array(chosen, np.int64)))
+    n = data.draw(st.sampled_from([1, 10, 100, 600]))
+    index = SketchIndex.build(items)
+
+    got = top_of_one(query, index, n, seen, excluded)
+
+    assert len(index.items.cones) == (-(-n_items // 64) if items.any() else 0)
+    check_equal(got, from_a_batch(query, items, n, seen=seen, excluded=excluded))
+
+
+def test_panels_far_from_a_query_are_left_out(monkeypatch):
+    """Cones that leave out nothing would be right, and slow: of 63 panels, not half are bounded by items."""
+    from fastals.kernels.top_items import single
+
+    if not hasattr(single._bounded_panels, "py_func"):
+        pytest.skip("only compiled kernels are swapped for Python ones here")
+    random = np.random.default_rng(8)
+    centres = np.repeat(random.normal(size=(50, 40)), 80, axis=0)
+    items = unit_rows((centres + 0.3 * random.normal(size=centres.shape)).astype(np.float32))
+    index, bounded = SketchIndex.build(items, 1.0), []
+
+    def counted(panels, *rest):
+        bounded.append(panels.size)
+        bound_all(panels, *rest)
+
+    bound_all = single._bound_all
+    monkeypatch.setattr(single, "_bound_all", counted)
+    monkeypatch.setattr(single, "_bounded_panels", single._bounded_panels.py_func)
+    monkeypatch.setattr(single, "_left_by_panels", single._left_by_panels.py_func)
+    ids, scores = np.empty(10, np.int32), np.empty(10, np.float32)
+    single.rank_single.py_func(
+        items[99], index.items, np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, np.int32), scores, ids
+    )
+
+    check_equal((ids, scores), from_a_batch(items[99], items, 10))
+    assert bounded[0] == 8
+    assert 2 <= bounded[1] < 31
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("factors", [32, 128])
 def test_most_items_are_told_off_by_their_sketches(monkeypatch, factors):

@@ -1,9 +1,10 @@
 """Exact top-N of a single query: sketches tell nearly all items off, those that are left are scored.
 
 1. The leading coordinates of the first items, of the largest norms, name a few promising ones; their inner products
-   give a threshold that n items reach.
-2. By Cauchy and Schwarz the threshold ends the walk at some norm; all items before it are bounded by their leading
-   coordinates, which name better ones. Where these leave many, panels are bounded anew by the next coordinates too.
+   give a threshold that n items reach. Of items of one length (see `cones`), the nearest panels do.
+2. By Cauchy and Schwarz the threshold ends the walk at some norm, or leaves out panels by their angle; all items of the
+   others are bounded by their leading coordinates, which name better ones. Where these leave many, panels are bounded
+   anew by the next coordinates too.
 3. Of what has a bound at or above the threshold, the next coordinates give closer bounds, name better ones, and so on
    to the whole sketch.
 4. Of what is left, the inner product is taken as fast as it can be; what that leaves, up to rounding, is scored in the
@@ -18,9 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastals.kernels.jit import compiled, compiled_without_refcounts
+from fastals.kernels.jit import compiled
+from fastals.kernels.top_items.cones import bound_cones
 from fastals.kernels.top_items.lists import NO_ITEM, fill_lowest, replace_worst, sort_heap
 from fastals.kernels.top_items.products import PANEL, reaching
+from fastals.kernels.top_items.promising import Promising, inner_product, look_promising, look_promising_of
 from fastals.kernels.top_items.sketch import (
     CHUNK,
     LENGTHS,
@@ -36,15 +39,13 @@ from fastals.kernels.top_items.sketch import (
 from fastals.kernels.top_items.tiles import TILE_ITEMS, lowest_bit, score_row
 from fastals.kernels.top_items.walk import bound_factors, pack_panels
 
-FIRST = 8 * PANEL  # items of the first threshold
+FIRST = 8  # panels of the first threshold
 MANY = 16  # a row takes as long to bound as so many items of panels, or longer
-LEAST_STEPS = 2  # of four panels: the largest of fewer say little
 FEW = 1024  # items of which it does not pay to look for the best first: a product each is cheaper
-ALIKE = 0.99  # the smallest norm over the largest, of items of which bounds say more than estimates
 
 
 class Sketched(NamedTuple):
-    """Items for single queries. A place is a position in the order of falling norm.
+    """Items for single queries. A place is a position in an order: of falling norm, or of items of one length a tree's.
 
     rows : (n_items, k) array
         Factors.
@@ -53,9 +54,11 @@ class Sketched(NamedTuple):
     places : (n_items,) int32 array
         The place of each id.
     norms : (n_items,) float64 array
-        Norms in this order, falling.
+        Norms in this order.
     sketches : Sketches
-        In this order.
+        In this order. Behind the panels of the items are those of the centres of cones, if there are any.
+    cones : (n_panels, 3) float64 array, or (0, 3)
+        Of items of one length, see `cones`; else none.
     ceiling : float of the items' type
         No score is above it.
     """
@@ -65,6 +68,7 @@ class Sketched(NamedTuple):
     places: Any
     norms: Any
     sketches: Any
+    cones: Any
     ceiling: Any
 
 
@@ -88,19 +92,6 @@ class Panel(NamedTuple):
     masks: Any
 
 
-class Promising(NamedTuple):
-    """Scratch: the most promising items, as many as are wanted, in whole panels.
-
-    values : (m,) array
-        What they promise, a heap.
-    chosen : (m,) int32 array
-        Their places.
-    """
-
-    values: Any
-    chosen: Any
-
-
 @compiled
 def _offer_panel(query, count, items, panel, scores, ids):
     """Score the first ``count`` items of the panel's ids and offer them; raises the threshold to the n-th best."""
@@ -120,102 +111,9 @@ def _offer_panel(query, count, items, panel, scores, ids):
 
 
 @compiled
-def _largest_of_lanes(values, first, steps, largest):
-    """Write the largest of each column of 4 ``steps`` panels, from the first, to ``largest`` (PANEL,) in place."""
-    largest[:] = -np.inf
-    for number in range(first, first + 4 * steps, 4):  # a panel at a time takes three times as long (measured)
-        for j in range(PANEL):
-            a, b, c, d = values[number, j], values[number + 1, j], values[number + 2, j], values[number + 3, j]
-            a, c = a if a > b else b, c if c > d else d
-            a = a if a > c else c
-            largest[j] = a if a > largest[j] else largest[j]
-
-
-@compiled
-def reached_by(values, count, least, best, chosen):
-    """A value that as many of the first ``count`` as there are places in ``best`` reach, or ``least``.
-
-    Each of twice as many lanes as are wanted names its largest value; the least of the best of these is such a value.
-    Some 40 of 41,000 items are above it for a list of 32, through which 260 would go without it (measured). ``values``
-    are (panels, PANEL); ``best`` and ``chosen`` (m,) are scratch.
-    """
-    lanes = -(-2 * best.shape[0] // PANEL) * PANEL
-    best[:] = least
-    steps = count // (4 * lanes)
-    if steps < LEAST_STEPS:
-        return best[0]
-    largest = np.empty(PANEL, values.dtype)
-    for first in range(0, lanes // PANEL * 4 * steps, 4 * steps):
-        _largest_of_lanes(values, first, steps, largest)
-        for value in largest:
-            if value > best[0]:
-                replace_worst(best, chosen, value, NO_ITEM)
-    return best[0]
-
-
-@compiled
-def _look_promising(query, values, count, least, items, promising, panel, scores, ids):
-    """Raise the threshold by those of the first ``count`` places whose values, (panels, PANEL), are largest.
-
-    Values must be above ``least``; ``scores`` and ``ids`` are scratch.
-    """
-    best, chosen = promising
-    chosen[:] = NO_ITEM
-    best[:] = max(least, np.nextafter(reached_by(values, count, least, best, chosen), least))
-    for number in range(-(-count // PANEL)):
-        mask = reaching(values, number, best[0])
-        while mask:
-            place = number * PANEL + lowest_bit(mask)
-            value = values[number, place % PANEL]
-            mask &= mask - 1
-            if place < count and value > best[0]:
-                replace_worst(best, chosen, value, place)
-    _raise_threshold(query, chosen, items, panel, scores, ids)
-
-
-@compiled
-def _look_promising_of(query, values, places, items, promising, panel, scores, ids):
-    """The same of ``places`` (m,) int32, each of which has its value."""
-    best, chosen = promising
-    best[:] = -np.inf
-    chosen[:] = NO_ITEM
-    for t in range(places.shape[0]):
-        if values[t] > best[0]:
-            replace_worst(best, chosen, values[t], places[t])
-    _raise_threshold(query, chosen, items, panel, scores, ids)
-
-
-@compiled
-def _raise_threshold(query, chosen, items, panel, scores, ids):
-    """Raise the threshold to what n of the ``chosen`` places reach, those that are none left out.
-
-    Inner products tell, less their rounding: the scores themselves take three times as long (measured).
-    """
-    limits = np.finfo(query.dtype)
-    rounding = bound_factors(query)[0] * relative_margin(query.shape[0], limits.eps)
-    smallest = (query.shape[0] + WIDEST) * np.float64(limits.tiny)
-    scores[:] = -np.inf
-    for place in chosen:
-        if place != NO_ITEM:
-            product = np.float64(_product(query, items.rows, items.order[place]))
-            least = min(query.dtype.type(product - rounding * items.norms[place] - smallest), items.ceiling)
-            if np.isfinite(product) and least > scores[0]:
-                replace_worst(scores, ids, least, place)
-    panel.threshold[0] = max(panel.threshold[0], scores[0])
-
-
-@compiled_without_refcounts
-def _product(query, rows, item):
-    """Inner product of a query and a row, in any order of its terms: the score but for rounding."""
-    total = query[0] - query[0]
-    for t in range(query.shape[0]):
-        total += query[t] * rows[item, t]
-    return total
-
-
-@compiled
-def _places_before(norms, slope, offset, threshold):
+def _places_before(norms, query, threshold):
     """Number of leading items whose norms do not keep them below a threshold."""
+    slope, offset = bound_factors(query)
     first, last = 0, norms.shape[0]
     while first < last:
         middle = (first + last) // 2
@@ -246,36 +144,36 @@ def _limit(query, sketched, panel):
 
 
 @compiled
-def _bound_all(first, last, items, allowed, seen, sketched, estimates, upper):
-    """Bound the places first .. last, whole panels, by leading coordinates; -inf for what may not be returned.
+def _bound_all(panels, items, allowed, seen, sketched, estimates, upper):
+    """Bound ``panels`` (m,) int32 by leading coordinates; -inf for what may not be returned.
 
     ``estimates`` and ``upper`` as in `bound_panels`, in place.
     """
-    bound_panels(first // PANEL, -(-last // PANEL), items.sketches, sketched, estimates, upper)
+    bound_panels(panels, items.sketches, sketched, estimates, upper)
     for item in seen:
-        place = items.places[item]
-        if first <= place < last:
-            estimates[place // PANEL % estimates.shape[0], place % PANEL] = -np.inf
-            upper[place // PANEL, place % PANEL] = -np.inf
+        panel, lane = divmod(items.places[item], PANEL)
+        estimates[panel % estimates.shape[0], lane] = -np.inf
+        upper[panel, lane] = -np.inf
     if allowed.shape[0]:
-        for place in range(first, last):
-            if not allowed[items.order[place]]:
-                estimates[place // PANEL % estimates.shape[0], place % PANEL] = -np.inf
-                upper[place // PANEL, place % PANEL] = -np.inf
+        for panel in panels:
+            for place in range(panel * PANEL, min((panel + 1) * PANEL, items.order.shape[0])):
+                if not allowed[items.order[place]]:
+                    estimates[panel % estimates.shape[0], place % PANEL] = -np.inf
+                    upper[panel, place % PANEL] = -np.inf
 
 
 @compiled
-def _reaching(upper, last, limit, most):
-    """Places before ``last`` whose bounds, (panels, PANEL), are not below the limit, (m,) int32.
+def _reaching(upper, panels, n_items, limit, most):
+    """Places of ``panels`` (m,) int32 whose bounds, (all panels, PANEL), are not below the limit, (m,) int32.
 
     Or the first of them, more than ``most``.
     """
     places, count = np.empty(most + PANEL, np.int32), 0
-    for panel in range(-(-last // PANEL)):
+    for panel in panels:
         mask = reaching(upper, panel, limit)
         while mask:
             places[count] = panel * PANEL + lowest_bit(mask)
-            count += places[count] < last
+            count += places[count] < n_items
             mask &= mask - 1
         if count > most:
             break
@@ -283,30 +181,65 @@ def _reaching(upper, last, limit, most):
 
 
 @compiled
+def _listed(bounds, limit):
+    """Numbers of the panels whose bounds, (n_panels,), are not below a limit, (m,) int32, rising."""
+    panels, count = np.empty(bounds.shape[0], np.int32), 0
+    for number in range(bounds.shape[0]):
+        panels[count] = number
+        count += not bounds[number] < limit
+    return panels[:count]
+
+
+@compiled
+def _first_panels(count):
+    """Numbers of so many panels, (count,) int32."""
+    panels = np.empty(count, np.int32)
+    for number in range(count):
+        panels[number] = number
+    return panels
+
+
+@compiled
+def _bounded_panels(query, items, allowed, seen, sketched, promising, panel, scores, ids):
+    """Panels that norms or angles leave, (m,) int32, and their bounds, (all panels, PANEL), of others without meaning.
+
+    A first few of them give the threshold. Among items of differing length estimates name the best, and better ones
+    when all have theirs; among items of one length bounds do, and the nearest panels' threshold is nearly that of all.
+    """
+    n_panels, alike = -(-items.order.shape[0] // PANEL), items.cones.shape[0] > 0
+    upper = np.empty((items.sketches.panels.shape[0], PANEL), query.dtype)
+    estimates = np.empty((1 if alike else n_panels, PANEL), query.dtype)
+    values, none = upper if alike else estimates, query.dtype.type(-np.inf)
+    near, angles = np.empty(items.cones.shape[0]), np.empty(items.cones.shape[0])
+    if alike:
+        length = bound_factors(query)[0] * sketched.numbers[0]
+        least = bound_cones(length, items.cones, items.sketches, sketched, estimates, upper, near, angles)
+        panels = _listed(near, least)
+    else:
+        panels = _first_panels(min(FIRST, n_panels))
+    _bound_all(panels, items, allowed, seen, sketched, estimates, upper)
+    look_promising(query, values, panels, none, items, promising, panel, scores, ids)
+    if alike:
+        bounded, panels = 0, _listed(angles, np.float64(_limit(query, sketched, panel)))
+    else:
+        bounded, panels = FIRST, _first_panels(-(-_places_before(items.norms, query, panel.threshold[0]) // PANEL))
+    _bound_all(panels[bounded:], items, allowed, seen, sketched, estimates, upper)
+    if not alike and panels.shape[0] > FIRST:
+        look_promising(query, values, panels, none, items, promising, panel, scores, ids)
+    return panels, upper
+
+
+@compiled
 def _left_by_panels(query, items, allowed, seen, sketched, promising, panel, scores, ids):
     """Places that bounds of panels leave, (m,) int32, none of which may not be returned."""
-    n_items = items.rows.shape[0]
-    n_panels = -(-n_items // PANEL)
-    # Bounds name the best among items of one length, estimates among others.
-    alike = items.norms[n_items - 1] > ALIKE * items.norms[0]
-    upper = np.empty((n_panels, PANEL), query.dtype)
-    estimates = np.empty((1 if alike else n_panels, PANEL), query.dtype)
-    last = n_items if alike else min(FIRST, n_items)
-    _bound_all(0, last, items, allowed, seen, sketched, estimates, upper)
-    none = query.dtype.type(-np.inf)
-    _look_promising(query, upper if alike else estimates, last, none, items, promising, panel, scores, ids)
-    slope, offset = bound_factors(query)
-    reach = _places_before(items.norms, slope, offset, panel.threshold[0])
-    if reach > last:
-        _bound_all(last, reach, items, allowed, seen, sketched, estimates, upper)
-        last = reach
-        _look_promising(query, estimates, last, none, items, promising, panel, scores, ids)
-    limit, few = _limit(query, sketched, panel), last // MANY
-    left = _reaching(upper, last, limit, few)
+    n_items = items.order.shape[0]
+    panels, upper = _bounded_panels(query, items, allowed, seen, sketched, promising, panel, scores, ids)
+    limit, few = _limit(query, sketched, panel), panels.shape[0] * PANEL // MANY
+    left = _reaching(upper, panels, n_items, limit, few)
     if left.shape[0] > few:
-        tighten_panels(-(-last // PANEL), limit, items.sketches, sketched, upper)
-        _look_promising(query, upper, last, limit, items, promising, panel, scores, ids)
-        left = _reaching(upper, last, _limit(query, sketched, panel), last)
+        tighten_panels(panels, limit, items.sketches, sketched, upper)
+        look_promising(query, upper, panels, limit, items, promising, panel, scores, ids)
+        left = _reaching(upper, panels, n_items, _limit(query, sketched, panel), panels.shape[0] * PANEL)
     return left
 
 
@@ -318,7 +251,7 @@ def _left_by_levels(query, left, items, sketched, promising, panel, scores, ids)
     for level in range(levels_of(items.sketches.codes.shape[1])):
         bound_places(level, count, left, items.sketches, sketched, products, upper)
         if count > FEW:
-            _look_promising_of(query, upper, left[:count], items, promising, panel, scores, ids)
+            look_promising_of(query, upper, left[:count], items, promising, panel, scores, ids)
         limit, kept = _limit(query, sketched, panel), 0
         for t in range(count):
             left[kept], products[kept] = left[t], products[t]
@@ -346,7 +279,7 @@ def _offer_left(query, norm, count, left, items, panel, scores, ids):
     waiting = 0
     for place in left[:count]:
         item = items.order[place]
-        if _product(query, items.rows, item) + rounding * items.norms[place] < panel.threshold[0] - smallest:
+        if inner_product(query, items.rows, item) + rounding * items.norms[place] < panel.threshold[0] - smallest:
             continue
         panel.ids[waiting] = item
         waiting += 1

@@ -214,14 +214,15 @@ def sketch_query(query, sketches, sketched):
 
 
 @compiled
-def bound_panels(first, last, sketches, query, estimates, upper):
-    """Write unit c.q of the leading coordinates of panels first .. last to ``estimates``, and bounds to ``upper``.
+def bound_panels(panels, sketches, query, estimates, upper):
+    """Write unit c.q of the leading coordinates of ``panels``, (m,) int32, to ``estimates``, and bounds to ``upper``.
 
-    Both are (panels, PANEL), of the type of the items, written in place; ``estimates`` may be (1, PANEL), of the last.
+    Both are (all panels, PANEL), of the type of the items, written in place; ``estimates`` may be (1, PANEL), of the
+    last.
     """
     kind, products, head = upper.dtype.type, np.empty(PANEL, np.int32), query.head.reshape(-1)
     of_error, of_rest, lengths = kind(query.numbers[1]), kind(query.numbers[2]), sketches.panel_lengths
-    for panel in range(first, last):
+    for panel in panels:
         panel_products(sketches.panels, panel, 0, sketches.leading, head, products)
         row = panel if estimates.shape[0] > 1 else 0
         for i in range(PANEL):
@@ -231,15 +232,15 @@ def bound_panels(first, last, sketches, query, estimates, upper):
 
 
 @compiled
-def tighten_panels(last, limit, sketches, query, upper):
-    """Bound the first panels anew, by all coordinates of level 0, where ``upper`` is not below the limit; in place.
+def tighten_panels(panels, limit, sketches, query, upper):
+    """Bound ``panels`` anew, by all coordinates of level 0, where ``upper`` is not below the limit, in place.
 
     Of a bound the part of the rest past the leading coordinates gives way to the products with these and to what is
     left; what is -inf stays. Its rounding is within the margin as well.
     """
     kind, products, head = upper.dtype.type, np.empty(PANEL, np.int32), query.head.reshape(-1)
     before, after, lengths = kind(query.numbers[2]), kind(query.numbers[3]), sketches.panel_lengths
-    for panel in range(last):
+    for panel in panels:
         if reaching(upper, panel, limit) == 0:
             continue
         panel_products(sketches.panels, panel, sketches.leading, sketches.panels.shape[1], head, products)

@@ -30,9 +30,10 @@ def bounds_and_scores(items, query):
     sketches, sketched = index.sketches, sketched_query(query, index.sketches)
     levels = levels_of(sketches.codes.shape[1])
     estimates, upper = np.empty((2, len(sketches.panels), PANEL), items.dtype)
-    bound_panels(0, len(sketches.panels), sketches, sketched, estimates, upper)
+    panels = np.arange(len(sketches.panels), dtype=np.int32)
+    bound_panels(panels, sketches, sketched, estimates, upper)
     bounds = [upper.reshape(-1)[: len(items)].copy()]
-    tighten_panels(len(sketches.panels), items.dtype.type(-np.inf), sketches, sketched, upper)
+    tighten_panels(panels, items.dtype.type(-np.inf), sketches, sketched, upper)
     bounds.append(upper.reshape(-1)[: len(items)].copy())
     products, upper = np.zeros(len(items), np.int32), np.empty(len(items), items.dtype)
     for level in range(levels):
@@ -78,11 +79,12 @@ def test_panels_below_the_limit_keep_their_bounds_and_what_is_left_out_stays_so(
     index = SketchIndex.build(items).items
     sketches, sketched = index.sketches, sketched_query(query, index.sketches)
     estimates, upper = np.empty((2, 3, PANEL), np.float32)
-    bound_panels(0, 3, sketches, sketched, estimates, upper)
+    panels = np.arange(3, dtype=np.int32)
+    bound_panels(panels, sketches, sketched, estimates, upper)
     upper[0, 5] = -np.inf
     before = upper.copy()
 
-    tighten_panels(3, np.nextafter(upper[2].max(), np.float32(np.inf)), sketches, sketched, upper)
+    tighten_panels(panels, np.nextafter(upper[2].max(), np.float32(np.inf)), sketches, sketched, upper)
 
     assert upper[0, 5] == -np.inf
     np.testing.assert_array_equal(upper[2], before[2])
