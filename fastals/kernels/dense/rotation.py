@@ -78,7 +78,7 @@ def multiply_chunk(X, count, panels, tile, first, out):
             if t + TILE_ROWS <= count and end - begin == PANEL:
                 multiply_block(X, t, above, below, B, out, (first + t) * out.shape[1] + begin)
                 continue
-            multiply_block(X, t, above, below, B, tile, 0)
+            multiply_block(X, t, above, below, B, tile, np.int64(0))
             for m in range(t, min(t + TILE_ROWS, count)):
                 row, line = out[first + m, begin:end], tile[m - t]  # an index from begin on would make the loop scatter
                 for j in range(row.shape[0]):

@@ -238,7 +238,7 @@ def _shift_weights(u, count, entries, row):
     row_weight, start = value_of(entries.row_weights, u), entries.indptr[u]
     largest, least = 0.0, 0.0
     for t in range(count):
-        column_weight = value_of(entries.column_weights, row.indices[t])
+        column_weight = value_of(entries.column_weights, np.int64(row.indices[t]))
         weight = np.float64(value_of(entries.weight, start + t))
         extra = extra_of(weight, entries.shift, entries.missing, row_weight * column_weight)
         row.weights[t] = extra

@@ -118,7 +118,7 @@ def order_by_direction(rows, ids):
             continue
         own, sums = ids[first:last], values[: last - first]
         _find_direction(rows, own, direction, sums)
-        _project(rows, own, 1, direction, sums)
+        _project(rows, own, np.int64(1), direction, sums)
         middle = (panels + 1) // 2 * PANEL
         _halve(sums, own, middle)
         waiting[count, 0], waiting[count, 1] = first + middle, last
@@ -193,17 +193,18 @@ def bound_cones(length, cones, sketches, query, estimates, upper, near, bounds):
     tighten_panels(rows, kind.type(-np.inf), sketches, query, upper)
     # A score may be rounded up. What a centre is off by for having been rounded is within the margins of its bound.
     margin = relative_margin(sketches.rotation.shape[0], np.finfo(kind).eps) * length
-    best, none = np.empty(NEAREST), np.empty(NEAREST, np.int32)
+    best, none = np.empty(NEAREST, kind), np.empty(NEAREST, np.int32)
     for t in range(NEAREST):
         best[t] = -np.inf
     for panel in range(n_panels):
-        along, cosine = np.float64(upper[n_panels + panel // PANEL, panel % PANEL]), cones[panel, 0]
+        value, cosine = upper[n_panels + panel // PANEL, panel % PANEL], cones[panel, 0]
+        along = np.float64(value)
         near[panel] = along
-        if along > best[0]:
-            replace_worst(best, none, along, panel)
+        if value > best[0]:
+            replace_worst(best, none, value, np.int32(panel))
         bound = length
         if along < cosine * length:  # rising in ``along`` up to there: the bound of a bound is one, too
             across = np.sqrt(max(length * length - along * along, 0.0))
             bound = along * cosine + across * cones[panel, 1]
         bounds[panel] = (max(bound, 0.0) + margin) * cones[panel, 2]
-    return best[0]
+    return np.float64(best[0])

@@ -87,7 +87,7 @@ def look_promising(query, values, panels, least, items, promising, panel, scores
             value = values[number, place % PANEL]
             mask &= mask - 1
             if place < n_items and value > best[0]:
-                replace_worst(best, chosen, value, place)
+                replace_worst(best, chosen, value, np.int32(place))
     _raise_threshold(query, chosen, items, panel, scores, ids)
 
 

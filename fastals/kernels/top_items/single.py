@@ -276,7 +276,7 @@ def _offer_left(query, norm, count, left, items, panel, scores, ids):
     smallest = query.dtype.type((query.shape[0] + WIDEST) * limits.tiny)
     scores[:] = -np.inf
     ids[:] = NO_ITEM
-    waiting = 0
+    waiting = np.int64(0)  # a literal would have a panel's kernel compiled for itself
     for place in left[:count]:
         item = items.order[place]
         if inner_product(query, items.rows, item) + rounding * items.norms[place] < panel.threshold[0] - smallest:
