@@ -107,6 +107,21 @@ def test_any_vectors_of_one_length(data):
     check_equal(got, from_a_batch(query, items, n, seen=seen, excluded=excluded))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("factors", [64, 200])
+def test_a_query_weak_in_the_leading_coordinates(factors, alike, dtype):
+    """Of items that differ much where it is zero, and hardly where it is not: their sketches tell few of them off."""
+    random = np.random.default_rng(9)
+    items = random.normal(size=(3000, factors))
+    items[:, factors // 2 :] = 0.1 + 1e-3 * items[:, factors // 2 :]
+    items = unit_rows(items.astype(dtype)) if alike else items.astype(dtype)
+    query = np.repeat([0, 1], factors // 2).astype(dtype)
+    index = SketchIndex.build(items)
+    for n in (1, 10, 200):
+        check_equal(top_of_one(query, index, n), from_a_batch(query, items, n))
+
+
 def test_panels_far_from_a_query_are_left_out(monkeypatch):
     """Cones that leave out nothing would be right, and slow: of 63 panels, not half are bounded by items."""
     from fastals.kernels.top_items import single

@@ -15,7 +15,7 @@ import numpy as np
 from fastals.kernels.jit import compiled
 from fastals.kernels.top_items.lists import replace_worst
 from fastals.kernels.top_items.products import PANEL
-from fastals.kernels.top_items.sketch import bound_panels, relative_margin, tighten_panels
+from fastals.kernels.top_items.sketch import bound_panels, relative_margin
 from fastals.kernels.top_items.walk import vector_norm
 
 ALIKE = 0.99  # the smallest norm over the largest
@@ -189,8 +189,7 @@ def bound_cones(length, cones, sketches, query, estimates, upper, near, bounds):
     rows = np.empty(upper.shape[0] - n_panels, np.int32)
     for row in range(rows.shape[0]):
         rows[row] = n_panels + row
-    bound_panels(rows, sketches, query, estimates, upper)
-    tighten_panels(rows, kind.type(-np.inf), sketches, query, upper)
+    bound_panels(rows, True, sketches, query, estimates, upper)
     # A score may be rounded up. What a centre is off by for having been rounded is within the margins of its bound.
     margin = relative_margin(sketches.rotation.shape[0], np.finfo(kind).eps) * length
     best, none = np.empty(NEAREST, kind), np.empty(NEAREST, np.int32)

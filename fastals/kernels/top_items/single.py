@@ -27,6 +27,7 @@ from fastals.kernels.top_items.promising import Promising, inner_product, look_p
 from fastals.kernels.top_items.sketch import (
     CHUNK,
     LENGTHS,
+    WEAK,
     WIDEST,
     Query,
     bound_panels,
@@ -144,12 +145,18 @@ def _limit(query, sketched, panel):
 
 
 @compiled
+def _is_weak(sketched):
+    """Whether a query is so weak in the leading coordinates that its bounds take all of level 0 at once."""
+    return sketched.numbers[2] > WEAK * sketched.numbers[1]
+
+
+@compiled
 def _bound_all(panels, items, allowed, seen, sketched, estimates, upper):
-    """Bound ``panels`` (m,) int32 by leading coordinates; -inf for what may not be returned.
+    """Bound ``panels`` (m,) int32; -inf for what may not be returned.
 
     ``estimates`` and ``upper`` as in `bound_panels`, in place.
     """
-    bound_panels(panels, items.sketches, sketched, estimates, upper)
+    bound_panels(panels, _is_weak(sketched), items.sketches, sketched, estimates, upper)
     for item in seen:
         panel, lane = divmod(items.places[item], PANEL)
         estimates[panel % estimates.shape[0], lane] = -np.inf
@@ -236,9 +243,10 @@ def _left_by_panels(query, items, allowed, seen, sketched, promising, panel, sco
     panels, upper = _bounded_panels(query, items, allowed, seen, sketched, promising, panel, scores, ids)
     limit, few = _limit(query, sketched, panel), panels.shape[0] * PANEL // MANY
     left = _reaching(upper, panels, n_items, limit, few)
-    if left.shape[0] > few:
+    if left.shape[0] > few and not _is_weak(sketched):
         tighten_panels(panels, limit, items.sketches, sketched, upper)
         look_promising(query, upper, panels, limit, items, promising, panel, scores, ids)
+    if left.shape[0] > few:
         left = _reaching(upper, panels, n_items, _limit(query, sketched, panel), panels.shape[0] * PANEL)
     return left
 
@@ -276,7 +284,7 @@ def _offer_left(query, norm, count, left, items, panel, scores, ids):
     smallest = query.dtype.type((query.shape[0] + WIDEST) * limits.tiny)
     scores[:] = -np.inf
     ids[:] = NO_ITEM
-    waiting = np.int64(0)  # a literal would have a panel's kernel compiled for itself
+    none = waiting = np.int64(0)  # for a literal a panel's kernel would be compiled anew
     for place in left[:count]:
         item = items.order[place]
         if inner_product(query, items.rows, item) + rounding * items.norms[place] < panel.threshold[0] - smallest:
@@ -285,7 +293,7 @@ def _offer_left(query, norm, count, left, items, panel, scores, ids):
         waiting += 1
         if waiting == TILE_ITEMS:
             _offer_panel(query, waiting, items, panel, scores, ids)
-            waiting = 0
+            waiting = none
     _offer_panel(query, waiting, items, panel, scores, ids)
 
 

@@ -14,7 +14,8 @@ So a score is bounded by its leading coordinates first, half of them, and more c
 an item off: of 41,000 trained items of 64 factors the first 32 coordinates leave some 150 for a list of ten and 64
 leave 10 to 13. The coordinates of PANEL items lie together, so that whole vectors of items are bounded at a time, and
 those of an item lie in whole cache lines once more: where a query has its length in the weak directions, the leading
-coordinates leave nearly all items, for which panels are ten times as fast as rows.
+coordinates leave nearly all items, for which panels are ten times as fast as rows. Of such a query panels are bounded
+by all coordinates at once.
 
 h is rounded to 16 bits, h = step q + d, so that c.q is a sum of integers; |d| <= step width^1/2 / 2, which is at most
 2.5e-4 |h|. Bounds are those of the query in units of that step.
@@ -37,8 +38,9 @@ ROUNDED_QUERY = 2.6e-4  # |d| / |h| at the most, for up to WIDEST coordinates; |
 SMALL = 1e-100  # rows below it are taken LARGER times as large: their squares would underflow
 LARGER = 2.0**600
 CHUNK = 64  # coordinates of a cache line of bytes. A constant, so that its loop is unrolled
-AHEAD = 32  # places whose rows are fetched into the cache meanwhile
+AHEAD = 16  # places whose rows are fetched into the cache meanwhile
 WIDEST = 256  # coordinates of a sketch at the most
+WEAK = 0.75  # share of a query past the leading coordinates, from where these leave so much that all are taken at once
 LENGTHS = 3  # of an item before those of the levels: unit, |e|, and |y_t| past the leading coordinates
 
 
@@ -214,21 +216,22 @@ def sketch_query(query, sketches, sketched):
 
 
 @compiled
-def bound_panels(panels, sketches, query, estimates, upper):
-    """Write unit c.q of the leading coordinates of ``panels``, (m,) int32, to ``estimates``, and bounds to ``upper``.
+def bound_panels(panels, whole, sketches, query, estimates, upper):
+    """Write unit c.q of ``panels``, (m,) int32, to ``estimates``, and bounds to ``upper``.
 
-    Both are (all panels, PANEL), of the type of the items, written in place; ``estimates`` may be (1, PANEL), of the
-    last.
+    Of the leading coordinates, or of all of level 0 where ``whole``. Both are (all panels, PANEL), of the type of the
+    items, written in place; ``estimates`` may be (1, PANEL), of the last.
     """
     kind, products, head = upper.dtype.type, np.empty(PANEL, np.int32), query.head.reshape(-1)
-    of_error, of_rest, lengths = kind(query.numbers[1]), kind(query.numbers[2]), sketches.panel_lengths
+    pairs, rest = (sketches.panels.shape[1], 3) if whole else (sketches.leading, 2)
+    of_error, of_rest, lengths = kind(query.numbers[1]), kind(query.numbers[rest]), sketches.panel_lengths
     for panel in panels:
-        panel_products(sketches.panels, panel, 0, sketches.leading, head, products)
+        panel_products(sketches.panels, panel, 0, pairs, head, products)
         row = panel if estimates.shape[0] > 1 else 0
         for i in range(PANEL):
             estimate = kind(products[i]) * lengths[panel, 0, i]
             estimates[row, i] = estimate
-            upper[panel, i] = estimate + (of_error * lengths[panel, 1, i] + of_rest * lengths[panel, 2, i])
+            upper[panel, i] = estimate + (of_error * lengths[panel, 1, i] + of_rest * lengths[panel, rest, i])
 
 
 @compiled

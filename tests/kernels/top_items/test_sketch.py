@@ -25,15 +25,17 @@ def sketched_query(query, sketches):
 
 
 def bounds_and_scores(items, query):
-    """Bounds of panels, then tightened, of each level, and scores added up term by term, in the index's order."""
+    """Bounds of panels, tightened, whole, and of each level, and scores added up term by term, in the index's order."""
     index = SketchIndex.build(items).items
     sketches, sketched = index.sketches, sketched_query(query, index.sketches)
     levels = levels_of(sketches.codes.shape[1])
     estimates, upper = np.empty((2, len(sketches.panels), PANEL), items.dtype)
     panels = np.arange(len(sketches.panels), dtype=np.int32)
-    bound_panels(panels, sketches, sketched, estimates, upper)
+    bound_panels(panels, False, sketches, sketched, estimates, upper)
     bounds = [upper.reshape(-1)[: len(items)].copy()]
     tighten_panels(panels, items.dtype.type(-np.inf), sketches, sketched, upper)
+    bounds.append(upper.reshape(-1)[: len(items)].copy())
+    bound_panels(panels, True, sketches, sketched, estimates, upper)
     bounds.append(upper.reshape(-1)[: len(items)].copy())
     products, upper = np.zeros(len(items), np.int32), np.empty(len(items), items.dtype)
     for level in range(levels):
@@ -66,9 +68,9 @@ def test_bounds_are_never_below_the_score(dtype, factors, scale):
 def test_bounds_are_close_where_a_sketch_holds_all_coordinates():
     random = np.random.default_rng(0)
     items, query = random.normal(size=(500, 64)).astype(np.float32), random.normal(size=64).astype(np.float32)
-    (leading, whole, bounds), scores = bounds_and_scores(items, query)
+    (leading, tightened, whole, bounds), scores = bounds_and_scores(items, query)
     norms = np.linalg.norm(query) * np.sort(np.linalg.norm(items, axis=1))[::-1]
-    for bound in (whole, bounds):
+    for bound in (tightened, whole, bounds):
         assert ((bound - scores) / norms).max() < 0.02 < ((leading - scores) / norms).mean()
 
 
@@ -80,7 +82,7 @@ def test_panels_below_the_limit_keep_their_bounds_and_what_is_left_out_stays_so(
     sketches, sketched = index.sketches, sketched_query(query, index.sketches)
     estimates, upper = np.empty((2, 3, PANEL), np.float32)
     panels = np.arange(3, dtype=np.int32)
-    bound_panels(panels, sketches, sketched, estimates, upper)
+    bound_panels(panels, False, sketches, sketched, estimates, upper)
     upper[0, 5] = -np.inf
     before = upper.copy()
 
