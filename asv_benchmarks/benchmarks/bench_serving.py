@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from fastals import ImplicitALS
 from fastals.persistence.checkpoint import Checkpoint
 from fastals.serving.single_query import SketchIndex, top_of_one
-from fastals.serving.top_items import ItemIndex, top_items
+from fastals.serving.top_items import ItemIndex, top_items, unit_rows
 
 from .frozen_data import REGIMES, interactions
 
@@ -83,6 +83,26 @@ class OneUser(OnFactors):
 
     def time_sketches(self, data, vectors: str, factors: int) -> None:
         SketchIndex.build(self.items)
+
+
+class OneItem(OnFactors):
+    """A hundred single requests in turn, each for the neighbours of another item, and what they are prepared with."""
+
+    def setup(self, data, vectors: str, factors: int) -> None:
+        super().setup(data, vectors, factors)
+        self.directions = unit_rows(self.items)
+        self.neighbours = SketchIndex.build(self.directions, 1.0)
+        self.one_item(0)
+
+    def one_item(self, item: int) -> None:
+        top_of_one(self.directions[item], self.neighbours, 10)
+
+    def time_hundred_requests(self, data, vectors: str, factors: int) -> None:
+        for item in range(0, len(self.items), len(self.items) // 100):
+            self.one_item(item)
+
+    def time_sketches(self, data, vectors: str, factors: int) -> None:
+        SketchIndex.build(self.directions, 1.0)
 
 
 class OnModel:

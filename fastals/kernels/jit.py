@@ -49,7 +49,7 @@ _OPTIONS: dict[str, Any] = {
 }
 _FORMULA_OPTIONS = dict(_OPTIONS)
 _LINKAGES_OF_COPIES = ("linkonce_any", "linkonce_odr", "weak_any", "weak_odr")
-# What makes the most of unoptimised code smaller, in this order.
+# Those that shrink unoptimised code the most, in this order.
 _FIRST_PASSES = ("simplify_cfg", "sroa", "refprune", "instruction_combine", "simplify_cfg", "dead_code_elimination")
 _WITHOUT_REFCOUNTS: dict[str, Any] = {}
 _CALLEE_OPTIONS: dict[str, Any] = {}
@@ -80,9 +80,8 @@ if _STANDS_ALONE:
     class _LightLibrary(JITCodeLibrary):  # type: ignore[misc]
         """Has little done to what it is emitted, before all that calls each other is optimised together.
 
-        Numba sets up a long pipeline for each function anew. A few passes, set up once for all functions, spare a
-        twentieth of a first fit, and kernels are as fast (measured). Without any what is linked is larger, and nothing
-        is spared.
+        Numba sets up a long pipeline for each function anew. A few passes, set up once for a module, spare a twentieth
+        of a first fit, and kernels are as fast (measured). Without any what is linked is larger, and nothing is spared.
         """
 
         def _optimize_functions(self, ll_module: Any) -> None:

@@ -35,7 +35,8 @@ _ALL_ALLOWED = read_only(np.zeros(0, np.bool_))
 class SketchIndex(NamedTuple):
     """Items prepared for single queries.
 
-    Beside float32 factors it takes 176 bytes an item, 304 from 65 factors and 436 from 129 factors on.
+    Beside float32 factors it takes 176 bytes an item, 304 from 65 factors and 436 from 129 factors on, and two to four
+    more where all are of one length.
 
     Attributes
     ----------
@@ -69,7 +70,8 @@ class SketchIndex(NamedTuple):
         row_norms(items, norms)
         order = np.argsort(-norms, kind="stable").astype(np.int32)
         present = np.count_nonzero(norms)
-        alike = present and norms[order[present - 1]] > ALIKE * norms[order[0]]
+        least, largest = (norms[order[present - 1]], norms[order[0]]) if present else (0.0, 0.0)
+        alike = least > ALIKE * largest and least >= np.finfo(np.float64).tiny
         if alike:
             order_by_direction(items, order[:present])
         places = np.empty_like(order)

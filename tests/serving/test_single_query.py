@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastals.kernels.top_items import single
+from fastals.kernels.top_items.cones import NEAREST
 from fastals.serving.single_query import SketchIndex, top_of_one
 from fastals.serving.top_items import top_items, unit_rows
 
@@ -98,13 +100,14 @@ def test_any_vectors_of_one_length(data):
     ids = st.lists(st.integers(0, n_items - 1), max_size=n_items)
     seen = np.array(sorted(set(data.draw(ids))), np.int32)
     excluded = data.draw(st.none() | ids.map(lambda chosen: np.array(chosen, np.int64)))
+    candidates = data.draw(st.none() | ids.map(lambda chosen: np.array(chosen, np.int64)))
     n = data.draw(st.sampled_from([1, 10, 100, 600]))
     index = SketchIndex.build(items)
 
-    got = top_of_one(query, index, n, seen, excluded)
+    got = top_of_one(query, index, n, seen, excluded, candidates)
 
     assert len(index.items.cones) == (-(-n_items // 64) if items.any() else 0)
-    check_equal(got, from_a_batch(query, items, n, seen=seen, excluded=excluded))
+    check_equal(got, from_a_batch(query, items, n, seen=seen, excluded=excluded, candidates=candidates))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -114,18 +117,30 @@ def test_a_query_weak_in_the_leading_coordinates(factors, alike, dtype):
     """Of items that differ much where it is zero, and hardly where it is not: their sketches tell few of them off."""
     random = np.random.default_rng(9)
     items = random.normal(size=(3000, factors))
-    items[:, factors // 2 :] = 0.1 + 1e-3 * items[:, factors // 2 :]
+    items[:, factors // 2 :] = 0.03 + 1e-3 * items[:, factors // 2 :]
     items = unit_rows(items.astype(dtype)) if alike else items.astype(dtype)
     query = np.repeat([0, 1], factors // 2).astype(dtype)
     index = SketchIndex.build(items)
+    assert single._is_weak(single._sketched(query, index.items.sketches))
     for n in (1, 10, 200):
+        check_equal(top_of_one(query, index, n), from_a_batch(query, items, n))
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-310, 1e-308, 1e-300, 1e150])
+@pytest.mark.parametrize("strength", [1e-306, 1e-305, 1e-300, 1.0, 1e100])
+@pytest.mark.parametrize("alike", [False, True])
+def test_vectors_whose_inverses_overflow(alike, strength, scale):
+    random = np.random.default_rng(10)
+    items = random.normal(size=(700, 20))
+    items = (unit_rows(items) if alike else items) * scale
+    query = strength * random.normal(size=20)
+    index = SketchIndex.build(items)
+    for n in (1, 10, 300):
         check_equal(top_of_one(query, index, n), from_a_batch(query, items, n))
 
 
 def test_panels_far_from_a_query_are_left_out(monkeypatch):
     """Cones that leave out nothing would be right, and slow: of 63 panels, not half are bounded by items."""
-    from fastals.kernels.top_items import single
-
     if not hasattr(single._bounded_panels, "py_func"):
         pytest.skip("only compiled kernels are swapped for Python ones here")
     random = np.random.default_rng(8)
@@ -147,7 +162,7 @@ def test_panels_far_from_a_query_are_left_out(monkeypatch):
     )
 
     check_equal((ids, scores), from_a_batch(items[99], items, 10))
-    assert bounded[0] == 8
+    assert bounded[0] == NEAREST
     assert 2 <= bounded[1] < 31
 
 
@@ -155,8 +170,6 @@ def test_panels_far_from_a_query_are_left_out(monkeypatch):
 @pytest.mark.parametrize("factors", [32, 128])
 def test_most_items_are_told_off_by_their_sketches(monkeypatch, factors):
     """A bound that tells nothing would be right, and slow: of 5,000 items, few are left to be scored."""
-    from fastals.kernels.top_items import single
-
     if not hasattr(single.rank_single, "py_func"):
         pytest.skip("only compiled kernels are swapped for Python ones here")
     random = np.random.default_rng(6)

@@ -18,11 +18,11 @@ from fastals.kernels.top_items.products import PANEL
 from fastals.kernels.top_items.sketch import bound_panels, relative_margin
 from fastals.kernels.top_items.walk import vector_norm
 
-ALIKE = 0.99  # the smallest norm over the largest
+ALIKE = 0.99  # the smallest norm over the largest, of those that are not 0
 ROUNDS = 3  # in which a direction settles; more leave as many panels (measured)
-SAMPLE = 1024  # rows that name a direction; all rows leave as many panels
-NEAREST = 8  # panels of the first threshold
-DEPTH = 64  # of the tree at the most
+SAMPLE = 1024  # rows that name a direction, or up to twice as many; all rows leave as many panels
+NEAREST = 8  # panels of the first threshold by angle
+DEPTH = 64  # places for nodes of the tree that wait: two for each level
 
 
 @compiled
@@ -128,9 +128,9 @@ def order_by_direction(rows, ids):
 
 @compiled
 def _find_centre(rows, ids, norms, mean):
-    """Write the direction of the mean of the rows ``ids``, or of the first, at length 1 to ``mean`` (k,) in place.
+    """Write the mean of the directions of the rows ``ids``, made 1 long, to ``mean`` (k,) in place.
 
-    Zero if all of them are; ``norms`` are those of the rows ``ids``.
+    The first row's direction where the mean is 0, and 0 if all rows are; ``norms`` are those of the rows ``ids``.
     """
     for t in range(mean.shape[0]):
         mean[t] = 0.0
@@ -152,8 +152,9 @@ def measure_cones(rows, ids, norms, centres, cones):
     """Write the centre of each panel of ``ids`` to ``centres`` (panels, k), its cone to ``cones``, in place.
 
     A cone is (panels, 3) float64: cosine and sine of the largest angle between a row and the centre, and the longest
-    row. ``norms`` (m,) are those of the rows ``ids``; rows of length 0 have no angle. The sine is measured, not
-    reckoned from the cosine, which has lost half its digits where rows are equal.
+    row. ``norms`` (m,) are those of the rows ``ids``, normal numbers, for division multiplies by an inverse; rows of
+    length 0 have no angle. The sine is measured, not reckoned from the cosine, which has lost half its digits where
+    rows are equal.
     """
     centre = np.empty(rows.shape[1])
     for panel in range(centres.shape[0]):
@@ -183,14 +184,14 @@ def bound_cones(length, cones, sketches, query, estimates, upper, near, bounds):
 
     ``length`` is that of the query, in that unit, not below it; ``cones`` are (n_panels, 3). ``near`` (n_panels,)
     float64 gets how near the centres are, which are behind the items in the panels of ``sketches``: the other arguments
-    are those of `bound_panels`. Returns how near the nearest are, NEAREST of them or all; of equal ones more.
+    are those of `bound_panels`. Returns what NEAREST of the panels reach in ``near``, or -inf where there are fewer.
     """
     n_panels, kind = cones.shape[0], upper.dtype
     rows = np.empty(upper.shape[0] - n_panels, np.int32)
     for row in range(rows.shape[0]):
         rows[row] = n_panels + row
     bound_panels(rows, True, sketches, query, estimates, upper)
-    # A score may be rounded up. What a centre is off by for having been rounded is within the margins of its bound.
+    # For the rounding of the cones; that of scores and of centres is within the margins of the lengths of a sketch.
     margin = relative_margin(sketches.rotation.shape[0], np.finfo(kind).eps) * length
     best, none = np.empty(NEAREST, kind), np.empty(NEAREST, np.int32)
     for t in range(NEAREST):
@@ -202,8 +203,9 @@ def bound_cones(length, cones, sketches, query, estimates, upper, near, bounds):
         if value > best[0]:
             replace_worst(best, none, value, np.int32(panel))
         bound = length
-        if along < cosine * length:  # rising in ``along`` up to there: the bound of a bound is one, too
+        # a cos alpha + (|x|^2 - a^2)^1/2 sin alpha rises in a up to |x| cos alpha: a bound of a may stand for a.
+        if along < cosine * length:
             across = np.sqrt(max(length * length - along * along, 0.0))
             bound = along * cosine + across * cones[panel, 1]
-        bounds[panel] = (max(bound, 0.0) + margin) * cones[panel, 2]
+        bounds[panel] = (max(bound, 0.0) + margin) * cones[panel, 2]  # rows may be shorter than the longest, or 0
     return np.float64(best[0])

@@ -21,7 +21,7 @@ LEAST_STEPS = 2  # of four panels: the largest of fewer say little
 
 
 class Promising(NamedTuple):
-    """Scratch: the most promising items, as many as are wanted, in whole panels.
+    """Scratch: the most promising items, as many as are wanted, rounded up to whole tiles.
 
     values : (m,) array
         What they promise, a heap.
@@ -105,7 +105,7 @@ def look_promising_of(query, values, places, items, promising, panel, scores, id
 
 @compiled
 def _raise_threshold(query, chosen, items, panel, scores, ids):
-    """Raise the threshold to what n of the ``chosen`` places reach, those that are none left out.
+    """Raise the threshold to what n of the ``chosen`` places reach; NO_ITEM among them are none.
 
     Inner products tell, less their rounding: the scores themselves take three times as long (measured).
     """

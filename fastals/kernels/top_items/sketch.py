@@ -40,7 +40,7 @@ LARGER = 2.0**600
 CHUNK = 64  # coordinates of a cache line of bytes. A constant, so that its loop is unrolled
 AHEAD = 16  # places whose rows are fetched into the cache meanwhile
 WIDEST = 256  # coordinates of a sketch at the most
-WEAK = 0.75  # share of a query past the leading coordinates, from where these leave so much that all are taken at once
+WEAK = 0.75  # |x_t| / |h|, from where the leading coordinates leave so many items that all are taken at once
 LENGTHS = 3  # of an item before those of the levels: unit, |e|, and |y_t| past the leading coordinates
 
 
