@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastals.kernels.jit import compiled
+from fastals.kernels.jit import compiled, compiled_with_gil
 
 
 @compiled
@@ -58,7 +58,7 @@ def multiply_task(task, tasks, bounds, indptr, indices, values, scales, X, out):
         multiply_rows(bounds[c], bounds[c + 1], indptr, indices, values, scales, X, out)
 
 
-@compiled
+@compiled_with_gil
 def row_form(indices, values, n_columns):
     """Form of one CSR row: 0 not canonical, 1 canonical, 2 canonical with equal values.
 

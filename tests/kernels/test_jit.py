@@ -8,7 +8,7 @@ import numba.extending
 import numpy as np
 import pytest
 
-from fastals.kernels.jit import compiled, compiled_parallel
+from fastals.kernels.jit import compiled, compiled_parallel, compiled_with_gil
 
 
 def test_options_follow_numpy_and_respect_nan():
@@ -27,6 +27,16 @@ def test_options_follow_numpy_and_respect_nan():
         assert function.targetoptions["nogil"]
         assert function.targetoptions["fastmath"] == {"nsz", "arcp", "contract", "afn", "reassoc"}
     assert has_nan.targetoptions["parallel"]
+
+
+def test_what_takes_microseconds_keeps_the_gil():
+    @compiled_with_gil
+    def quotient(x, y):
+        return x / y
+
+    assert quotient(1.0, 0.0) == np.inf
+    assert not quotient.targetoptions["nogil"]
+    assert quotient.targetoptions["fastmath"] == {"nsz", "arcp", "contract", "afn", "reassoc"}
 
 
 @pytest.mark.slow
