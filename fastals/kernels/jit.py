@@ -189,7 +189,7 @@ def compiled_without_refcounts(function: Function) -> Function:
 def compiled_with_gil(function: Function) -> Function:
     """Compile like `compiled`, for some microseconds of a request, without giving up the GIL.
 
-    Where it is given up, other threads go first: sixteen of them got a fifth fewer lists in a second (measured).
+    Where it is given up, other threads go first: sixteen of them got an eighth fewer lists in a second (measured).
     """
     return _kernel(function, {**_OPTIONS, "nogil": False})
 
