@@ -110,7 +110,7 @@ def sweep_parts(training: Training) -> list[tuple[str, Part]]:
     users, items = training.users, training.items
     parts = [*half_sweep_parts(training, items, users).items(), *half_sweep_parts(training, users, items).items()]
     Q, out = items.factors, np.empty_like(items.factors)
-    extrapolation = least(lambda: extrapolate(Q, 0.5, (Q, Q), out, 1))
+    extrapolation = least(lambda: extrapolate(Q, (0.5, 0.25), (Q, Q), out, 1))
     parts.append(("extrapolation", Part(extrapolation, np.diff(even_bounds(Q.shape[0])))))
     return parts
 

@@ -15,6 +15,7 @@ from fastals.kernels.rows.row import extra_of, target_of, value_of
 
 BLOCK = 64  # rows converted to float64 at a time
 SUMMED = 16  # rows of a tile that are summed over the ranges at a time
+CHANGES = 3  # that an extrapolation may follow
 
 
 @compiled_without_refcounts
@@ -184,13 +185,16 @@ def stored_loss_task(task, tasks, bounds, entries, X, Y, parts):
 
 
 @compiled
-def extrapolate_task(task, tasks, bounds, X, stride, previous, out):
-    """Write X + stride ((X - A) + (X - B)) to ``out``, which may be A or B, in place, over ranges of rows.
+def extrapolate_task(task, tasks, bounds, X, strides, earlier, out):
+    """Write X + s_0 (X - A) + s_1 (A - B) + s_2 (B - C) to ``out``, which may be any of them, in place.
 
-    ``previous`` are A and B. Range c = task, task + tasks, ... is the rows from bounds[c] to bounds[c + 1].
+    ``strides`` are s, three scalars of the type of X, and ``earlier`` A, B and C. Range c = task, task + tasks, ... is
+    the rows from bounds[c] to bounds[c + 1].
     """
-    A, B = previous
+    A, B, C = earlier
+    first, second, third = strides
     for c in range(task, bounds.shape[0] - 1, tasks):
         for u in range(bounds[c], bounds[c + 1]):
             for j in range(X.shape[1]):
-                out[u, j] = X[u, j] + stride * ((X[u, j] - A[u, j]) + (X[u, j] - B[u, j]))
+                a, b = A[u, j], B[u, j]
+                out[u, j] = X[u, j] + (first * (X[u, j] - a) + (second * (a - b) + third * (b - C[u, j])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from fastals.core.safe_open import brief
 from fastals.core.validation import check_integer, check_real, describe
+from fastals.kernels.factors import CHANGES
 from fastals.persistence.model_file import read_model_file, write_model_file
 from fastals.persistence.save_load import check_stored_factors
 from fastals.solver.half_sweep import Report
@@ -19,7 +21,11 @@ from fastals.solver.sweeps import TrainingState
 
 KIND = "training state"
 # Which a state may do without.
-OPTIONAL = ("user_factors", "previous_items", "previous_users", "user_effects", "item_effects")
+OPTIONAL = ("user_factors", "user_effects", "item_effects")
+# Of each as many arrays as there are, up to so many.
+EARLIER = {
+    name: (name, *(f"{name}_{n + 1}" for n in range(1, CHANGES))) for name in ("previous_items", "previous_users")
+}
 
 
 class Checkpoint:
@@ -37,7 +43,8 @@ class Checkpoint:
     path : str or path-like
         File to write; it is replaced as a whole, so that a crash while writing leaves the one before.
     every : int, default 1
-        Sweeps from one writing to the next. The file takes the space of the factors, up to twice.
+        Sweeps from one writing to the next. The file takes the space of the factors, up to twice; up to four times
+        where plain sweeps of long rows start from guesses.
 
     Notes
     -----
@@ -133,6 +140,8 @@ def write_state(path: str | os.PathLike[str], state: TrainingState) -> None:
     for name in OPTIONAL:
         if (array := getattr(state, name)) is not None:
             arrays[name] = array
+    for name, names in EARLIER.items():
+        arrays.update(zip(names, getattr(state, name), strict=False))
     write_model_file(path, header, arrays)
 
 
@@ -154,11 +163,13 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
         tolerance = header.get("user_tolerance")
         if tolerance is None and "user_factors" not in arrays:
             raise KeyError("user_factors")
-        for name in ("item_factors", *OPTIONAL):
-            array = arrays.get(name) if name in OPTIONAL else arrays[name]
-            if array is not None:
-                _check_matrix(array, name)
-        previous_items, previous_users, user_effects, item_effects = (arrays.get(name) for name in OPTIONAL[1:])
+        matrices = {name: arrays[name] for name in (*OPTIONAL, *itertools.chain(*EARLIER.values())) if name in arrays}
+        for name, array in {"item_factors": arrays["item_factors"], **matrices}.items():
+            _check_matrix(array, name)
+        previous_items, previous_users = (
+            tuple(matrices[name] for name in itertools.takewhile(matrices.__contains__, names))
+            for names in EARLIER.values()
+        )
         halves = [(_report(items), _report(users)) for items, users in reports]
         return TrainingState(
             {str(name): str(value) for name, value in dict(header["problem"]).items()},
@@ -166,12 +177,12 @@ def read_state(path: str | os.PathLike[str]) -> TrainingState:
             check_real("sequence", header["sequence"], positive=True),
             history.tolist(),
             halves,
-            arrays.get("user_factors"),
+            matrices.get("user_factors"),
             arrays["item_factors"],
             previous_items,
             previous_users,
-            user_effects,
-            item_effects,
+            matrices.get("user_effects"),
+            matrices.get("item_effects"),
             None if tolerance is None else check_real("user_tolerance", tolerance),
         )
     except KeyError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fastals.core.features import Features
 from fastals.core.rows import digest
 from fastals.core.validation import check_factors, check_products
 from fastals.kernels.dense.memory import CACHE_LINE
-from fastals.kernels.factors import extrapolate_task
+from fastals.kernels.factors import CHANGES, extrapolate_task
 from fastals.objective import Objective
 from fastals.solver.eigenbasis import aligned_factors
 from fastals.solver.features import Effects
@@ -28,17 +30,20 @@ def draw(random: np.random.Generator, P: np.ndarray) -> None:
 
 def extrapolate(
     current: np.ndarray,
-    momentum: float,
-    previous: tuple[np.ndarray, np.ndarray],
+    weights: Sequence[float],
+    earlier: Sequence[np.ndarray],
     out: np.ndarray,
     num_threads: int | None,
 ) -> None:
-    """Write current + momentum (current - mean of two ``previous``) to ``out``, which may be one of the two.
+    """Write x_0 + sum_i weights_i (x_i - x_{i+1}) to ``out``, which may be one of the ``earlier``.
 
-    All are (n, factors) arrays of one type.
+    x_0 is ``current`` and x_1, x_2, ... the ``earlier``, one to three of them, as many as weights. All are (n, factors)
+    arrays of one type.
     """
-    bounds, stride = even_bounds(current.shape[0]), current.dtype.type(momentum / 2)
-    run_tasks(extrapolate_task, num_threads, bounds, current, stride, previous, out)
+    spare = CHANGES - len(earlier)
+    strides = tuple(current.dtype.type(weight) for weight in (*weights, *[0.0] * spare))
+    previous = (*earlier, *[earlier[-1]] * spare)
+    run_tasks(extrapolate_task, num_threads, even_bounds(current.shape[0]), current, strides, previous, out)
 
 
 class Half:
@@ -56,8 +61,8 @@ class Half:
     side : Side
     factors : (n, factors) array
         The last solution, or what it was extrapolated to.
-    before : (n, factors) array, optional
-        The solution of the sweep before, as long as it may be asked for.
+    earlier : list of (n, factors) arrays
+        The solutions before the last one, the latest first, as many as may be asked for.
     ahead : (n, factors) array, optional
         What the solution of the sweep before was extrapolated to, while the present one has not been.
     effects : Effects, optional
@@ -65,14 +70,14 @@ class Half:
     settled : bool
         Whether the factors are more than a random start: a solution, or given.
     guessable : bool
-        Whether rows may start from a guess, for which ``factors`` and ``before`` must be at hand.
+        Whether rows may start from a guess, for which ``factors`` and ``earlier`` must be at hand.
     """
 
     guessable = True
 
     def __init__(self, side: Side, factors: np.ndarray, effects: Effects | None = None) -> None:
         self.side, self.factors, self.effects, self.settled = side, factors, effects, False
-        self.before: np.ndarray | None = None
+        self.earlier: list[np.ndarray] = []
         self.ahead: np.ndarray | None = None
         self._free: list[np.ndarray] = []
         self._lent: list[np.ndarray] = []
@@ -94,13 +99,18 @@ class Half:
         return self._padded
 
     def advance(self, solved: np.ndarray, keep: bool) -> None:
-        """Take over a solution, and ``keep`` the one it replaces as ``before``."""
+        """Take over a solution, and ``keep`` the one it replaces as the latest of the ``earlier``."""
         replaced, self.factors, self.settled = self.factors, solved, True
         if keep:
-            outdated, self.before = self.before, replaced
-            self.release(outdated)
+            self.earlier.insert(0, replaced)
         else:
             self.release(replaced)
+
+    def forget(self, kept: int) -> None:
+        """Release the earlier solutions but for the latest ``kept`` of them."""
+        outdated, self.earlier = self.earlier[kept:], self.earlier[:kept]
+        for array in outdated:
+            self.release(array)
 
     @property
     def filled(self) -> int:
@@ -150,7 +160,7 @@ class Half:
 
     def release(self, array: np.ndarray | None) -> None:
         """Make an array a buffer again, unless it is still in use, lent, or of no use as one."""
-        used = (self.factors, self.before, self.ahead, self._padded, *self._free)
+        used = (self.factors, *self.earlier, self.ahead, self._padded, *self._free)
         if array is None or any(array is other for other in used):
             return
         if any(array is other for other in self._lent):
@@ -170,7 +180,7 @@ class Half:
         return self.lend(self.factors)
 
     def lend(self, array: np.ndarray) -> np.ndarray:
-        """Return ``factors`` or ``before`` to be kept by somebody."""
+        """Return ``factors`` or one of the ``earlier`` to be kept by somebody."""
         self._lent.append(array)
         return array
 

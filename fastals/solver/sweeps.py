@@ -19,10 +19,6 @@ least by at most t^2 of what they explain, loss(0) - loss. So an accelerated swe
 the first one, from random factors, to FIRST; and the users, to ``tol``, once more in the end. Where the loss would rise
 nevertheless, ``tol`` it is at once. On the same data a quarter to a third fewer passes over them lead to 0.1 % of the
 best loss. The square root of the ratio would do by the bound, but on ml-1m, where it is 1/5, costs a sweep.
-
-From the third sweep on, long rows that take many steps start from an extrapolation of their last two solutions,
-x + n / (n + 2) (x - x'), with x' the one before x: 1.3 to 1.6 times as fast on ml-1m, twice without extrapolation of
-the items. Sparse data do not benefit; their rows start from zero.
 """
 
 from __future__ import annotations
@@ -38,6 +34,7 @@ from fastals.core.state import FeatureNames
 from fastals.core.unobserved import Unobserved
 from fastals.core.validation import describe
 from fastals.objective import Objective
+from fastals.solver.continuation import continued, may_be_guessed, most_terms, pays
 from fastals.solver.eigenbasis import eigenbasis
 from fastals.solver.half import Half, extrapolate
 from fastals.solver.half_sweep import Report, Settings, solve_side
@@ -49,9 +46,6 @@ Way = Callable[[Half, Half, np.ndarray, np.ndarray, np.ndarray | None, Settings]
 LARGEST_MOMENTUM = 0.9
 SHARE, LOOSEST, FIRST = 0.3, 0.1, 0.05  # of the tolerance, see above
 ITEMS, USERS = 0, 1  # of a sweep's reports
-# A guess costs a rotation and a pass more, about k / (2 n) + 1 steps for n entries of a row, and saves a third of the
-# steps or more: it pays where a row takes more than GUESS_COST (1 + k / n) steps from zero (measured on six data sets).
-GUESS_COST = 2.0
 
 
 class TrainingState(NamedTuple):
@@ -64,8 +58,8 @@ class TrainingState(NamedTuple):
     reports: list[tuple[Report, Report]]
     user_factors: np.ndarray | None  # None where they are to be solved again, to ``user_tolerance``
     item_factors: np.ndarray
-    previous_items: np.ndarray | None  # of the sweep before (accelerated: X_n), once they are needed
-    previous_users: np.ndarray | None  # of the sweep before, once they are needed
+    previous_items: tuple[np.ndarray, ...]  # of sweeps before, the latest first (accelerated: X_n), once needed
+    previous_users: tuple[np.ndarray, ...]
     user_effects: np.ndarray | None = None  # of features, if there are any
     item_effects: np.ndarray | None = None
     user_tolerance: float | None = None  # of the users' last half-sweep, against ``item_factors``
@@ -232,13 +226,14 @@ class Training:
     def _solve_users_ahead(self, guess: np.ndarray | None) -> Report:
         """Solve the users against extrapolated items and take both, or against the items if the loss would rise."""
         users, items, solved = self.users, self.items, self.items.factors
-        before, previous = items.before, items.ahead
-        items.before, items.ahead = solved, None
+        before, previous = items.earlier[0] if items.earlier else None, items.ahead
+        items.earlier, items.ahead = [solved], None
         if before is None or previous is None:
             items.release(previous)
             return self.solve_users()
-        ahead = items.used_up(previous)
-        extrapolate(solved, self._next_momentum(), (before, previous), ahead, self.settings.num_threads)
+        ahead, momentum = items.used_up(previous), self._next_momentum()
+        # The change from the mean of both.
+        extrapolate(solved, (momentum, momentum / 2), (before, previous), ahead, self.settings.num_threads)
         if before is not previous:  # one and the same after a sweep that took its extrapolation back
             items.release(before)
         found = users.buffer()
@@ -263,24 +258,10 @@ class Training:
         return float(sum(min(momentum, LARGEST_MOMENTUM) for momentum in momenta))
 
     def _continued(self, half: Half) -> np.ndarray:
-        """Where a half's factors are expected next: the n-th change as if it fell like 1 / n^2. Uses up ``before``.
-
-        Where they are, if the solution before them was not kept.
-        """
-        if half.before is None:
-            return half.factors
-        n, guess = len(self.reports), half.buffer()
-        extrapolate(half.factors, n / (n + 2), (half.before, half.before), guess, self.settings.num_threads)
-        outdated, half.before = half.before, None
-        half.release(outdated)
-        return guess
-
-    def _may_be_guessed(self, half: Half) -> bool:
-        """Whether rows of a half could take so many steps that a guess would pay."""
-        if not half.guessable or self.settings.solver != "cg":
-            return False
-        threshold = GUESS_COST * (1 + self.items.factors.shape[1] * (half.filled / half.stored))
-        return self.settings.max_steps > threshold
+        """Where a half's factors are expected next."""
+        n = len(self.reports)
+        most = most_terms(self.accelerated, n, self.settings.tolerance)
+        return continued(half, n, most, self.settings.num_threads)
 
     def _guessed(self, half: int) -> bool:
         """Whether rows start from a guess now, in a sweep's half 0 (items) or 1 (users).
@@ -289,14 +270,9 @@ class Training:
         than all others.
         """
         chosen = (self.items, self.users)[half]
-        if not self._may_be_guessed(chosen):
+        if self.settings.solver != "cg" or not may_be_guessed(chosen, self.settings.max_steps):
             return False
-        factors_per_entry = self.items.factors.shape[1] / chosen.stored
-        reports = (sweep[half] for sweep in self.reports[1:])
-        return any(
-            report.steps > GUESS_COST * report.iterated * (1 + factors_per_entry * report.iterated)
-            for report in reports
-        )
+        return pays(chosen, (sweep[half] for sweep in self.reports[1:]))
 
     @property
     def problem(self) -> dict[str, str]:
@@ -319,13 +295,13 @@ class Training:
     def state(self) -> TrainingState:
         """State after the last sweep; its arrays do not change any more."""
         users, items = self.users, self.items
-        previous_items = items.before if self.accelerated or self._guessed(ITEMS) else None
-        previous_users, user_factors = users.before if self._guessed(USERS) else None, users.kept()
+        previous_items = items.earlier if self.accelerated or self._guessed(ITEMS) else []
+        previous_users, user_factors = users.earlier if self._guessed(USERS) else [], users.kept()
         return TrainingState(
             self.problem, self.accelerated, float(self._sequence), list(self.loss_history), list(self.reports),
             user_factors, items.lend(items.factors),
-            None if previous_items is None else items.lend(previous_items),
-            None if previous_users is None else users.lend(previous_users),
+            tuple(items.lend(array) for array in previous_items),
+            tuple(users.lend(array) for array in previous_users),
             None if users.effects is None else users.effects.array,
             None if items.effects is None else items.effects.array,
             self._tolerance if user_factors is None else None,
@@ -354,7 +330,7 @@ class Training:
         ):
             if given is not None:
                 half.factors = half.taken(given, f"{name[:-1]}_factors")
-            half.before = None if previous is None else half.taken(previous, f"previous_{name}")
+            half.earlier = [half.taken(array, f"previous_{name}") for array in previous]
             half.ahead, half.settled = None, True
         for half, effects in ((self.users, state.user_effects), (self.items, state.item_effects)):
             if half.effects is not None:

@@ -138,7 +138,7 @@ def test_directions_that_rounding_errors_fill_are_left_out(make):
 def test_users_never_start_from_a_guess(plays, make):
     """So that their factors follow from the items' alone."""
     training, _ = sharded_fit(make(iterations=8, tol=1e-6, acceleration=False), plays)
-    assert training.users.before is None
+    assert not training.users.earlier
 
 
 def test_training_states_do_without_users(plays, make):

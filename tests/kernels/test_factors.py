@@ -63,9 +63,9 @@ def test_roundings_of_the_stored_loss_grow_with_rows_and_their_lengths():
 @pytest.mark.parametrize("in_place", [False, True])
 def test_extrapolate(in_place):
     random = np.random.default_rng(2)
-    current, before, ahead = random.normal(size=(3, 50, 8))
-    expected = current + 1.2 * (current - (before + ahead) / 2)
-    out = ahead if in_place else np.empty_like(current)
+    x, a, b, c = random.normal(size=(4, 50, 8))
+    expected = x + 1.2 * (x - a) - 0.6 * (a - b) + 0.3 * (b - c)
+    out = b if in_place else np.empty_like(x)
     for task in range(2):
-        extrapolate_task(task, 2, even_bounds(50), current, 0.6, (before, ahead), out)
+        extrapolate_task(task, 2, even_bounds(50), x, (1.2, -0.6, 0.3), (a, b, c), out)
     np.testing.assert_allclose(out, expected, rtol=1e-12)

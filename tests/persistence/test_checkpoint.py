@@ -213,9 +213,29 @@ class TestFile:
         unfitted(iterations=5).fit(plays, callback=lambda model, *_: states.append(model.training_state()))
         write_state(tmp_path / "state", states[-1])
         got = read_state(tmp_path / "state")
-        assert states[0].previous_items is None or len(states[0].loss_history) == 1
+        assert len(states[-1].previous_items) == 1
         for name, expected in states[-1]._asdict().items():
             np.testing.assert_equal(getattr(got, name), expected, err_msg=name)
+
+    def test_holds_all_earlier_solutions(self, tmp_path):
+        """Of plain sweeps of long rows, to a small tolerance."""
+        likes = sp.random(60, 40, density=0.7, random_state=0, format="csr")
+        likes.data[:] = 1
+        states, path = [], tmp_path / "state"
+        model = unfitted(iterations=7, acceleration=False, tol=1e-6, alpha=40.0)
+        model.fit(likes, callback=lambda model, *_: states.append(model.training_state()))
+        for state in states:
+            write_state(path, state)
+            for name, expected in state._asdict().items():
+                np.testing.assert_equal(getattr(read_state(path), name), expected, err_msg=name)
+        assert [len(state.previous_users) for state in states] == [0, 0, 1, 2, 3, 3, 3]
+        header, arrays = read_model_file(path)
+        del arrays["previous_users_2"]
+        write_model_file(path, header, arrays)
+        assert len(read_state(path).previous_users) == 1
+        write_model_file(path, header, {**arrays, "previous_users_3": np.full((60, 8), np.nan, np.float32)})
+        with pytest.raises(ValueError, match="previous_users_3"):
+            read_state(path)
 
     def test_none(self, tmp_path):
         assert Checkpoint(tmp_path / "state").load() is None

@@ -9,18 +9,23 @@ from hypothesis import strategies as st
 from problems import problems
 
 from fastals import ImplicitALS
+from fastals.core.state import State
 from fastals.core.validation import check_rows
 from fastals.kernels.rows.cg_rows import cg_scratch_for, iterate_rows
 from fastals.kernels.rows.conjugate_gradient import Stop
 from fastals.kernels.rows.row import REPORTS, STEPS, Ranges, System
 from fastals.objective import Objective
 from fastals.persistence.checkpoint import Checkpoint, read_state
+from fastals.solver.continuation import change_weights, continued, most_terms
 from fastals.solver.eigenbasis import aligned_factors, eigenbasis
+from fastals.solver.fitting import Given, prepare, run
+from fastals.solver.half import Half
 from fastals.solver.half_sweep import Settings, solve_side
 from fastals.solver.sides import build_sides
 from fastals.solver.sweeps import LOOSEST, Training
 
 N_USERS, N_ITEMS, FACTORS = 130, 75, 12
+PLAIN = {"acceleration": False, "tol": 1e-5}  # three changes are followed
 PARAMETERS = {"objective": "hu", "confidence": "linear", "alpha": 10.0, "unobserved_weight": 1.0, "epsilon": 1.0}
 
 
@@ -119,7 +124,7 @@ def test_error_keeps_to_the_tolerance_whatever_the_problem(problem, acceleration
         errors.append(naive.energy_errors(problem.terms, P, Q, users).max())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastals.solver.sweeps.GUESS_COST", -1.0)
+        patch.setattr("fastals.solver.continuation.GUESS_COST", -1.0)
         patch.setattr("fastals.solver.half_sweep.GUESSED_FROM", 1000)
         model = problem.model(iterations=6, tol=tolerance, acceleration=acceleration, random_state=0, max_cg_steps=200)
         model.fit(**problem.data, callback=measure)
@@ -171,10 +176,10 @@ class BreakError(Exception):
     pass
 
 
-@pytest.mark.parametrize("acceleration", [True, False])
-@pytest.mark.parametrize("sweeps", [1, 2, 3, 6, 9])
-def test_resumption_equals_a_fit_without_a_break(likes, tmp_path, acceleration, sweeps):
-    whole = unfitted(acceleration=acceleration).fit(likes)
+@pytest.mark.parametrize("parameters", [{"acceleration": True}, {"acceleration": False}, PLAIN], ids=str)
+@pytest.mark.parametrize("sweeps", [1, 2, 3, 4, 5, 6, 9])
+def test_resumption_equals_a_fit_without_a_break(likes, tmp_path, parameters, sweeps):
+    whole = unfitted(**parameters).fit(likes)
 
     def break_there(model, sweep, loss):
         if sweep + 1 == sweeps:
@@ -182,10 +187,10 @@ def test_resumption_equals_a_fit_without_a_break(likes, tmp_path, acceleration, 
 
     checkpoint = Checkpoint(tmp_path / "state")
     with pytest.raises(BreakError):
-        checkpoint.fit(unfitted(acceleration=acceleration), likes, callback=break_there)
+        checkpoint.fit(unfitted(**parameters), likes, callback=break_there)
     state = read_state(checkpoint.path)
-    assert (state.previous_users is None) == (sweeps < 3)
-    got = checkpoint.fit(unfitted(acceleration=acceleration), likes)
+    assert (state.previous_users == ()) == (sweeps < 3)
+    got = checkpoint.fit(unfitted(**parameters), likes)
 
     np.testing.assert_array_equal(got.user_factors, whole.user_factors)
     np.testing.assert_array_equal(got.item_factors, whole.item_factors)
@@ -214,6 +219,107 @@ def test_direct_solutions_and_sparse_data_go_without(likes, monkeypatch):
     unfitted().fit(sp.random(N_USERS, N_ITEMS, density=0.05, random_state=0, format="csr"))
     with pytest.raises(AssertionError, match="a guess"):
         unfitted().fit(likes)
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3])
+@pytest.mark.parametrize("n", [4, 5, 20])
+def test_the_next_change_of_a_series(terms, n):
+    """Whatever its coefficients."""
+    coefficients = np.random.default_rng(0).normal(size=terms)
+
+    def change(m):
+        return sum(c / np.prod(np.arange(m, m + j + 1.0)) for j, c in enumerate(coefficients, 1))
+
+    got = np.dot(change_weights(n, terms), [change(n - i) for i in range(terms)])
+
+    assert got == pytest.approx(change(n + 1), rel=1e-12)
+
+
+def half_of(likes, earlier):
+    """The users' half after so many solutions, of which all but the last are still there."""
+    _, users, _ = items_side(likes, np.float32)
+    half = Half(users, np.zeros((N_USERS, 16), np.float32))
+    for n in range(earlier + 1):
+        solved = half.buffer()
+        solved[:] = np.random.default_rng(n).normal(size=solved.shape)
+        half.advance(solved, keep=n > 0)
+    return half
+
+
+@pytest.mark.parametrize(
+    ("n", "earlier", "most", "expected", "kept"),
+    [
+        (2, 1, 3, [], 1),  # no series yet
+        (3, 2, 3, [3 / 5], 2),
+        (4, 3, 3, [8 / 7, -2 / 7], 2),
+        (9, 3, 3, [27 / 13, -18 / 13, 42 / 143], 2),
+        (9, 2, 2, [18 / 12, -6 / 11], 1),
+        (9, 1, 3, [9 / 11], 1),  # those before are not there
+        (9, 1, 1, [9 / 11], 0),
+        (9, 0, 3, [], 0),
+    ],
+)
+def test_guess(likes, n, earlier, most, expected, kept):
+    half = half_of(likes, earlier)
+    solutions = [array.astype(float) for array in (half.factors, *half.earlier)]
+    guess = solutions[0] + sum(w * (x - y) for w, x, y in zip(expected, solutions, solutions[1:], strict=False))
+
+    got = continued(half, n, most, 1)
+
+    np.testing.assert_allclose(got, guess, rtol=0, atol=1e-5)
+    assert (got is half.factors) == (not expected)
+    assert len(half.earlier) == kept
+    assert all(np.array_equal(a, b) for a, b in zip(half.earlier, solutions[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("accelerated", "n", "tolerance", "expected"),
+    [(True, 5, 1e-6, 1), (False, 8, 1e-3, 3), (False, 9, 1e-3, 2), (False, 18, 1e-4, 3), (False, 19, 1e-4, 2)],
+)
+def test_more_changes_are_followed_where_solutions_are_accurate(accelerated, n, tolerance, expected):
+    assert most_terms(accelerated, n, tolerance) == expected
+
+
+def test_more_changes_spare_steps(likes, monkeypatch):
+    def steps():
+        training, rows = prepare(unfitted(**PLAIN), State(), Given(likes))
+        run(training, rows, 16, None, False)
+        return sum(half.steps for sweep in training.reports for half in sweep)
+
+    got = [steps()]
+    for terms in (2, 1):
+        monkeypatch.setattr("fastals.solver.sweeps.most_terms", lambda *state, terms=terms: terms)
+        got.append(steps())
+
+    assert got[0] < 0.95 * got[1] < 0.95**2 * got[2]
+
+
+def test_states_of_all_sweeps_stay_as_they_were(likes):
+    """Whatever later sweeps write, and where."""
+    training, _ = prepare(unfitted(**PLAIN), State(), Given(likes))
+    kept, copies = [], []
+
+    for sweep in range(12):
+        training.sweep()
+        if sweep % 6 != 5:  # factors of the sweeps before are lent as earlier ones alone
+            continue
+        state = training.state()
+        kept += [state.user_factors, state.item_factors, *state.previous_items, *state.previous_users]
+        copies += [np.array(array) for array in kept[len(copies) :]]
+
+    assert len(state.previous_items) == len(state.previous_users) == 3
+    for got, expected in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_no_more_arrays_than_are_needed(likes):
+    """A side's factors, two solutions before them, the guess and what is solved; one of them is rotated later."""
+    training, rows = prepare(ImplicitALS(16, **{**PARAMETERS, **PLAIN, "random_state": 0}), State(), Given(likes))
+    run(training, rows, 12, None, False)
+
+    for half in (training.users, training.items):
+        assert len(half.earlier) == 3
+        assert 1 + len(half.earlier) + len(half._free) == 5
 
 
 def items_side(likes, dtype):

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from fastals.core.validation import check_rows
 from fastals.objective import Objective
-from fastals.solver.half import Half
+from fastals.solver.half import Half, extrapolate
 from fastals.solver.sides import build_sides
 
 
@@ -20,17 +20,48 @@ def half(request):
     return Half(build_sides(objective, rows, None, np.dtype(np.float32))[0], np.zeros((6, request.param), np.float32))
 
 
+def same(got, expected):
+    return len(got) == len(expected) and all(one is other for one, other in zip(got, expected, strict=True))
+
+
 def test_solutions_move_on(half):
     first = half.factors
     for keep in (True, True, False, True, False):
-        before, current = half.before, half.factors
+        earlier, current = list(half.earlier), half.factors
         solved = half.buffer()
-        assert solved is not current
-        assert solved is not before
+        assert not any(solved is array for array in (current, *earlier))
         half.advance(solved, keep)
         assert half.factors is solved
-        assert half.before is (current if keep else before)
+        assert same(half.earlier, [current, *earlier] if keep else earlier)
     assert half.factors is not first
+
+
+def test_what_is_forgotten_is_written_again(half):
+    for _ in range(4):
+        half.advance(half.buffer(), keep=True)
+    latest, *others = half.earlier
+
+    half.forget(1)
+
+    assert same(half.earlier, [latest])
+    if half.factors.shape[1] == 16:  # the first factors may start anywhere in a cache line
+        buffers = [half.buffer() for _ in others]
+        assert sum(any(array is buffer for buffer in buffers) for array in others) >= len(others) - 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extrapolation_follows_up_to_three_changes(count, dtype):
+    random = np.random.default_rng(3)
+    weights, arrays = random.normal(size=count), random.normal(size=(count + 1, 50, 8)).astype(dtype)
+    changes = arrays[:-1].astype(float) - arrays[1:]
+    expected = arrays[0] + np.tensordot(weights, changes, 1)
+    given, out = arrays.copy(), np.empty_like(arrays[0])
+
+    extrapolate(arrays[0], weights, list(arrays[1:]), out, 2)
+
+    np.testing.assert_allclose(out, expected, rtol=0, atol=20 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(arrays, given)
 
 
 def test_two_or_three_arrays_serve_for_ever(half):

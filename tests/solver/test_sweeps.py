@@ -113,8 +113,8 @@ def test_states_of_all_sweeps_stay_as_they_were(plays, monkeypatch, momentum):
     for _ in range(8):
         training.sweep()
         state = training.state()
-        kept += [state.user_factors, state.item_factors, state.previous_items]
-        copies += [np.array(array) for array in kept[-3:]]
+        kept += [state.user_factors, state.item_factors, *state.previous_items]
+        copies += [np.array(array) for array in kept[len(copies) :]]
 
     for got, expected in zip(kept, copies, strict=True):
         np.testing.assert_array_equal(got, expected)

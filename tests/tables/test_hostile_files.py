@@ -238,7 +238,7 @@ def is_sound(got: Any) -> bool:
         found = np.isfinite(got.user_factors).all() and np.isfinite(got.item_factors).all()
         return bool(found and np.isfinite(scores[items >= 0]).all() and np.isfinite(got.loss_history).all())
     if isinstance(got, TrainingState):
-        factors = [got.user_factors, got.item_factors, got.previous_items]
+        factors = [got.user_factors, got.item_factors, *got.previous_items, *got.previous_users]
         return all(one is None or bool(np.isfinite(one).all()) for one in factors)
     if isinstance(got[1], Interactions):  # a split one
         return is_sound(got[0]) and is_sound(got[1]) and np.array_equal(got[0].item_ids, got[1].item_ids)
