@@ -25,8 +25,9 @@ from fastals.solver.half import Half, extrapolate
 from fastals.solver.half_sweep import Report
 
 # A guess costs a rotation and a pass more, about k / (2 n) + 1 steps for n entries of a row, and saves a third of the
-# steps or more: it pays where a row takes more than GUESS_COST (1 + k / n) steps from zero (measured on six data sets).
-GUESS_COST = 2.0
+# steps or more: it pays where a row takes more than GUESS_COST (1 + k / n) steps from zero (measured on four data sets;
+# with 2 accelerated fits to ml-1m with 256 factors take a twentieth longer, as their first sweeps go without).
+GUESS_COST = 1.6
 SETTLED = 2  # sweeps before solutions follow a series
 THIRD_WHILE = 0.6  # n^3 tol is smaller: 18 sweeps at 1e-4, 8 at 1e-3, after which two terms take fewer steps (measured)
 
