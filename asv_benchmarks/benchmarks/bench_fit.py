@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastals import ImplicitALS
 
-from .frozen_data import OnFrozenData, interactions
+from .frozen_data import REGIMES, OnFrozenData, binary, interactions
 
 FIRST_FIT = """
 import scipy.sparse as sp
@@ -40,6 +40,27 @@ class FitFloat64(Fit):
 
     params = (["films", "places"], ["cg", "cholesky"], [64])
     dtype = "float64"
+
+
+class PlainFit(OnFrozenData):
+    """Ten plain sweeps to 1e-4 over long rows, which start from guesses; the steps of a row in the last one."""
+
+    params = ([64, 256],)
+    param_names = ("factors",)
+
+    def setup(self, data, factors: int) -> None:
+        settings = {"confidence": "linear", "unobserved_exponent": 0.0, "acceleration": False, "tol": 1e-4}
+        self.model = ImplicitALS(factors, iterations=10, random_state=0, **REGIMES["hu"], **settings)
+        self.model.fit(binary(data["small"].train))
+        self.user_items = binary(data["films"].train)
+
+    def time_fit(self, data, factors: int) -> None:
+        self.model.fit(self.user_items)
+
+    def track_steps(self, data, factors: int) -> float:
+        return self.model.fit(self.user_items).solver_report_["cg_steps"]
+
+    track_steps.unit = "steps"
 
 
 class StartUp:

@@ -155,6 +155,7 @@ def test_one_thread_at_a_time():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing launches a layer")
 @pytest.mark.parametrize("layer", LAYERS)
 def test_many_python_threads_under_each_layer(layer):
     script = """
