@@ -19,6 +19,8 @@ least by at most t^2 of what they explain, loss(0) - loss. So an accelerated swe
 the first one, from random factors, to FIRST; and the users, to ``tol``, once more in the end. Where the loss would rise
 nevertheless, ``tol`` it is at once. On the same data a quarter to a third fewer passes over them lead to 0.1 % of the
 best loss. The square root of the ratio would do by the bound, but on ml-1m, where it is 1/5, costs a sweep.
+
+Long rows that take many steps start from a guess; see ``continuation``.
 """
 
 from __future__ import annotations
@@ -330,6 +332,8 @@ class Training:
         ):
             if given is not None:
                 half.factors = half.taken(given, f"{name[:-1]}_factors")
+            if not isinstance(previous, tuple):
+                raise TypeError(f"previous_{name} must be a tuple of arrays; got {describe(previous)}")
             half.earlier = [half.taken(array, f"previous_{name}") for array in previous]
             half.ahead, half.settled = None, True
         for half, effects in ((self.users, state.user_effects), (self.items, state.item_effects)):

@@ -85,6 +85,47 @@ def test_a_state_with_a_sequence_that_no_fit_has_goes_on(plays):
     assert (np.diff(training.loss_history) <= 0).all()
 
 
+@pytest.fixture
+def likes():
+    """Long rows."""
+    return sp.csr_array((np.random.default_rng(0).random((130, 75)) < 0.6).astype(np.float32))
+
+
+PLAIN = {"alpha": 10.0, "acceleration": False, "tol": 1e-5, "iterations": 9, "random_state": 0}
+
+
+@pytest.mark.parametrize("previous", [None, np.zeros((130, 12), np.float32)], ids=["none", "an array"])
+@pytest.mark.parametrize("name", ["previous_users", "previous_items"])
+def test_earlier_solutions_are_a_tuple(likes, name, previous):
+    """In states of earlier versions they are not."""
+    states = []
+    ImplicitALS(12, **PLAIN).fit(likes, callback=lambda model, *_: states.append(model.training_state()))
+
+    with pytest.raises(TypeError, match=f"{name} must be a tuple of arrays; got "):
+        ImplicitALS(12, **PLAIN).fit(likes, resume_from=states[5]._replace(**{name: previous}))
+
+
+@pytest.mark.parametrize("freeze", [0, 1])
+def test_earlier_solutions_may_be_read_only(likes, freeze):
+    """Some of them, in any order of memory."""
+    states = []
+    whole = ImplicitALS(12, **PLAIN).fit(likes, callback=lambda model, *_: states.append(model.training_state()))
+
+    def frozen(arrays):
+        copies = [np.array(array, order="FC"[number % 2]) for number, array in enumerate(arrays)]
+        for number, array in enumerate(copies):
+            array.flags.writeable = number % 2 == freeze
+        return tuple(copies)
+
+    state = states[5]
+    assert len(state.previous_users) == 3
+    state = state._replace(previous_users=frozen(state.previous_users), previous_items=frozen(state.previous_items))
+    got = ImplicitALS(12, **PLAIN).fit(likes, resume_from=state)
+
+    np.testing.assert_array_equal(got.user_factors, whole.user_factors)
+    np.testing.assert_array_equal(got.item_factors, whole.item_factors)
+
+
 def dense_half_sweep(R, Y, alpha, ridge):
     """Rows against the factors Y, each from its dense normal equations."""
     C = 1 + alpha * R
