@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastals.core.state import State, swap
 from fastals.core.validation import check_integer, check_real
 from fastals.evaluation import ranking_metrics_at_k
 from fastals.serving.scores import LOSS_PARTS
@@ -114,6 +115,7 @@ class ValidationCallback:
         """Forget the curves and the best factors."""
         self._curve: list[tuple[int, float, float, float]] = []
         self._best_factors: tuple[np.ndarray, np.ndarray] | None = None
+        self._best_effects: tuple[np.ndarray | None, ...] = (None, None)  # of features
         self._without_gain = 0
         self.best_sweep: int | None = None
         self.best_value = -np.inf
@@ -135,6 +137,8 @@ class ValidationCallback:
         if value > self.best_value + self.min_delta:
             self.best_sweep, self.best_value, self._without_gain = sweep, value, 0
             self._best_factors = (np.array(model.user_factors), np.array(model.item_factors))
+            effects = getattr(model, "feature_effects_", (None, None))
+            self._best_effects = tuple(None if of_side is None else of_side.copy() for of_side in effects)
         else:
             self._without_gain += 1
         self.stopped = self.patience is not None and self._without_gain >= self.patience
@@ -164,7 +168,10 @@ class ValidationCallback:
         return self.restore(model)
 
     def restore(self, model: Any) -> Any:
-        """Give a model the factors of the best sweep; its ``loss_history`` keeps every sweep.
+        """Give a model the factors of the best sweep, and the effects of its features.
+
+        Its ``loss_history`` keeps every sweep. The factors are those that were measured: early sweeps of an accelerated
+        fit solve the users more loosely than to ``tol``, so they are not quite what ``recalculate_user`` gives.
 
         Parameters
         ----------
@@ -184,7 +191,16 @@ class ValidationCallback:
             raise ValueError("no sweep has been evaluated yet, so there are no best factors to restore")
         user_factors, item_factors = self._best_factors
         model.user_factors, model.item_factors = user_factors.copy(), item_factors.copy()
+        if any(effects is not None for effects in self._best_effects):
+            swap(model, self._with_best_effects)
         return model
+
+    def _with_best_effects(self, state: State) -> State:
+        users, items = (
+            features if features is None or effects is None else features._replace(effects=effects.copy())
+            for features, effects in zip(state.features, self._best_effects, strict=True)
+        )
+        return state.changed(features=(users, items))
 
     @property
     def learning_curve(self) -> dict[str, np.ndarray]:

@@ -103,6 +103,29 @@ def test_restored_factors_are_the_models_own():
     np.testing.assert_array_equal(monitor.restore(Scripted()).user_factors, model.factors_of(4)[0])
 
 
+@pytest.mark.parametrize("sides", [("user_features",), ("item_features",), ("user_features", "item_features")])
+def test_effects_of_features_are_those_of_the_best_sweep(sides):
+    random = np.random.default_rng(0)
+    features = {"user_features": random.normal(size=(8, 3)), "item_features": random.normal(size=(N_ITEMS, 2))}
+    given = {name: features[name] for name in sides}
+    model, seen = ImplicitALS(3, iterations=6, random_state=0, regularization=0.01), []
+    monitor = ValidationCallback(TRAIN, VALIDATION, K=3)
+
+    def watch(model, sweep, loss):
+        seen.append([None if effects is None else effects.copy() for effects in model.feature_effects_])
+        return monitor(model, sweep, loss)
+
+    model.fit(TRAIN, callback=watch, **given)
+    assert monitor.best_sweep < 5, "else there is nothing to restore"
+    monitor.restore(model)
+
+    for got, expected, last in zip(model.feature_effects_, seen[monitor.best_sweep], seen[-1], strict=True):
+        assert (got is None) == (expected is None)
+        if got is not None:
+            np.testing.assert_array_equal(got, expected)
+            assert np.abs(expected - last).max() > 1e-6
+
+
 @pytest.mark.parametrize("through_fit", [True, False])
 def test_new_run_clears_the_curve(through_fit):
     monitor = ValidationCallback(TRAIN, VALIDATION, K=3, patience=3)

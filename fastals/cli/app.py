@@ -189,7 +189,7 @@ def evaluate(
 ) -> None:
     """Hold out a part of the data, fit to the rest, and compare the ranking metrics with popularity's.
 
-    With --time-column the latest pairs are held out, else random ones.
+    With --time-column, or of a store that has times, the latest pairs are held out, else random ones.
     """
     from fastals.cli import judging, show
 

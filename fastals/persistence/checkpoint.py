@@ -112,7 +112,12 @@ class Checkpoint:
             self(model, sweep, loss)
             return None if callback is None else callback(model, sweep, loss)
 
-        model.fit(user_items, callback=write_and_call, resume_from=self.load(), **fit_options)
+        try:
+            model.fit(user_items, callback=write_and_call, resume_from=self.load(), **fit_options)
+        except ValueError as error:
+            if not str(error).startswith("resume_from must come from"):
+                raise
+            raise ValueError(f"{self.path} is of another fit, remove it to start afresh: {error}") from error
         self.path.unlink(missing_ok=True)
         return model
 

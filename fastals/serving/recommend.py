@@ -71,7 +71,8 @@ def recommend(
         Items to choose from; all by default. Those also in ``filter_items`` are left out.
     user_features : array or sparse matrix (n, d), optional
         A row of features for each user, from which the factors are calculated, with the users' rows if those are
-        given: for users of whom nothing but their features may be known.
+        given: for users of whom nothing but their features may be known. With ``recalculate_user`` the features that
+        the users were fitted with by default; a user outside of the training users has none.
 
     Returns
     -------

@@ -302,6 +302,15 @@ class TestFile:
             Checkpoint(tmp_path / "state").fit(unfitted(), plays)
 
 
+def test_fewer_iterations_leave_the_file(plays, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "state")
+    with pytest.raises(BreakError):
+        checkpoint.fit(unfitted(), plays, callback=break_after(7))
+    with pytest.raises(ValueError, match="iterations must be at least the 7 sweeps of resume_from; got 3"):
+        checkpoint.fit(unfitted(iterations=3), plays)
+    assert_same(checkpoint.fit(unfitted(), plays), unfitted().fit(plays))
+
+
 class TestAnotherProblem:
     @pytest.mark.parametrize(
         ("parameters", "part"),
@@ -322,7 +331,7 @@ class TestAnotherProblem:
         model = unfitted().fit(plays)
         before = model.user_factors
         model.set_params(**parameters)
-        with pytest.raises(ValueError, match=f"resume_from must come from a fit of the same {part}"):
+        with pytest.raises(ValueError, match=f"state is of another fit, remove .* from a fit of the same {part}"):
             Checkpoint(tmp_path / "state").fit(model, plays)
         assert model.user_factors is before
         assert (tmp_path / "state").exists()

@@ -155,12 +155,37 @@ def test_the_running_gramian_stays_that_of_the_factors(ratings):
 
 
 def test_sweeps_are_those_of_a_fit_that_starts_there(ratings, new):
-    model = small(**EXACT).fit(ratings).update(new)
-    expected = small(**EXACT).fit(model.user_items_, user_factors=model.user_factors, item_factors=model.item_factors)
+    model, alone = small(**EXACT).fit(ratings).update(new), ratings.shape[0]  # a new user of a new item alone
+    start = model.user_factors.copy()
+    assert not start[alone].any()
+    start[alone] = np.random.default_rng(0).standard_normal(4) * 0.1 / np.sqrt(4)  # as a fit begins
+    expected = small(**EXACT).fit(model.user_items_, user_factors=start, item_factors=model.item_factors)
     refreshed = small(**EXACT).fit(ratings).update(new, sweeps=3)
     np.testing.assert_allclose(refreshed.user_factors, expected.user_factors, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(refreshed.loss_history[-3:], expected.loss_history, rtol=1e-12)
     assert len(refreshed.loss_history) == 6
+
+
+@pytest.mark.parametrize("afterwards", [False, True])
+def test_new_users_of_new_items_alone_are_learned_by_sweeps(ratings, afterwards):
+    """Against zeros they would stay zeros, in an update, in a later one and in a warm start."""
+    random, (n, m) = np.random.default_rng(3), ratings.shape
+    block = np.zeros((n + 9, m + 5))
+    block[n:, m:] = random.random((9, 5)) < 0.7
+    parameters = {**EXACT, "confidence": "linear", "unobserved_exponent": 0, "factors": 6}
+    model = small(**parameters, warm_start=True, iterations=20).fit(ratings)
+
+    if afterwards:
+        model.update(sp.csr_array(block))
+        assert not model.user_factors[n:].any()
+        model.fit(model.user_items_)
+    else:
+        model.update(sp.csr_array(block), sweeps=20)
+
+    refit = small(**parameters, iterations=40).fit(model.user_items_)
+    got, expected = (one.user_factors @ one.item_factors.T for one in (model, refit))
+    assert model.loss_history[-1] <= 1.02 * refit.loss_history[-1]
+    assert np.abs(got - expected)[n:, m:].max() < 0.2 < expected[n:, m:].max()
 
 
 def test_the_loss_falls_towards_that_of_a_refit():

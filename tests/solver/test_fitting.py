@@ -50,6 +50,14 @@ def test_warm_start_goes_on_from_the_state_and_given_factors_come_first(ratings)
     assert not from_given.items.factors.any()
 
 
+def test_fewer_iterations_than_have_been_made_are_refused(ratings):
+    states = []
+    small().fit(ratings, callback=lambda model, *_: states.append(model.training_state()))
+
+    with pytest.raises(ValueError, match="iterations must be at least the 3 sweeps of resume_from; got 2"):
+        small(iterations=2).fit(ratings, resume_from=states[-1])
+
+
 def test_warm_start_from_another_shape_is_refused_by_its_name(ratings):
     model = small(warm_start=True).fit(ratings)
 
