@@ -48,6 +48,7 @@ def describe(path: Path, model: ImplicitALS, interactions: Interactions) -> None
             ("ids", "; ".join(ids) if hasattr(model, "interactions") else "positions counted from 0"),
             *_features(model),
             ("alpha that was used", show.number(model.alpha_, 7)),
+            ("exponents of missing pairs that were used", ", ".join(map(_exponent, model.unobserved_exponent_))),
             ("regularization that was used", ", ".join(show.number(one, 7) for one in model.regularization_)),
         ],
     )
@@ -57,6 +58,10 @@ def describe(path: Path, model: ImplicitALS, interactions: Interactions) -> None
         "How the rows were solved",
         [(_REPORT.get(name, name), show.number(value, 4)) for name, value in model.solver_report_.items()],
     )
+
+
+def _exponent(value: float | None) -> str:
+    return "weights were given" if value is None else show.number(value, 4)
 
 
 def _features(model: ImplicitALS) -> list[tuple[str, str]]:

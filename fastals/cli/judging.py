@@ -85,6 +85,7 @@ def as_json(
             "parameters": parameters,
             "alpha": model.alpha_,
             "regularization": list(model.regularization_),
+            "unobserved_exponent": list(model.unobserved_exponent_),
             "loss": model.loss_history[-1] if model.loss_history else None,
             "at": found["fastals"].K,
             "metrics": {name: _plain(metrics) for name, metrics in found.items()},

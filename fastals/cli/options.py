@@ -230,14 +230,15 @@ def _column(text: str | None) -> str | int | None:
 
 
 def _numbers(name: str, text: str) -> str | float | tuple[float, ...]:
-    """Read a number, one for users and one for items, or "auto"."""
+    """Read a number, one for users and one for items (but not of alpha), or "auto"."""
     if text == "auto":
         return text
+    pair = "" if name == "alpha" else ", two with a comma between,"
     try:
-        numbers = tuple(map(float, text.split(",")))
+        numbers = tuple(map(float, text.split(",") if pair else [text]))
     except ValueError:
         option = f"--{name.replace('_', '-')}"
-        raise ValueError(f"{option} must be a number, two with a comma between, or auto; got {text!r}") from None
+        raise ValueError(f"{option} must be a number{pair} or auto; got {text!r}") from None
     return numbers if len(numbers) > 1 else numbers[0]
 
 

@@ -17,6 +17,7 @@ from fastals.core.validation import (
     check_real,
     describe,
     is_auto,
+    is_true,
 )
 from fastals.objective import CONFIDENCES, Objective, density_of
 from fastals.solver.given_features import checked_feature_strengths
@@ -48,6 +49,7 @@ def check_parameters(parameters: Any) -> tuple[Settings, Objective]:
     check_dtype(parameters.dtype)
     exponents_of(parameters)
     checked_feature_strengths(parameters)
+    is_true("warm_start", parameters.warm_start)
     acceleration = parameters.acceleration
     if not isinstance(acceleration, bool) and not is_auto(acceleration):
         raise ValueError(f"acceleration must be True, False or 'auto'; got {describe(acceleration)}")

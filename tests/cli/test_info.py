@@ -25,6 +25,8 @@ def test_info_shows_what_the_model_holds(ratings, tmp_path, ids):
     assert table["regularization"] == ["(0.5, 2.0)"]
     assert table["alpha"] == ["auto"]
     assert table["alpha that was used"] == [show.number(model.alpha_)]
+    exponents = table["exponents of missing pairs that were used"]
+    assert exponents == [f"0, {show.number(model.unobserved_exponent_[1], 4)}"]
     assert table["ids"] == [
         "users as text, such as 'u0'; items as integers, such as 0" if ids else "positions counted from 0"
     ]

@@ -59,6 +59,7 @@ def test_what_is_printed_is_what_the_library_measures(table, timed):
     assert got["metrics"] == {name: dict(metrics) for name, metrics in expected.items()}
     assert got["standard_errors"] == {name: metrics.stderr for name, metrics in expected.items()}
     assert got["alpha"] == model.alpha_
+    assert got["unobserved_exponent"] == list(model.unobserved_exponent_)
     assert got["loss"] == model.loss_history[-1]
     assert got["parameters"] == {**model.get_params()}
     assert (got["users"], got["items"], got["interactions"]) == (*made.user_items.shape, made.user_items.nnz)

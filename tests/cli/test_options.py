@@ -57,10 +57,13 @@ def test_fit_passes_every_setting_on(file, tmp_path):
     [
         (["--factors", "0"], "factors must be >= 1; got 0"),
         (["--alpha", "-3"], "alpha"),
-        (["--alpha", "1,2"], "alpha must be"),
-        (["--alpha", "many"], "--alpha must be a number, two with a comma between, or auto; got 'many'"),
+        (["--alpha", "1,2"], "--alpha must be a number or auto; got '1,2'"),
+        (["--alpha", ""], "--alpha must be a number or auto; got ''"),
         (["--regularization", "1,2,3"], "regularization must be"),
-        (["--unobserved-exponent", "x"], "--unobserved-exponent must be a number"),
+        (
+            ["--unobserved-exponent", "x"],
+            "--unobserved-exponent must be a number, two with a comma between, or auto; got 'x'",
+        ),
         (["--tol", "-1"], "tol"),
         (["--seed", "-1"], "random_state"),
         (["--weighting", "bm"], "weighting must be one of"),

@@ -46,6 +46,13 @@ def test_checking_parameters_draws_no_random_numbers():
         check_parameters(small(iterations=-1))
 
 
+@pytest.mark.parametrize("value", ["yes", 1, 0.5])
+def test_warm_start_is_a_boolean(value):
+    with pytest.raises(TypeError, match=r"^warm_start must be True, False or None; got"):
+        check_parameters(small(warm_start=value))
+    check_parameters(small(warm_start=np.True_))
+
+
 def test_steps_beyond_the_kernels_integers_are_as_many_as_these_hold():
     assert checked_settings(small(max_cg_steps=10**30)).max_steps == 2**31 - 1
 
