@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from models import assert_same
 
@@ -45,17 +45,27 @@ def naive_ndcg(P, Q, known, held_out, users):
     return found
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.sampled_from([1, 7, 2**22]))
-def test_ndcg_is_that_of_its_definition(seed, n_items, at_a_time):
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 60),
+    st.sampled_from([1, 900, 2**22]),
+    st.sampled_from([1, 2, 8]),
+    st.sampled_from([(-2, 2), (-50, 50), (0, 2), (0, 50)]),
+    st.sampled_from([0, 0.3]),
+)
+@example(0, 20, 2**22, 1, (0, 50), 0)  # where the bound is the least score of the list
+def test_ndcg_is_that_of_its_definition(seed, n_items, at_a_time, first, bounds, share):
+    """Whatever part of the items is looked at first: with 20 groups it bounds the scores of so many items already."""
     random = np.random.default_rng(seed)
-    kind = random.random((6, n_items))
-    known, held_out = kind < 0.3, kind > 0.5
+    kind = random.random((40, n_items))
+    known, held_out = kind < share, kind > 0.5
     users = np.flatnonzero(held_out.any(axis=1))
-    # Small integers: equal scores are exactly equal, and many are.
-    P, Q = (random.integers(-1, 2, (count, 2)).astype(np.float32) for count in (6, n_items))
+    # Integers: equal scores are exactly equal, and many are where they are small.
+    P, Q = (random.integers(*bounds, (count, 2), endpoint=True).astype(np.float32) for count in (40, n_items))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pilot, "SCORES", at_a_time)
+        for name, value in (("SCORES", at_a_time), ("FIRST", first), ("GROUPS", pilot.LENGTH)):
+            patch.setattr(pilot, name, value)
         got = ndcg_of(P, Q, rows_of(known.astype(float)), rows_of(held_out.astype(float)), users)
 
     np.testing.assert_allclose(got, naive_ndcg(P, Q, known, held_out, users), rtol=1e-12)
@@ -96,6 +106,28 @@ def test_every_third_user_comes_with_preferences():
     np.testing.assert_array_equal(got + 1, entries.data)
 
 
+def test_most_items_are_never_scored(monkeypatch):
+    random = np.random.default_rng(4)
+    P = random.integers(0, 30, (20, 8)).astype(np.float32)
+    Q = random.integers(0, np.linspace(30, 1, 2_000)[:, np.newaxis], (2_000, 8)).astype(np.float32)
+    kind = random.random((20, 2_000))
+    known, held_out = kind < 0.01, kind > 0.99
+    scored = []
+
+    def counted(P, Q, known, users):
+        scored.append(users.size * Q.shape[0])
+        return scores_of(P, Q, known, users)
+
+    scores_of = pilot._scores
+    monkeypatch.setattr(pilot, "_scores", counted)
+    monkeypatch.setattr(pilot, "SCORES", 4_000)
+    got = ndcg_of(P, Q, rows_of(known.astype(float)), rows_of(held_out.astype(float)), np.arange(20))
+
+    np.testing.assert_allclose(got, naive_ndcg(P, Q, known, held_out, np.arange(20)), rtol=1e-12)
+    assert got.any()
+    assert sum(scored) < 0.5 * 20 * 2_000
+
+
 @pytest.mark.parametrize(
     ("curve", "expected"),
     [
@@ -103,13 +135,12 @@ def test_every_third_user_comes_with_preferences():
         (lambda exponent: 0.3 - 1e-6 * (exponent - 0.7) ** 2, 0.7),
         (lambda exponent: 0.3 - (exponent - 0.9) ** 2, 0.75),
         (lambda exponent: 0.3 - (exponent + 0.1) ** 2, 0),
-        (lambda exponent: exponent + 0.01 * exponent**2, 0.625),  # opens upward: the best one tried
-        (lambda exponent: -exponent + 0.01 * exponent**2, 0.125),
-        (lambda exponent: (exponent - 0.3) ** 2, 0.625),
+        (lambda exponent: exponent**2 * (0.9 - exponent), 0.6),  # rises slowly and falls fast, as with many data
+        (lambda exponent: (exponent - 0.3) ** 2, 0.75),  # lowest within the range: the better end
         (lambda exponent: 0.0, 0.5),  # models that have collapsed tell nothing
     ],
 )
-def test_the_vertex_of_a_parabola_is_found_within_bounds(curve, expected):
+def test_the_highest_point_of_a_cubic_is_found_between_the_exponents_tried(curve, expected):
     """Users differ by much more than exponents do, but their mean is what counts."""
     users = np.tile([0.1, -0.1], 200)
 
