@@ -179,6 +179,25 @@ class TestFit:
         assert model.loss_history == expected.loss_history[3:]
         assert model.loss_history[0] < first
 
+    @pytest.mark.parametrize("own_preference", [False, True])
+    def test_warm_start_leaves_those_at_zero_who_like_nothing(self, ratings, own_preference):
+        """Zero is their solution, not the lack of one: drawn anew, they would change the Gramian of all."""
+        plays = sp.block_diag([ratings, [[2.0, 1.0]]], format="csr")
+        arguments = {}
+        if own_preference:
+            arguments["preference"] = plays.sign()
+            arguments["preference"].data[-2:] = 0
+        else:
+            plays.data[-2:] *= -1
+        model = small(warm_start=True, dtype="float64").fit(plays, **arguments)
+        assert not model.user_factors[-1].any()
+
+        model.fit(plays, **arguments)
+
+        expected = small(iterations=6, dtype="float64").fit(plays, **arguments)
+        np.testing.assert_array_equal(model.user_factors, expected.user_factors)
+        assert model.loss_history == expected.loss_history[3:]
+
     def test_warm_start_from_assigned_users_alone(self, ratings):
         """Factors may be assigned before any fit, one side of them at first."""
         P = np.random.default_rng(1).normal(size=(30, 4)).astype(np.float32)

@@ -81,7 +81,7 @@ def prepare(parameters: Any, before: State, given: Given) -> tuple[Training, Row
     features = checked_features(given.user_features, given.item_features, rows.shape)
     factors = _first_factors(parameters, rows.shape, dtype, given)
     if parameters.warm_start and not started and before.user_factors is not None:
-        _draw_unknown(rows, *factors, parameters.random_state)
+        _draw_unknown(rows, phi, factors, parameters.random_state)
     strengths = strengths_for(parameters, objective.unit, features, [side.regularization for side in sides])
     halves = _halves(sides, factors, features, objective.unit, strengths, settings)
     for half, start in zip(halves, (given.user_factors, given.item_factors), strict=True):
@@ -162,7 +162,7 @@ def refreshed(parameters: Any, objective: Objective, settings: Settings, state: 
     """State after some sweeps over its history from its factors; their losses are appended."""
     rows = needed(state.history).oriented(0)
     factors = needed(state.user_factors).array.copy(), needed(state.item_factors).array.copy()
-    _draw_unknown(rows, *factors, parameters.random_state)
+    _draw_unknown(rows, None, factors, parameters.random_state)
     sides = build_sides(objective, rows, None, factors[0].dtype, state.unobserved)
     known = tuple(None if side is None else side.rows.oriented(0) for side in state.features)
     strengths = checked_feature_strengths(parameters, state.chosen)
@@ -252,21 +252,27 @@ def _first_factors(
     return P, np.zeros((shape[1], factors), dtype) if Q is None else Q
 
 
-def _draw_unknown(rows: Rows, P: np.ndarray, Q: np.ndarray, random_state: Any) -> None:
-    """Write random factors to those users of zeros in P, in place, who have entries, in items of zeros alone.
+def _draw_unknown(
+    rows: Rows, phi: np.ndarray | None, factors: tuple[np.ndarray, np.ndarray], random_state: Any
+) -> None:
+    """Write random factors, in place, to users of zeros who like items, but of zeros alone.
 
     Sweeps would solve both against zeros, and never leave them: they are new ones that an update has not related to
-    any that was known.
+    any that was known. Users who like nothing are zeros because they have been solved.
     """
+    P, Q = factors
     zero = np.flatnonzero(~P.any(axis=1) & (rows.counts > 0))
     if not zero.size:
         return
     some = rows.taken(zero)
-    learned = np.asarray(Q.any(axis=1))
-    known = np.add.reduceat(learned[some.indices], some.indptr[:-1], dtype=np.int64)
-    drawn = np.empty(((known == 0).sum(), P.shape[1]), P.dtype)
+    preferences = some.data if phi is None else rows._replace(data=phi, disk=None).taken(zero).data
+    liked = np.broadcast_to(preferences, some.indices.shape) > 0
+    learned = np.asarray(Q.any(axis=1))[some.indices]
+    like, known = (np.logical_or.reduceat(entries, some.indptr[:-1]) for entries in (liked, liked & learned))
+    unknown = zero[like & ~known]
+    drawn = np.empty((unknown.size, P.shape[1]), P.dtype)
     draw(check_random_state(random_state), drawn)
-    P[zero[known == 0]] = drawn
+    P[unknown] = drawn
 
 
 def _warn_of_unreachable_tolerance(settings: Settings, dtype: np.dtype) -> None:

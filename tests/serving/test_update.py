@@ -166,12 +166,14 @@ def test_sweeps_are_those_of_a_fit_that_starts_there(ratings, new):
     assert len(refreshed.loss_history) == 6
 
 
+@pytest.mark.parametrize("known_item", [0.0, -1.0])
 @pytest.mark.parametrize("afterwards", [False, True])
-def test_new_users_of_new_items_alone_are_learned_by_sweeps(ratings, afterwards):
+def test_new_users_who_like_new_items_alone_are_learned_by_sweeps(ratings, afterwards, known_item):
     """Against zeros they would stay zeros, in an update, in a later one and in a warm start."""
     random, (n, m) = np.random.default_rng(3), ratings.shape
     block = np.zeros((n + 9, m + 5))
     block[n:, m:] = random.random((9, 5)) < 0.7
+    block[n:, 0] = known_item
     parameters = {**EXACT, "confidence": "linear", "unobserved_exponent": 0, "factors": 6}
     model = small(**parameters, warm_start=True, iterations=20).fit(ratings)
 
