@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastals.core.canonical import canonical_row
-from fastals.core.features import check_features
+from fastals.core.features import Features, check_features
 from fastals.core.overlay import Factors, History
 from fastals.core.rows import Rows
 from fastals.core.state import State, needed
+from fastals.core.unobserved import Unobserved
 from fastals.core.validation import LARGEST_INT32, check_ids, check_rows, describe, is_sparse
 from fastals.objective import Objective
 from fastals.solver.checked import checked_objective, checked_settings
@@ -57,6 +58,29 @@ class Fitted:
             raise ValueError(f"user_factors and item_factors must be equally long; got shapes {P.shape} and {Q.shape}")
         return P, Q
 
+    def weights(self, axis: int) -> Unobserved | None:
+        """Weights of a side's missing pairs; ValueError where its factors were assigned and are not as many."""
+        own, factors = self.state.unobserved[axis], self.factors(axis)
+        if own is not None and own.weights.shape[0] != factors.shape[0]:
+            raise ValueError(
+                f"{SIDES[axis]}_factors must have {own.weights.shape[0]} rows, as many as their missing pairs have "
+                f"weights; got shape {factors.shape}; fit again"
+            )
+        return own
+
+    def features(self, axis: int) -> Features | None:
+        """Features of a side; ValueError where the factors that it is solved against are not as long as their effects.
+
+        Effects are what a fit has found; factors may have been assigned since.
+        """
+        own, other = self.state.features[axis], self.factors(1 - axis)
+        if own is not None and own.effects.shape[1] != other.shape[1]:
+            raise ValueError(
+                f"{SIDES[1 - axis]}_factors must have {own.effects.shape[1]} columns, like the effects of "
+                f"{FEATURES[axis]}; got shape {other.shape}; fit again"
+            )
+        return own
+
     def history(self, axis: int) -> History:
         """Interactions, whose rows of an axis match the factors of the other side."""
         history = needed(self.state.history)
@@ -100,7 +124,7 @@ class Fitted:
         With features that are given and no matrix the rows are empty: what is known are the features alone. Without
         given features those of the ids serve; ids that the model does not know have none.
         """
-        own, name = self.state.features[axis], FEATURES[axis]
+        own, name = self.features(axis), FEATURES[axis]
         if own is None and features is not None:
             raise ValueError(f"{name} must be left out: the model was fitted without any")
         if features is not None and matrix is None:
@@ -114,7 +138,7 @@ class Fitted:
 
     def features_of(self, axis: int, ids: np.ndarray) -> Rows | None:
         """Features that the model has of each id; none for ids that it does not know."""
-        own = self.state.features[axis]
+        own = self.features(axis)
         if own is None:
             return None
         inside = np.flatnonzero(ids < own.rows.shape[0])
@@ -123,7 +147,7 @@ class Fitted:
 
     def missing(self, axis: int, ids: np.ndarray, rows: Rows) -> Missing:
         """Weights of the missing pairs of rows to be folded in, as ``ids``."""
-        own, other = (self.state.unobserved[side] for side in (axis, 1 - axis))
+        own, other = self.state.unobserved[axis], self.weights(1 - axis)
         return Missing.of(own, other, None if own is None else own.of_rows(ids, rows.counts))
 
     def width(self, axis: int, matrix: Any) -> int:

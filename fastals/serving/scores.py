@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastals.core.validation import check_ids, check_rows
-from fastals.serving.fitted import Fitted
+from fastals.serving.fitted import FEATURES, SIDES, Fitted
 from fastals.solver.features import distances_of, effects_penalty
 from fastals.solver.given_features import checked_feature_strengths
 from fastals.solver.half_sweep import finite_loss, full_loss, pair_losses
@@ -81,8 +81,16 @@ def loss_parts(fitted: Fitted, user_items: Any, preference: Any = None) -> dict[
 def _sides(fitted: Fitted, user_items: Any, preference: Any) -> tuple[Side, Side]:
     """Both sides of any interactions, in float64."""
     P, Q = fitted.matching_factors()
+    for axis, factors in enumerate((P, Q)):
+        features = fitted.features(axis)
+        if features is not None and features.rows.shape[0] != factors.shape[0]:
+            raise ValueError(
+                f"{SIDES[axis]}_factors must have {features.rows.shape[0]} rows, as many as {FEATURES[axis]}; "
+                f"got shape {factors.shape}; fit again"
+            )
     rows, phi = check_rows(user_items, "user_items", shape=(P.shape[0], Q.shape[0]), preference=preference)
-    return build_sides(fitted.objective, rows, phi, np.dtype(np.float64), fitted.state.unobserved)
+    unobserved = fitted.weights(0), fitted.weights(1)
+    return build_sides(fitted.objective, rows, phi, np.dtype(np.float64), unobserved)
 
 
 def _penalties(fitted: Fitted, users: Side, items: Side) -> tuple[float, float, float]:

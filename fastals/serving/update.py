@@ -96,9 +96,10 @@ def update(fitted: Fitted, news: News) -> State:
     """
     check_choice("rule", news.rule, RULES)
     sweeps = check_integer("sweeps", news.sweeps, 0)
-    users, items = fitted.factors(0), fitted.factors(1)
+    users, items = fitted.matching_factors()
     for axis in (0, 1):
         fitted.history(axis)
+        fitted.features(axis)
     fade = _fade(news)
     new, ids = _new_rows(fitted, news)
     state = fitted.state
@@ -221,7 +222,10 @@ class _Work:
             self.gramians.append(G if own is None else G + (rows * change).T @ rows)
             weights.append(after)
         features = [_with_rows(side, count) for side, count in zip(state.features, shape, strict=True)]
-        state = state.changed(unobserved=(weights[0], weights[1]), features=(features[0], features[1]))
+        state = state.changed(
+            user_factors=self.factors[0], item_factors=self.factors[1], unobserved=(weights[0], weights[1]),
+            features=(features[0], features[1]),
+        )  # fmt: skip
         self.fitted = Fitted(fitted.parameters, state)
 
     def solve(self, axis: int, places: np.ndarray) -> None:

@@ -57,6 +57,81 @@ def test_rows_of_ids_are_those_of_the_training_matrix(fitted, ratings, axis):
     np.testing.assert_array_equal(got.as_csr(np.dtype(float)).toarray(), expected)
 
 
+class TestAssignedFactors:
+    """They may have any shape; what the fit knows of others' rows or columns is not applied to them."""
+
+    @pytest.fixture
+    def weighed(self, ratings):
+        return small(unobserved_exponent=(0.5, 0.5)).fit(ratings)
+
+    @pytest.fixture
+    def featured(self, ratings):
+        known = {"user_features": np.ones((30, 2)), "item_features": np.ones((22, 3))}
+        return small(unobserved_exponent=0, alpha=1.0).fit(ratings, **known)
+
+    @pytest.mark.parametrize("count", [21, 23])
+    def test_other_items_than_have_weights_are_refused_by_all_that_needs_these(self, weighed, count):
+        row, item = sp.csr_array(np.eye(1, count)), sp.csr_array(np.eye(30, count))
+        weighed.item_factors = np.ones((count, 4))
+
+        calls = {
+            "recalculated": lambda: weighed.recalculate_user(0, row),
+            "recommended": lambda: weighed.recommend(0, row, recalculate_user=True),
+            "explained": lambda: weighed.explain(0, row, itemid=1),
+            "loss": lambda: weighed.loss(item),
+            "parts": lambda: weighed.loss_parts(item),
+        }
+        message = rf"^item_factors must have 22 rows, .* weights; got shape \({count}, 4\)"
+        for call in calls.values():
+            with pytest.raises(ValueError, match=message):
+                call()
+        assert weighed.recommend(0, row)[0].size == 10
+
+    @pytest.mark.parametrize("count", [29, 31])
+    def test_other_users_than_have_weights(self, weighed, count):
+        weighed.user_factors = np.ones((count, 4))
+
+        column = sp.csr_array(np.eye(1, count))
+        message = rf"^user_factors must have 30 rows, .* weights; got shape \({count}, 4\)"
+        with pytest.raises(ValueError, match=message):
+            weighed.recalculate_item(0, column)
+        with pytest.raises(ValueError, match=message):
+            weighed.similar_items(0, recalculate_item=True, item_users=column)
+        assert weighed.recalculate_user(0, sp.csr_array(np.eye(1, 22))).shape == (4,)
+
+    @pytest.mark.parametrize("side", ["user", "item"])
+    def test_the_loss_needs_features_of_all(self, featured, side):
+        count = {"user": 30, "item": 22}[side]
+        for wrong in (count - 1, count + 1):
+            setattr(featured, f"{side}_factors", np.ones((wrong, 4)))
+            shape = len(featured.user_factors), len(featured.item_factors)
+
+            message = rf"^{side}_factors must have {count} rows, as many as {side}_features; got shape \({wrong}, 4\)"
+            with pytest.raises(ValueError, match=message):
+                featured.loss(sp.csr_array(np.eye(*shape)))
+
+    @pytest.mark.parametrize("factors", [3, 5])
+    def test_effects_are_as_long_as_factors_are(self, featured, factors):
+        featured.user_factors, featured.item_factors = np.ones((30, factors)), np.ones((22, factors))
+        row, matrix = sp.csr_array(np.eye(1, 22)), sp.csr_array(np.eye(30, 22))
+
+        calls = {
+            "recalculated": lambda: featured.recalculate_user(0, row),
+            "of features": lambda: featured.recalculate_user(0, user_features=np.ones((1, 2))),
+            "explained": lambda: featured.explain(0, row, itemid=1),
+            "partial fit": lambda: featured.partial_fit_users([30], row),
+            "updated": lambda: featured.update(matrix),
+            "swept": lambda: featured.update(sp.csr_array((30, 22)), sweeps=1),
+            "loss": lambda: featured.loss(matrix),
+        }
+        message = rf"^item_factors must have 4 columns, like the effects of user_features; got .*, {factors}\)"
+        for call in calls.values():
+            with pytest.raises(ValueError, match=message):
+                call()
+        with pytest.raises(ValueError, match=r"^user_factors must have 4 columns, like the effects of item_features"):
+            featured.recalculate_item(0)
+
+
 @pytest.mark.parametrize(
     ("axis", "matrix", "message"),
     [
