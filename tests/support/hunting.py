@@ -129,6 +129,7 @@ PARAMETERS: dict[str, list[Any]] = {
     "alpha": ["auto", 1e-8, 1e-4, 0.3, 1.0, 1, 40, 1e3, 1e8, np.float64(2)],
     "iterations": [0, 1, 1, 2, 3, 6],
     "unobserved_weight": [0, 1e-8, 0.1, 1, 1.0, 1e4],
+    "unobserved_exponent": ["auto", "auto", 0, 0.5, (0.3, 1), (-0.5, 0), np.float32(0.25), [0.5, 0.5]],
     "regularization_exponent": [0, 0.5, 1, 2],
     "confidence": ["linear", "log", "raw"],
     "epsilon": [1e-8, 0.1, 1, 1e8],

@@ -113,9 +113,9 @@ def test_fit(matrices_, parameters_, given_factors, again):
 
 
 PLAIN = {
-    "factors": 2, "regularization": 1, "alpha": 1, "iterations": 1, "unobserved_weight": 1, "solver": "cg", "tol": 0.1,
-    "regularization_exponent": 0, "confidence": "linear", "epsilon": 1, "objective": "hu", "max_cg_steps": 5,
-    "dtype": "float32", "num_threads": 1, "random_state": 0, "acceleration": "auto",
+    "factors": 2, "regularization": 1, "alpha": 1, "iterations": 1, "unobserved_weight": 1, "unobserved_exponent": 0,
+    "regularization_exponent": 0, "confidence": "linear", "epsilon": 1, "objective": "hu", "solver": "cg", "tol": 0.1,
+    "max_cg_steps": 5, "dtype": "float32", "num_threads": 1, "random_state": 0, "acceleration": "auto",
 }  # fmt: skip
 
 

@@ -241,6 +241,31 @@ class Life(RuleBasedStateMachine):
             np.testing.assert_allclose(matrix[who].toarray(), dense, rtol=1e-6, atol=1e-44)
 
     @precondition(lambda self: self.fitted)
+    @rule(
+        data=st.data(), how=st.sampled_from(["sum", "replace", "decay", "mean"]), sweeps=st.sampled_from([0, 0, 2, -1])
+    )
+    def update(self, data, how, sweeps):
+        shape = tuple(size + data.draw(st.sampled_from([0, 0, 1, -1])) for size in self.shape)
+        if min(shape) < 1:
+            return
+        matrix, dense, good = data.draw(matrices(shape))
+        fade = {"half_life": 2.0, "elapsed": data.draw(st.sampled_from([0, 2, 4.0]))} if how == "decay" else {}
+        old, before = self.model.user_items_.toarray().astype(float), state(self.model)
+        good = good and how != "mean" and sweeps >= 0
+        _, error = attempt("update", self.model.update, matrix, rule=how, sweeps=sweeps, **fade)
+        if error is not None:
+            assert state(self.model) == before
+            assert not good or not self.usable or not self.consistent or "stay below" in str(error), error
+            return
+        expected = np.zeros(np.maximum(shape, old.shape))
+        expected[: old.shape[0], : old.shape[1]] = old * 0.5 ** (fade.get("elapsed", 0) / 2)
+        new = np.zeros_like(expected)
+        new[: shape[0], : shape[1]] = dense
+        expected = np.where(new != 0, new, expected) if how == "replace" else expected + new
+        assert self.shape == expected.shape
+        np.testing.assert_allclose(self.model.user_items_.toarray(), expected, rtol=1e-6, atol=1e-44)
+
+    @precondition(lambda self: self.fitted)
     @rule(data=st.data())
     def predict(self, data):
         (user, good), (item, good_item) = data.draw(ids(max(self.shape[0], 1))), data.draw(ids(max(self.shape[1], 1)))
