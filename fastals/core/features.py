@@ -80,6 +80,7 @@ def check_features(value: Any, name: str, shape: tuple[int | None, int | None]) 
     """
     if isinstance(value, NamedFeatures):
         value = value.matrix
+    given = value
     if not is_sparse(value):
         array = as_array(value, name)
         if array.dtype.kind not in "biuf":
@@ -92,4 +93,4 @@ def check_features(value: Any, name: str, shape: tuple[int | None, int | None]) 
         value = value.reshape(1, -1)
     if value.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column; got shape {value.shape}")
-    return check_rows(value, name, shape=shape)[0]
+    return check_rows(value, name, shape=shape)[0].apart_from(given)

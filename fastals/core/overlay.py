@@ -180,7 +180,7 @@ class History:
     def _merged(self, axis: int, rows: Rows, changed: dict[int, Rows]) -> Rows:
         """All rows of one side, those changed among them."""
         n_rows, n_columns = self.shape[axis], self.shape[1 - axis]
-        rows = rows._replace(shape=(rows.shape[0], n_columns))
+        rows = rows.widened(n_columns)
         if changed or rows.shape[0] < n_rows:
             ids = np.array(list(changed), np.int64)
             rows = rows.replaced(ids, joined(list(changed.values()), n_columns), n_rows)
@@ -229,13 +229,7 @@ class History:
 
     def scaled(self, factor: float) -> History:
         """History with all values multiplied; what becomes zero is dropped."""
-        rows = self.oriented(0)
-        data = (rows.data.astype(np.float64) * factor).astype(rows.data.dtype)
-        if not data.all():
-            kept = np.broadcast_to(data != 0, rows.indices.shape)
-            indptr = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept)))[rows.indptr]
-            rows, data = rows._replace(indptr=indptr, indices=rows.indices[kept]), data[data != 0]
-        history = History(rows._replace(data=data))
+        history = History(self.oriented(0).scaled(factor))
         history.fitted_shape = self.fitted_shape
         return history
 
@@ -250,5 +244,5 @@ class History:
         single = (new.taken(np.array([place])) for place in range(ids.size))
         return rows, {**changed, **dict(zip(ids.tolist(), single, strict=True))}
 
-    def __reduce__(self) -> tuple[type[History], tuple[Rows]]:
-        return History, (self.oriented(0).in_memory(),)
+    def __reduce__(self) -> tuple[type[History], tuple[Rows], dict[str, tuple[int, int]]]:
+        return History, (self.oriented(0).in_memory(),), {"fitted_shape": self.fitted_shape}

@@ -65,6 +65,29 @@ class Rows(NamedTuple):
         """The same rows without their place on a disk, to be copied or sent as arrays."""
         return self._replace(disk=None)
 
+    def widened(self, n_columns: int) -> Rows:
+        """The same rows of a matrix that has so many columns, empty ones behind its last."""
+        if n_columns == self.shape[1]:
+            return self
+        disk = self.disk
+        if disk is not None and disk.columns is not None:
+            indptr = disk.columns.indptr
+            indptr = np.concatenate((indptr, np.full(n_columns - self.shape[1], indptr[-1])))
+            disk = disk._replace(columns=disk.columns._replace(indptr=indptr, shape=(n_columns, self.shape[0])))
+        return self._replace(shape=(self.shape[0], n_columns), disk=disk)
+
+    def scaled(self, factor: float) -> Rows:
+        """The same rows with all values multiplied, as are those of columns on a disk; what becomes 0 is dropped."""
+        data = (self.data.astype(np.float64) * factor).astype(self.data.dtype)
+        disk = self.disk
+        if disk is not None and disk.columns is not None:
+            disk = disk._replace(columns=disk.columns.scaled(factor))
+        if data.all():
+            return self._replace(data=data, disk=disk)
+        kept = np.broadcast_to(data != 0, self.indices.shape)
+        indptr = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept)))[self.indptr]
+        return self._replace(indptr=indptr, indices=self.indices[kept], data=data[data != 0], disk=disk)
+
     def apart_from(self, matrix: Any) -> Rows:
         """Equal rows that share no memory with a matrix of the caller's, so that its changes do not reach them."""
 

@@ -92,6 +92,7 @@ def save(
         "model": type(model).__name__,
         "parameters": {name: _plain(value) for name, value in model.get_params().items()},
         "shape": list(rows.shape),
+        "fitted_shape": list(needed(state.history).fitted_shape),
         "report": dict(state.report),
         "alpha": chosen.alpha,
         "regularization": list(chosen.regularization),
@@ -154,7 +155,7 @@ def _restored(build: Callable[..., Any], header: dict[str, Any], arrays: dict[st
     state = State(
         users,
         items,
-        History(rows),
+        _restored_history(rows, header),
         chosen,
         tuple(history.tolist()),
         unobserved,
@@ -214,6 +215,15 @@ def _check_parts(model: Any, chosen: Chosen, arrays: dict[str, np.ndarray], shap
     factors, dtype = check_integer("factors", model.factors, 1), check_dtype(model.dtype)
     for name, count in zip(("user_factors", "item_factors"), shape, strict=True):
         check_stored_factors(arrays[name], name, (count, factors), dtype)
+
+
+def _restored_history(rows: Rows, header: dict[str, Any]) -> History:
+    """Interactions of a file, which may have grown since the fit; earlier versions did not write by how much."""
+    history = History(rows)
+    history.fitted_shape = _checked_shape(header.get("fitted_shape", header["shape"]))
+    if not all(0 <= fitted <= now for fitted, now in zip(history.fitted_shape, rows.shape, strict=True)):
+        raise ValueError(f"fitted_shape must be within shape, {rows.shape}; got {history.fitted_shape}")
+    return history
 
 
 def _checked_shape(value: Any) -> tuple[int, int]:

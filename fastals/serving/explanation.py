@@ -42,12 +42,15 @@ def factorised_system(
         A[np.diag_indices_from(A)] += strength
     if not np.isfinite(A).all():
         raise FloatingPointError("item_factors and the weights of user_items are too large: their products overflow")
+    undetermined = "the user's factors are not determined by user_items; raise regularization"
     try:
-        return cho_factor(A)
+        triangle, lower = cho_factor(A)
     except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError(
-            f"the user's factors are not determined by user_items; raise regularization ({error})"
-        ) from None
+        raise np.linalg.LinAlgError(f"{undetermined} ({error})") from None
+    # A pivot of a singular A is what rounding leaves of its diagonal element: positive by chance.
+    if (np.diagonal(triangle) ** 2 <= len(A) * np.finfo(np.float64).eps * np.diagonal(A)).any():
+        raise np.linalg.LinAlgError(f"{undetermined} (pivots vanish but for rounding)")
+    return triangle, lower
 
 
 def ridge(objective: Objective, row: Rows, missing: Missing, known: bool) -> float:

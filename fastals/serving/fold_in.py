@@ -124,6 +124,7 @@ def partial_fit(fitted: Fitted, axis: int, ids: Any, matrix: Any, features: Any 
     if matrix is None and features is None:
         raise TypeError(f"{MATRICES[axis]} must be a sparse matrix, unless {FEATURES[axis]} are given; got None")
     rows, known = fitted.known(axis, found, matrix, features)
+    rows = rows.apart_from(matrix)
     solved = fold_in(fitted, axis, found, rows, known)
     if factors.shape != (history.shape[axis], solved.shape[1]):
         raise ValueError(

@@ -64,12 +64,12 @@ def continued(half: Half, n: int, most: int, num_threads: int | None) -> np.ndar
 
 def may_be_guessed(half: Half, max_steps: int) -> bool:
     """Whether rows of a half could take so many steps that a guess would pay."""
-    return half.guessable and max_steps > GUESS_COST * (1 + half.factors.shape[1] * (half.filled / half.stored))
+    return half.guessable and max_steps > GUESS_COST * (1 + half.factors.shape[1] * (half.filled / max(half.stored, 1)))
 
 
 def pays(half: Half, reports: Iterable[Report]) -> bool:
     """Whether rows of a half have taken as many steps as make a guess worth it, in any of some half-sweeps."""
-    factors_per_entry = half.factors.shape[1] / half.stored
+    factors_per_entry = half.factors.shape[1] / max(half.stored, 1)
     return any(
         report.steps > GUESS_COST * report.iterated * (1 + factors_per_entry * report.iterated) for report in reports
     )

@@ -33,6 +33,14 @@ def test_named_features_stand_for_their_matrix():
         NamedFeatures(sp.csr_array(F), ["a", "b"])
 
 
+def test_nothing_is_shared_with_the_caller():
+    matrix = sp.csr_array(F)
+    for given in (matrix, NamedFeatures(matrix, ["a", "b", "c"])):
+        rows = check_features(given, "user_features", (4, 3))
+        for own, theirs in zip(rows[:3], (matrix.indptr, matrix.indices, matrix.data), strict=True):
+            assert not np.may_share_memory(own, theirs)
+
+
 def test_one_row_may_have_one_dimension():
     assert check_features(F[1], "user_features", (1, 3)).indices.tolist() == [0, 2]
     # SciPy before 1.13 makes a matrix of one row of it.

@@ -140,3 +140,26 @@ def test_rows_taken_from_a_disk_are_in_memory(ratings):
         assert taken.disk is None
         assert taken.indices.flags.writeable
         np.testing.assert_array_equal(taken.as_csr(np.dtype(np.float64)).toarray(), ratings.toarray()[ids])
+
+
+@pytest.mark.parametrize("factor", [0.25, 1e-300, 0.0])
+def test_scaled_rows_and_their_columns_on_a_disk(ratings, factor):
+    """Values that vanish are dropped, from both."""
+    rows = check_rows(ratings * 1e-100, "ratings")[0]
+    expected = ratings.toarray() * 1e-100 * factor
+
+    for got in (rows.scaled(factor), on_disk(rows, []).scaled(factor)):
+        np.testing.assert_allclose(dense_of(got), expected, rtol=1e-15)
+        np.testing.assert_allclose(dense_of(transposed(got)), expected.T, rtol=1e-15)
+        assert got.data.all()
+
+
+def test_widened_rows_and_their_columns_on_a_disk(ratings):
+    rows = check_rows(ratings, "ratings")[0]
+    expected = np.zeros((30, 25))
+    expected[:, :22] = ratings.toarray()
+
+    for got in (rows.widened(25), on_disk(rows, []).widened(25)):
+        np.testing.assert_array_equal(dense_of(got), expected)
+        np.testing.assert_array_equal(dense_of(transposed(got)), expected.T)
+        assert got.column_counts.size == 25

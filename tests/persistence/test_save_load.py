@@ -122,6 +122,8 @@ def test_damage_is_found_in_what_is_mapped(path, name, mmap):
         ({"shape": [4, 5]}, "item_factors must be float32 of shape"),
         ({"shape": [-1, 3]}, "indptr"),
         ({"shape": "4x3"}, "shape must be two integers"),
+        ({"fitted_shape": [5, 3]}, r"fitted_shape must be within shape, \(4, 3\); got \(5, 3\)"),
+        ({"fitted_shape": None}, "shape must be two integers"),
     ],
 )
 def test_header(path, changes, message):
@@ -216,3 +218,27 @@ def test_save_and_load(ratings, tmp_path):
     assert got.get_params() == {**model.get_params(), "random_state": None}
     np.testing.assert_array_equal(got.user_items_.toarray(), ratings.toarray())
     assert got.solver_report_ == model.solver_report_
+
+
+@pytest.mark.parametrize("way", ["pickle", "file"])
+def test_rows_as_wide_as_the_fitted_matrix_serve_a_grown_model(tmp_path, way):
+    model = fitted()
+    model.partial_fit_items([3], sp.csr_array(np.eye(1, 4)))
+    expected = model.recalculate_user(1, MATRIX[[1]])
+
+    if way == "pickle":
+        again = pickle.loads(pickle.dumps(model))
+    else:
+        model.save(tmp_path / "grown.fastals")
+        again = ImplicitALS.load(tmp_path / "grown.fastals")
+
+    np.testing.assert_array_equal(again.recalculate_user(1, MATRIX[[1]]), expected)
+    with pytest.raises(ValueError, match=r"user_items must have shape \(1, 4\); got \(1, 2\)"):
+        again.recalculate_user(1, MATRIX[[1]][:, :2])
+
+
+def test_files_of_earlier_versions_do_not_say_what_was_fitted(path):
+    header, arrays = read_model_file(path)
+    del header["fitted_shape"]
+    write_model_file(path, header, arrays)
+    assert ImplicitALS.load(path)._state.history.fitted_shape == (4, 3)

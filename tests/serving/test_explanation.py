@@ -1,5 +1,7 @@
 """What ``explain`` refuses; that contributions are those of the dense formula is in test_fold_in.py."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -35,6 +37,20 @@ def test_undetermined_users_are_named(ratings):
     model.fit(ratings, item_factors=np.eye(22, 4))
     with pytest.raises(np.linalg.LinAlgError, match="not determined by user_items; raise regularization"):
         model.explain(3, itemid=1)
+
+
+def test_a_system_that_only_rounding_makes_regular_is_refused():
+    """One item speaks for three factors: the other pivots are what rounding leaves, of either sign."""
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        plays = np.where(random.random((20, 12)) < 0.25, random.integers(1, 6, (20, 12)), 0).astype(float)
+        plays[0] = np.arange(12) == random.integers(12)
+        model = ImplicitALS(3, alpha=1.0, regularization=(0.0, 0.01), unobserved_weight=0.0, dtype="float64")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* rows are underdetermined", RuntimeWarning)
+            model.set_params(random_state=seed).fit(sp.csr_array(plays))
+        with pytest.raises(np.linalg.LinAlgError, match="not determined by user_items; raise regularization"):
+            model.explain(0, itemid=5)
 
 
 @pytest.mark.parametrize("features", [None, np.ones((1, 2))], ids=["known", "given"])

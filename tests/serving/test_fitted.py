@@ -57,6 +57,40 @@ def test_rows_of_ids_are_those_of_the_training_matrix(fitted, ratings, axis):
     np.testing.assert_array_equal(got.as_csr(np.dtype(float)).toarray(), expected)
 
 
+class TestMatricesOfTheCaller:
+    """A model shares nothing with them: it stays as it is, whatever becomes of them."""
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("ids", [[5], [5, 31]])
+    @pytest.mark.parametrize("side", ["user", "item"])
+    def test_rows_of_partial_fits(self, ratings, side, ids, dtype):
+        rows = sp.csr_array((ratings if side == "user" else ratings.T).tocsr()[[3, 4][: len(ids)]].astype(dtype))
+        model, expected = (small(alpha=1.0, dtype=dtype).fit(ratings) for _ in range(2))
+        for one, given in ((model, rows), (expected, rows.copy())):
+            getattr(one, f"partial_fit_{side}s")(ids, given)
+
+        rows.data[:], rows.indices[:] = 77, 0
+
+        recalculated = (getattr(one, f"recalculate_{side}")(5) for one in (model, expected))
+        np.testing.assert_array_equal(*recalculated)
+        assert (model.user_items_ != expected.user_items_).nnz == 0
+
+    @pytest.mark.parametrize("partial", [False, True])
+    def test_features(self, ratings, partial):
+        known = sp.csr_array(np.random.default_rng(0).normal(size=(30, 3)))
+        row, model, expected = known[[0]], small(alpha=1.0), small(alpha=1.0)
+        model.fit(ratings, user_features=known.copy() if partial else known)
+        expected.fit(ratings, user_features=known.copy())
+        if partial:
+            model.partial_fit_users([5], ratings[[5]], user_features=row)
+            expected.partial_fit_users([5], ratings[[5]], user_features=row.copy())
+
+        known.data[:], row.data[:] = 0, 0
+
+        np.testing.assert_array_equal(model.recalculate_user(5), expected.recalculate_user(5))
+        assert model.loss(ratings) == expected.loss(ratings)
+
+
 class TestAssignedFactors:
     """They may have any shape; what the fit knows of others' rows or columns is not applied to them."""
 

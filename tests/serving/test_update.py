@@ -281,6 +281,22 @@ def test_a_transposed_matrix_is_refused(ratings):
     assert small(**EXACT).fit(square).update(sp.csr_array(square.T)).user_factors.shape[0] == 20
 
 
+@pytest.mark.parametrize("acceleration", ["auto", False])
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+def test_sweeps_over_no_pairs_at_all(ratings, solver, acceleration):
+    """Everything is zero then, and so is the loss; later updates find it as they find any other model."""
+    model = small(alpha=1.0, solver=solver, acceleration=acceleration).fit(ratings)
+
+    model.update(-ratings, sweeps=2)
+
+    assert model.loss_history[-1] == model.loss(sp.csr_array(ratings.shape)) == 0
+    assert not model.user_factors.any()
+    assert not model.item_factors.any()
+    assert model.update(ratings, sweeps=10).loss_history[-1] == pytest.approx(
+        small(alpha=1.0, iterations=40).fit(ratings).loss_history[-1], rel=0.05
+    )
+
+
 def test_nothing_new_changes_nothing(ratings):
     model = small(**EXACT).fit(ratings)
     before = copy.copy(model)

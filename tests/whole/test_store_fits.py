@@ -272,3 +272,32 @@ def test_real_data_from_a_file_are_those_of_memory(tmp_path, name, way):
     matrix = Interactions.from_arrays(*columns).user_items
     got, expected = (ImplicitALS(32, iterations=3, solver=way, random_state=0).fit(data) for data in (store, matrix))
     assert_same(got, expected)
+
+
+NEWS = {
+    "faded": ((120, 60), {"rule": "decay", "half_life": 1.0, "elapsed": 2.0}),
+    "faded away": ((120, 60), {"rule": "decay", "half_life": 1.0, "elapsed": 5000.0}),
+    "more items": ((120, 62), {}),
+    "more users": ((121, 60), {}),
+}
+
+
+@pytest.mark.parametrize("sweeps", [0, 2])
+@pytest.mark.parametrize("pairs", [0, 1])
+@pytest.mark.parametrize("news", NEWS)
+def test_updates_are_those_of_the_matrix_in_memory(matrix, store, news, pairs, sweeps):
+    """What the store has of the items fades and grows with what it has of the users."""
+    shape, arguments = NEWS[news]
+    new = sp.coo_array((np.full(pairs, 3.0), (np.full(pairs, 2), np.full(pairs, 5))), shape=shape)
+    got, expected = (ImplicitALS(6, iterations=2, random_state=0).fit(data) for data in (store, matrix))
+
+    for model in (got, expected):
+        model.update(new, sweeps=sweeps, **arguments)
+
+    assert_same(got, expected)
+    assert (got.user_items_ != expected.user_items_).nnz == 0
+    for item in (5, 7):
+        assert_array_equal(got.recalculate_item(item), expected.recalculate_item(item))
+    for model in (got, expected):
+        model.partial_fit_items([0], sp.csr_array(np.eye(1, shape[0])))
+    assert (got.user_items_ != expected.user_items_).nnz == 0
